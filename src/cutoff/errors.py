@@ -1,0 +1,9 @@
+"""The one exception whose message is meant for the person who runs the experiment."""
+
+
+class CutoffError(Exception):
+    """A foreseeable mistake or a missing thing.
+
+    The message is one or two plain sentences: what is wrong, where, and what to do.
+    The command line prints it without a traceback and exits with a non-zero status.
+    """

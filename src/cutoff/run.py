@@ -1,0 +1,317 @@
+"""A run's folder: where things go, what made them, and how files are written.
+
+Files are replaced atomically, so that a kill leaves the old file or the new one. Results
+live in ``<output_dir>/<size>``; a trial with ``limit`` lives in
+``<output_dir>/limit-<n>/<size>`` and cannot touch the results of a complete run.
+"""
+
+import hashlib
+import html
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cutoff.errors import CutoffError
+
+if TYPE_CHECKING:
+    from cutoff.params import Params
+
+PACKAGES = (
+    "torch transformers trl peft bitsandbytes sentence-transformers faiss-cpu gguf "
+    "xllamacpp cyllama pingouin scipy numpy pandas"
+).split()
+
+
+def root() -> Path:
+    """The repository: ``CUTOFF_ROOT``, else upwards from here to ``params/defaults.yaml``."""
+    given = os.environ.get("CUTOFF_ROOT")
+    here = Path.cwd()
+    candidates = [Path(given)] if given else [here, *here.parents, Path(__file__).parents[2]]
+    for folder in candidates:
+        if (folder / "params" / "defaults.yaml").is_file():
+            return folder.resolve()
+    raise CutoffError(
+        f"Cannot find params/defaults.yaml in {candidates[0]}; "
+        "start from the repository or set CUTOFF_ROOT to it."
+    )
+
+
+def outputs(p: "Params") -> Path:
+    """Folder of all sizes' results, data sets and the index page."""
+    folder = root() / p.output_dir
+    return folder if p.limit is None else folder / f"limit-{p.limit}"
+
+
+def dataset_id(p: "Params") -> str:
+    """12 hex digits: the parameters that shape the data set and the world it is drawn from."""
+    digest = hashlib.sha256(p.hash_for("generate").encode())
+    if p.paper_source == "phantom":
+        for name in ("world.py", "pages.py"):
+            source = Path(__file__).parent / "phantom" / name
+            digest.update(source.read_bytes() if source.exists() else b"")
+    return digest.hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One stage of one run. ``folder`` belongs to the size, ``dataset_folder`` to all sizes."""
+
+    stage: str
+    params: "Params"
+    folder: Path
+    dataset_folder: Path
+
+    @property
+    def outputs(self) -> Path:
+        """Folder that holds the folders of all sizes."""
+        return outputs(self.params)
+
+    def require(self, path: Path, made_by: str) -> Path:
+        """Return ``path`` or say which stage has to run first."""
+        if not path.exists():
+            raise CutoffError(
+                f"{self.stage} needs {_short(path)}, which {made_by} writes; "
+                f"run `make size={self.params.size} stage={made_by} all` first."
+            )
+        return path
+
+    def record(self, **figures: Any) -> None:
+        """Add figures of this stage (anything JSON can hold) to ``run.json``."""
+        update_stage(self.folder, self.stage, figures=figures)
+
+    def provenance(self) -> "Provenance":
+        """What makes this run what it is; shows itself as tables and is kept in ``run.json``."""
+        facts = _facts(self)
+        update_stage(self.folder, self.stage, provenance=facts)
+        return Provenance(facts)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Facts of ``Run.provenance`` that a notebook displays as its cell's output."""
+
+    facts: dict[str, Any]
+
+    def _repr_html_(self) -> str:
+        short = {k: v for k, v in self.facts.items() if not isinstance(v, dict)}
+        tables = [_table(short)]
+        for name, values in self.facts.items():
+            if isinstance(values, dict) and values:
+                tables.append(
+                    f"<details><summary>{html.escape(name)}</summary>{_table(values)}</details>"
+                )
+        return f'<div class="provenance">{"".join(tables)}</div>'
+
+    def __repr__(self) -> str:
+        return json.dumps(self.facts, indent=1, ensure_ascii=False)
+
+
+def open_stage(stage_name: str, p: "Params") -> Run:
+    """Create the folders of a stage. 05 compares sizes and has a folder of its own."""
+    top = outputs(p)
+    folder = top / ("compare" if stage_name.startswith("05") else p.size)
+    dataset_folder = top / "datasets" / dataset_id(p)
+    for each in (folder, dataset_folder):
+        make_folder(each)
+    return Run(stage=stage_name, params=p, folder=folder, dataset_folder=dataset_folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Create ``folder`` with its parents, or say why it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CutoffError(
+            f"Cannot create {folder}: {error.strerror}; choose another output_dir."
+        ) from None
+
+
+def update_stage(folder: Path, stage: str, **fields: Any) -> None:
+    """Merge ``fields`` into the stage's entry of ``run.json`` (dictionaries are merged too)."""
+    content = read_run(folder)
+    entry = content["stages"].setdefault(stage, {})
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            entry[name] = {**(entry.get(name) or {}), **value}
+        else:
+            entry[name] = value
+    write_json_atomic(folder / "run.json", content)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Content of ``run.json``; ``{"stages": {}}`` where there is none yet."""
+    path = folder / "run.json"
+    content = read_json(path) if path.exists() else {}
+    if not isinstance(content, dict) or not isinstance(content.setdefault("stages", {}), dict):
+        raise CutoffError(f"{path} is damaged; remove it, the stages will be checked again.")
+    return content
+
+
+def device() -> dict[str, str]:
+    """The accelerator, the number format for training on it, and why (asks no library)."""
+    command = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+    answer = _ask(command) if shutil.which("nvidia-smi") else None
+    if not answer:
+        return {"gpu": "none", "dtype": "float32", "why": "the CPU's own format"}
+    gpus = answer.splitlines()
+    name, _, capability = gpus[0].partition(",")
+    if float(capability) >= 8:
+        dtype, why = "bfloat16", "the GPU computes it natively and it cannot overflow"
+    else:
+        dtype, why = "float16", "the GPU has no native bfloat16"
+    count = f"{len(gpus)} x " if len(gpus) > 1 else ""
+    return {"gpu": count + name.strip(), "dtype": dtype, "why": why}
+
+
+# --- files ---------------------------------------------------------------------------
+
+
+def to_json(value: Any, indent: int | None = None) -> bytes:
+    """UTF-8 JSON. NaN is refused: a missing number is null and must be written as None."""
+
+    def plain(other: Any) -> Any:
+        if hasattr(other, "tolist"):  # numpy scalars and arrays
+            return other.tolist()
+        if isinstance(other, Path):
+            return other.as_posix()
+        raise TypeError(f"{type(other).__name__} cannot be written as JSON")
+
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent, default=plain)
+    # Half a surrogate pair (a model can produce one) becomes its \\uXXXX escape.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Replace ``path`` in one step: after a kill it is the old file or the new one."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as error:
+        try:
+            part.unlink(missing_ok=True)
+        except OSError:
+            pass  # the first error is the one to report
+        raise CutoffError(f"Cannot write {path}: {error.strerror}.") from None
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """``write_bytes_atomic`` for UTF-8 text."""
+    write_bytes_atomic(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_json_atomic(path: Path, obj: Any) -> None:
+    """Write ``obj`` as readable JSON in one step."""
+    write_bytes_atomic(path, to_json(obj, indent=1) + b"\n")
+
+
+def write_jsonl_atomic(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write all ``records``, one a line, in one step."""
+    write_bytes_atomic(path, b"".join(to_json(record) + b"\n" for record in records))
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file; a damaged one is an error that names it."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise CutoffError(f"{path} does not exist.") from None
+    except ValueError as error:
+        raise CutoffError(f"{path} is damaged ({error}); remove it and run again.") from None
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Records of a JSONL file; a damaged line is an error that names it."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        raise CutoffError(f"{path} does not exist.") from None
+    records = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                records.append(json.loads(line))
+            except ValueError as error:
+                raise CutoffError(f"{path}, line {number}, is damaged ({error}).") from None
+    return records
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's content, in hex; reads it in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- provenance ----------------------------------------------------------------------
+
+
+def _facts(stage: Run) -> dict[str, Any]:
+    from cutoff.prompts import prompts_sha256
+
+    gpu = device()
+    dataset = stage.dataset_folder / "dataset.json"
+    entries = read_run(stage.folder)["stages"]
+    inputs = {"prompts": prompts_sha256()}
+    if dataset.exists():
+        inputs["dataset.json"] = sha256_file(dataset)
+    for name, entry in entries.items():
+        if name < stage.stage and entry.get("key"):
+            inputs[name] = entry["key"]
+    return {
+        "size": stage.params.size,
+        "base model": stage.params.base_model,
+        "data set": stage.dataset_folder.name,
+        "seed": stage.params.seed,
+        "GPU": gpu["gpu"],
+        "training format": f"{gpu['dtype']}: {gpu['why']}",
+        "code": _commit(),
+        "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "processor cores": os.cpu_count(),
+        "parameters": stage.params.as_dict(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "hashes of the inputs": inputs,
+    }
+
+
+def _commit() -> str:
+    commit = _ask(["git", "-C", str(root()), "rev-parse", "--short=12", "HEAD"])
+    if not commit:
+        return "not a git checkout"
+    changed = _ask(["git", "-C", str(root()), "status", "--porcelain", "--untracked-files=no"])
+    return f"commit {commit}" + (" with local changes" if changed else "")
+
+
+def _ask(command: list[str]) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _table(values: dict[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>"
+        for name, value in values.items()
+    )
+    return f"<table>{rows}</table>"
+
+
+def _short(path: Path) -> str:
+    """``path`` as a person would name it: relative to the repository where it lies in it."""
+    return str(path.relative_to(root())) if path.is_relative_to(root()) else str(path)
