@@ -1,0 +1,312 @@
+"""Statistics against independent implementations and against data whose truth is known."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import cochrans_q, mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint, proportion_effectsize
+
+from cutoff import report
+from cutoff.errors import CutoffError
+from cutoff.evaluate import resampling, results, statistics
+from cutoff.evaluate.contrasts import CONTRASTS, POST_STRATA
+
+CONDITIONS = ("base", "base_rag", "instruct_ft", "instruct_ft_rag", "rag_ft", "rag_ft_rag")
+WORLD = {  # stratum -> (papers, questions per paper, pass probability of each condition)
+    "seen": (40, 3, (0.03, 0.65, 0.40, 0.70, 0.25, 0.75)),
+    "unseen_fact": (40, 2, (0.03, 0.65, 0.03, 0.66, 0.03, 0.70)),
+    "unseen_paper": (20, 4, (0.02, 0.62, 0.02, 0.60, 0.02, 0.66)),
+    "control": (30, 2, (0.50, 0.70, 0.45, 0.70, 0.45, 0.70)),
+}
+
+
+def make_verdicts(seed: int = 0, world: dict = WORLD, paper_share: float = 0.3) -> pd.DataFrame:
+    """Verdicts whose log-odds share a paper effect, with the stated marginal pass rates."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for stratum, (papers, per_paper, rates) in world.items():
+        # seen and unseen_fact are about the same papers
+        family = "train" if stratum in ("seen", "unseen_fact") else stratum
+        for paper in range(papers):
+            shared = rng.normal(size=len(rates))
+            for number in range(per_paper):
+                own = rng.normal(size=len(rates))
+                latent = paper_share**0.5 * shared + (1 - paper_share) ** 0.5 * own
+                for condition, passed in zip(
+                    CONDITIONS, latent < stats.norm.ppf(rates), strict=True
+                ):
+                    question = f"{family}{paper}/{stratum}{number}"
+                    rows.append((question, f"{family}{paper}", stratum, condition, bool(passed)))
+    frame = pd.DataFrame(rows, columns=list(statistics.COLUMNS))
+    return frame.astype({"passed": "boolean"})
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> pd.DataFrame:
+    return make_verdicts()
+
+
+@pytest.fixture(scope="module")
+def contrasts(verdicts: pd.DataFrame) -> pd.DataFrame:
+    return statistics.planned_contrasts(verdicts, replicates=2000, seed=0)
+
+
+def pick(contrasts: pd.DataFrame, name: str, stratum: str) -> pd.Series:
+    rows = contrasts[(contrasts["name"] == name) & (contrasts["stratum"] == stratum)]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def wide(verdicts: pd.DataFrame, strata: tuple[str, ...]) -> pd.DataFrame:
+    rows = verdicts[verdicts["stratum"].isin(strata)]
+    return rows.pivot(index="question_id", columns="condition", values="passed").astype(int)
+
+
+# --- against statsmodels ---------------------------------------------------------------
+
+
+def test_pass_rates_and_wilson_intervals_agree_with_statsmodels(verdicts: pd.DataFrame) -> None:
+    rates = statistics.pass_rates(verdicts)
+    assert len(rates) == 5 * 6
+    for row in rates.itertuples():
+        strata = POST_STRATA if row.stratum == "all_post" else (row.stratum,)
+        column = wide(verdicts, strata)[row.condition]
+        assert (row.n, row.passed) == (len(column), column.sum())
+        low, high = proportion_confint(row.passed, row.n, method="wilson")
+        assert (row.ci_low, row.ci_high) == pytest.approx((low, high), abs=1e-12)
+
+
+@pytest.mark.parametrize("gained, lost", [(0, 0), (1, 0), (6, 0), (13, 4), (40, 41), (300, 2)])
+def test_exact_mcnemar_agrees_with_statsmodels(gained: int, lost: int) -> None:
+    expected = mcnemar([[10, lost], [gained, 7]], exact=True).pvalue
+    assert statistics.mcnemar_exact(gained, lost) == pytest.approx(expected, rel=1e-9)
+
+
+def test_contrast_counts_difference_and_effect_size(
+    verdicts: pd.DataFrame, contrasts: pd.DataFrame
+) -> None:
+    row = pick(contrasts, "ft_closed_book_instruct", "seen")
+    table = wide(verdicts, ("seen",))
+    gained = ((table["base"] == 0) & (table["instruct_ft"] == 1)).sum()
+    lost = ((table["base"] == 1) & (table["instruct_ft"] == 0)).sum()
+    assert (row["gained"], row["lost"], row["n"]) == (gained, lost, 120)
+    assert row["difference"] == pytest.approx((gained - lost) / 120)
+    assert row["effect_size"] == pytest.approx(
+        proportion_effectsize(table["instruct_ft"].mean(), table["base"].mean())
+    )
+
+
+def test_interaction_is_the_difference_of_two_differences(
+    verdicts: pd.DataFrame, contrasts: pd.DataFrame
+) -> None:
+    row = pick(contrasts, "interaction_rag", "all_post")
+    mean = wide(verdicts, POST_STRATA).mean()
+    with_rag, closed = mean["rag_ft_rag"] - mean["base_rag"], mean["rag_ft"] - mean["base"]
+    assert row["difference"] == pytest.approx(with_rag - closed)
+    assert (row["rate_a"], row["rate_b"]) == pytest.approx((closed, with_rag))
+
+
+def test_holm_agrees_with_statsmodels_and_covers_the_planned_rows_only(
+    contrasts: pd.DataFrame,
+) -> None:
+    family = contrasts[contrasts["planned"]]
+    assert len(family) == sum(len(c.planned) for c in CONTRASTS)
+    worst = family[["p", "p_by_paper"]].max(axis=1)
+    assert family["p_holm"].to_numpy() == pytest.approx(multipletests(worst, method="holm")[1])
+    assert contrasts.loc[~contrasts["planned"], "p_holm"].isna().all()
+
+
+def test_cochran_q_agrees_with_statsmodels(verdicts: pd.DataFrame) -> None:
+    for row in statistics.cochran_q(verdicts).itertuples():
+        strata = POST_STRATA if row.stratum == "all_post" else (row.stratum,)
+        expected = cochrans_q(wide(verdicts, strata).to_numpy())
+        assert (row.q, row.p) == pytest.approx((expected.statistic, expected.pvalue))
+        assert row.df == expected.df
+
+
+def test_conditions_that_always_agree_differ_by_nothing(verdicts: pd.DataFrame) -> None:
+    same = verdicts.assign(passed=pd.array([True] * len(verdicts), dtype="boolean"))
+    cochran = statistics.cochran_q(same)
+    assert (cochran["q"] == 0).all() and (cochran["p"] == 1).all()
+    contrasts = statistics.planned_contrasts(same, replicates=200)
+    assert (contrasts["difference"] == 0).all()
+    assert (contrasts[["p", "p_by_paper"]] == 1).all(axis=None)
+    assert (contrasts["ci_low"] < 0).all() and (contrasts["ci_high"] > 0).all()
+    assert (contrasts["mde"] > 0.01).all()
+
+
+# --- minimum detectable effect ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("n, points", [(72, 16.2), (154, 11.2), (800, 4.9)])
+def test_mde_reproduces_the_published_plan(n: int, points: float) -> None:
+    assert round(100 * statistics.minimum_detectable_effect(n, 0.25), 1) == points
+
+
+def test_mde_has_the_power_it_promises() -> None:
+    n, psi = 154, 0.25
+    d = statistics.minimum_detectable_effect(n, psi)
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(n, [(psi + d) / 2, (psi - d) / 2, 1 - psi], size=4000)
+    z = (counts[:, 0] - counts[:, 1]) / np.sqrt(counts[:, 0] + counts[:, 1])
+    assert np.mean(np.abs(z) > 1.96) == pytest.approx(0.8, abs=0.03)
+
+
+def test_mde_without_any_discordance_is_not_zero() -> None:
+    d = statistics.minimum_detectable_effect(80, 0.0)
+    assert 0.05 < d < 0.15
+    assert math.isnan(statistics.minimum_detectable_effect(3, 0.25))
+
+
+# --- missing verdicts ------------------------------------------------------------------
+
+
+def test_a_failed_judgement_leaves_only_the_pairs_it_belongs_to(verdicts: pd.DataFrame) -> None:
+    broken = verdicts.copy()
+    hit = (broken["condition"] == "rag_ft") & (broken["stratum"] == "seen")
+    broken.loc[broken[hit].index[:7], "passed"] = pd.NA
+    contrasts = statistics.planned_contrasts(broken, replicates=200)
+    touched = contrasts[contrasts["n_missing"] > 0]
+    assert set(touched["stratum"]) == {"seen", "all_post"}
+    assert set(touched["name"]) == {
+        "ft_closed_book_rag",
+        "transfer_to_closed_book",
+        "interaction_rag",
+    }
+    assert (touched["n_missing"] == 7).all()
+    seen = pick(contrasts, "ft_closed_book_rag", "seen")
+    kept = broken[~broken["question_id"].isin(broken.loc[broken[hit].index[:7], "question_id"])]
+    table = wide(kept, ("seen",))
+    assert seen["n"] == len(table) == 113
+    assert seen["difference"] == pytest.approx(table["rag_ft"].mean() - table["base"].mean())
+    rates = statistics.pass_rates(broken)
+    assert rates["judge_failed"].sum() == 14  # once in seen, once in the pool
+
+
+def test_a_question_without_an_answer_is_an_error_and_named(verdicts: pd.DataFrame) -> None:
+    gone = verdicts.drop(index=verdicts.index[9])
+    with pytest.raises(CutoffError, match=verdicts["question_id"].iloc[9]):
+        statistics.pass_rates(gone)
+
+
+def test_a_question_judged_twice_is_an_error_and_named(verdicts: pd.DataFrame) -> None:
+    doubled = pd.concat([verdicts, verdicts.iloc[[9]]])
+    with pytest.raises(CutoffError, match="judged twice"):
+        statistics.pass_rates(doubled)
+
+
+def test_five_questions_on_one_paper_yield_numbers_without_intervals() -> None:
+    few = make_verdicts(world={"seen": (1, 5, (0.0, 1.0, 0.5, 1.0, 0.5, 1.0))})
+    row = pick(statistics.planned_contrasts(few, replicates=100), "rag", "seen")
+    assert row["difference"] == 1.0
+    assert math.isnan(row["ci_low"]) and math.isnan(row["ci_high"])
+
+
+# --- simulation: clustered data whose truth is known -----------------------------------
+
+RATES = (0.30, 0.30, 0.30, 0.30, 0.30, 0.30)
+
+
+def simulate(experiments: int, papers: int, share: float, truth: tuple[float, float]) -> dict:
+    """Coverage of the interval by paper and by question, and how often each test rejects."""
+    rng = np.random.default_rng(7)
+    inside = {"by paper": 0, "by question": 0}
+    rejected = {"by paper": 0, "by question": 0}
+    for experiment in range(experiments):
+        sizes = rng.integers(2, 6, size=papers)
+        paper = np.repeat(np.arange(papers), sizes)
+        shared = rng.normal(size=(papers, 2))[paper]
+        own = rng.normal(size=(len(paper), 2))
+        latent = share**0.5 * shared + (1 - share) ** 0.5 * own
+        passed = (latent < stats.norm.ppf(truth)).astype(float)
+        d = (passed[:, 1] - passed[:, 0])[:, None]
+        for way, clusters in (("by paper", paper), ("by question", np.arange(len(paper)))):
+            low, high, _ = resampling.bootstrap_intervals(d, clusters, 800, experiment)
+            inside[way] += low[0] <= truth[1] - truth[0] <= high[0]
+            p = resampling.sign_flip_test(d, clusters, 400, experiment)
+            rejected[way] += p[0] <= 0.05
+    return {
+        "inside": {way: k / experiments for way, k in inside.items()},
+        "rejected": {way: k / experiments for way, k in rejected.items()},
+    }
+
+
+def test_by_paper_the_null_is_rejected_and_covered_as_often_as_promised() -> None:
+    """95 % coverage and 5 % type-I error within three Monte-Carlo standard errors (2 points);
+    resampling questions instead of papers fails both on the same data."""
+    found = simulate(experiments=1000, papers=24, share=0.5, truth=(0.3, 0.3))
+    assert 0.93 <= found["inside"]["by paper"] <= 0.97
+    assert 0.03 <= found["rejected"]["by paper"] <= 0.07
+    assert found["inside"]["by question"] < 0.90
+    assert found["rejected"]["by question"] > 0.10
+
+
+def test_by_paper_a_large_effect_is_covered_as_often_as_promised() -> None:
+    found = simulate(experiments=1000, papers=40, share=0.5, truth=(0.1, 0.6))
+    assert 0.93 <= found["inside"]["by paper"] <= 0.97
+    assert found["inside"]["by question"] < 0.90
+
+
+def test_a_world_without_effects_earns_a_sentence_in_at_most_five_percent_of_runs() -> None:
+    """All six conditions pass 30 %, papers differ: family-wise error of the claims."""
+    world = {name: (size[0], size[1], RATES) for name, size in WORLD.items()}
+    false_claims = 0
+    for seed in range(40):
+        verdicts = make_verdicts(seed, world, paper_share=0.5)
+        contrasts = statistics.planned_contrasts(verdicts, replicates=500, seed=seed)
+        false_claims += any(report.is_effect(row) for row in contrasts.to_dict("records"))
+    assert false_claims <= 6  # 2 expected at most; more than 6 has a probability of 0.3 %
+
+
+# --- determinism, control, record ------------------------------------------------------
+
+
+def test_the_seed_alone_decides_the_resampling(verdicts: pd.DataFrame) -> None:
+    once = statistics.planned_contrasts(verdicts, replicates=300, seed=3)
+    again = statistics.planned_contrasts(verdicts, replicates=300, seed=3)
+    other = statistics.planned_contrasts(verdicts, replicates=300, seed=4)
+    pd.testing.assert_frame_equal(once, again)
+    assert not once["ci_low"].equals(other["ci_low"])
+
+
+def test_the_order_of_the_rows_changes_no_estimate(verdicts: pd.DataFrame) -> None:
+    mixed = verdicts.sample(frac=1, random_state=1)
+    one = statistics.planned_contrasts(verdicts, replicates=300)
+    two = statistics.planned_contrasts(mixed, replicates=300)
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_shuffling_keeps_every_question_and_loses_every_effect(verdicts: pd.DataFrame) -> None:
+    shuffled = resampling.shuffle_conditions(verdicts, seed=0)
+    keys = ["question_id", "paper_id", "stratum", "condition"]
+    pd.testing.assert_frame_equal(shuffled[keys], verdicts[keys])
+    per_question = verdicts.groupby("question_id")["passed"].sum()
+    assert shuffled.groupby("question_id")["passed"].sum().equals(per_question)
+    assert not shuffled["passed"].equals(verdicts["passed"])
+    contrasts = statistics.planned_contrasts(shuffled, replicates=1000)
+    assert not any(report.is_effect(row) for row in contrasts.to_dict("records"))
+
+
+def test_results_are_plain_json_and_equal_for_equal_input(
+    verdicts: pd.DataFrame, contrasts: pd.DataFrame
+) -> None:
+    identity = dict.fromkeys(
+        ("size", "base_model", "dataset_id", "prompts_sha256", "judge", "scoring"), "x"
+    ) | {"n_parameters": 3}
+    rates, cochran = statistics.pass_rates(verdicts), statistics.cochran_q(verdicts)
+    arguments = (rates, contrasts, cochran, ["a sentence"], {"share": np.float64(1 / 3)})
+    record = results.build(identity, *arguments)
+    text = json.dumps(record, allow_nan=False)
+    assert text == json.dumps(results.build(identity, *arguments), allow_nan=False)
+    assert record["n_questions"] == verdicts["question_id"].nunique()
+    assert list(record["conditions"]) == list(CONDITIONS)
+    assert record["conditions"]["base"]["n"] == 280
+    assert record["diagnostics"] == {"share": 0.333333}
+    assert any(row["p_holm"] is None for row in record["contrasts"])
+    with pytest.raises(CutoffError, match="judge"):
+        results.build({k: v for k, v in identity.items() if k != "judge"}, *arguments)
