@@ -1,0 +1,119 @@
+"""The data set as a whole: when its files can be trusted, and the marker that says so.
+
+It belongs to no size: the first run that needs it makes it, the others read it. Everything
+in it follows from the parameters and the seed, so a half-made data set is simply made again.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cutoff import params, prompts, run
+from cutoff.errors import CutoffError
+from cutoff.generate.questions import STRATA
+from cutoff.generate.retrieval import INDEX_FILES
+
+Record = dict[str, Any]
+
+RECORD_FILES = tuple(
+    f"{name}.jsonl"
+    for name in "papers passages facts rejected questions retrieval eval train".split()
+)
+MARKER = "dataset.json"
+
+
+def identity(p: params.Params) -> Record:
+    """What the files follow from: parameters, prompt texts and the code that makes them."""
+    code = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        code.update(path.read_bytes())
+    shaping = {k: v for k, v in p.as_dict().items() if params.TABLE[k].stage == "generate"}
+    return {
+        "dataset_id": run.dataset_id(p),
+        "params": shaping,
+        "prompts_sha256": prompts.prompts_sha256(),
+        "code_sha256": code.hexdigest(),
+    }
+
+
+def is_complete(folder: Path, p: params.Params) -> bool:
+    """True if ``folder`` holds a finished, undamaged data set of these parameters and this code."""
+    try:
+        marker = run.read_json(folder / MARKER)
+    except CutoffError:
+        return False  # missing or damaged: it will be written again
+    if any(marker.get(name) != value for name, value in identity(p).items()):
+        return False
+    return all(
+        (folder / name).is_file() and run.sha256_file(folder / name) == digest
+        for name, digest in marker["sha256"].items()
+    )
+
+
+def read_or_make(
+    path: Path, complete: bool, make: Callable[[], Sequence[Record]]
+) -> Sequence[Record]:
+    """Records of ``path``: read from a complete data set, else made now and written."""
+    if complete:
+        return run.read_jsonl(path)
+    records = make()
+    run.write_jsonl_atomic(path, records)
+    return records
+
+
+def seal(folder: Path, p: params.Params, retrieval: Sequence[Record]) -> Record:
+    """Write ``dataset.json``, after everything else; ``retrieval`` holds its rows of quality.
+
+    Returns its content: identity, counts, retrieval quality, SHA-256 of every file.
+    """
+    content = identity(p) | {
+        "counts": counts(folder),
+        "retrieval": list(retrieval),
+        "sha256": {name: run.sha256_file(folder / name) for name in (*RECORD_FILES, *INDEX_FILES)},
+    }
+    run.write_json_atomic(folder / MARKER, content)
+    return content
+
+
+def counts(folder: Path) -> Record:
+    """Papers by period, passages, facts and evaluation questions by stratum, and so on."""
+    read = {name: run.read_jsonl(folder / name) for name in RECORD_FILES}
+
+    def by(name: str, field: str) -> Record:
+        return dict(Counter(record[field] for record in read[f"{name}.jsonl"]))
+
+    return {
+        "papers": by("papers", "period"),
+        "passages": len(read["passages.jsonl"]),
+        "facts": by("facts", "stratum"),
+        "facts_trained": sum(fact["trained"] for fact in read["facts.jsonl"]),
+        "facts_rejected": len(read["rejected.jsonl"]),
+        "questions": by("questions", "split"),
+        "eval": by("eval", "stratum"),
+        "train": by("train", "variant"),
+    }
+
+
+def strata_table(facts: Sequence[Record], questions: Sequence[Record]) -> list[Record]:
+    """One row per stratum: papers, facts, trained facts, questions of both splits."""
+    rows = []
+    for stratum in STRATA:
+        own = [fact for fact in facts if fact["stratum"] == stratum]
+        asked = [question for question in questions if question["stratum"] == stratum]
+        splits = Counter(question["split"] for question in asked)
+        rows.append(
+            {
+                "stratum": stratum,
+                "papers": len({fact["paper_id"] for fact in own}),
+                "facts": len(own),
+                "facts trained": sum(fact["trained"] for fact in own),
+                "training questions": splits["train"],
+                "evaluation questions": splits["eval"],
+                "papers asked about": len(
+                    {question["paper_id"] for question in asked if question["split"] == "eval"}
+                ),
+            }
+        )
+    return rows
