@@ -13,7 +13,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,9 +209,9 @@ def check(name: str, value: Any, where: str) -> Any:
     return value
 
 
-def nearest(name: str) -> str:
-    """The end of an error sentence: the valid name that looks most like ``name``."""
-    close = difflib.get_close_matches(name, TABLE, n=1, cutoff=0.0)
+def nearest(name: str, valid: Iterable[str] = TABLE) -> str:
+    """The end of an error sentence: the ``valid`` name that looks most like ``name``."""
+    close = difflib.get_close_matches(name.lower(), list(valid), n=1, cutoff=0.0)
     return f"did you mean {close[0]!r}? (`python -m cutoff params` lists all.)"
 
 

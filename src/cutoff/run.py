@@ -53,9 +53,9 @@ def dataset_id(p: "Params") -> str:
     """12 hex digits: the parameters that shape the data set and the world it is drawn from."""
     digest = hashlib.sha256(p.hash_for("generate").encode())
     if p.paper_source == "phantom":
-        for name in ("world.py", "pages.py"):
-            source = Path(__file__).parent / "phantom" / name
-            digest.update(source.read_bytes() if source.exists() else b"")
+        from cutoff.phantom.world import WORLD_VERSION
+
+        digest.update(str(WORLD_VERSION).encode())
     return digest.hexdigest()[:12]
 
 
@@ -84,7 +84,8 @@ class Run:
 
     def record(self, **figures: Any) -> None:
         """Add figures of this stage (anything JSON can hold) to ``run.json``."""
-        update_stage(self.folder, self.stage, figures=figures)
+        earlier = read_run(self.folder)["stages"].get(self.stage, {}).get("figures", {})
+        update_stage(self.folder, self.stage, figures={**earlier, **figures})
 
     def provenance(self) -> "Provenance":
         """What makes this run what it is; shows itself as tables and is kept in ``run.json``."""
@@ -113,14 +114,19 @@ class Provenance:
         return json.dumps(self.facts, indent=1, ensure_ascii=False)
 
 
-def open_stage(stage_name: str, p: "Params") -> Run:
-    """Create the folders of a stage. 05 compares sizes and has a folder of its own."""
+def locate(stage_name: str, p: "Params") -> Run:
+    """The folders of a stage, touching nothing. 05 compares sizes and has one of its own."""
     top = outputs(p)
     folder = top / ("compare" if stage_name.startswith("05") else p.size)
-    dataset_folder = top / "datasets" / dataset_id(p)
-    for each in (folder, dataset_folder):
-        make_folder(each)
-    return Run(stage=stage_name, params=p, folder=folder, dataset_folder=dataset_folder)
+    return Run(stage_name, p, folder, top / "datasets" / dataset_id(p))
+
+
+def open_stage(stage_name: str, p: "Params") -> Run:
+    """``locate``, with the folders created."""
+    opened = locate(stage_name, p)
+    make_folder(opened.folder)
+    make_folder(opened.dataset_folder)
+    return opened
 
 
 def make_folder(folder: Path) -> None:
@@ -134,14 +140,9 @@ def make_folder(folder: Path) -> None:
 
 
 def update_stage(folder: Path, stage: str, **fields: Any) -> None:
-    """Merge ``fields`` into the stage's entry of ``run.json`` (dictionaries are merged too)."""
+    """Set ``fields`` of the stage's entry in ``run.json``."""
     content = read_run(folder)
-    entry = content["stages"].setdefault(stage, {})
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            entry[name] = {**(entry.get(name) or {}), **value}
-        else:
-            entry[name] = value
+    content["stages"].setdefault(stage, {}).update(fields)
     write_json_atomic(folder / "run.json", content)
 
 
@@ -162,7 +163,11 @@ def device() -> dict[str, str]:
         return {"gpu": "none", "dtype": "float32", "why": "the CPU's own format"}
     gpus = answer.splitlines()
     name, _, capability = gpus[0].partition(",")
-    if float(capability) >= 8:
+    try:
+        native = float(capability) >= 8
+    except ValueError:  # an old driver does not know the field
+        native = False
+    if native:
         dtype, why = "bfloat16", "the GPU computes it natively and it cannot overflow"
     else:
         dtype, why = "float16", "the GPU has no native bfloat16"

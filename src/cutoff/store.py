@@ -4,10 +4,10 @@ One record is one line and one ``write``. A kill can only tear the last line; op
 store repairs it, and the work of that line is simply done again.
 """
 
-import errno
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from cutoff import run
 from cutoff.errors import CutoffError
 
 Record = dict[str, Any]
+LOCK_WAIT_SECONDS = 10.0
 
 
 class Store:
@@ -36,15 +37,7 @@ class Store:
         if made_from is not None:
             _switch(self.path, made_from)
         self._file = open(self.path, "a+b", buffering=0)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                self._file.close()
-                raise CutoffError(
-                    f"Another process is writing {self.path}; wait for it or stop it."
-                ) from None
-            # Some network folders (Colab's Drive) cannot lock; the store works without.
+        self._lock()
         self._keys: set[str] = set()
         try:
             self._load()
@@ -91,6 +84,22 @@ class Store:
     def close(self) -> None:
         """Give the file back; a closed store cannot be appended to."""
         self._file.close()
+
+    def _lock(self) -> None:
+        # A killed run's children need a second or two to notice; wait for them.
+        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        while True:
+            try:
+                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    self._file.close()
+                    raise CutoffError(
+                        f"Another process is writing {self.path}; wait for it or stop it."
+                    ) from None
+                time.sleep(0.1)
+            except OSError:
+                return None  # some network folders cannot lock; the store works without
 
     def _load(self) -> None:
         self._file.seek(0)
