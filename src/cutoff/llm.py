@@ -1,0 +1,319 @@
+"""Many chat requests in, completions out as they finish.
+
+    with llm.llama_server(model, num_ctx_per_request=1024, parallel=8) as endpoint:
+        for completion in llm.complete(requests, endpoint, parallel=8):
+            ...
+
+The embedded server is llama.cpp's own, on the loopback interface, with a random key.
+
+Greedy answers must not depend on what else is being answered. In a batch that several
+requests share, llama.cpp picks other matrix kernels than for one request, sums come out
+differently in the last bits, and answers change from run to run. So an engine here
+works on one request at a time, and small models get one single-threaded engine per core:
+every core is busy, no thread waits for another, and the same prompt always takes the
+same arithmetic. The prompt cache is off for the same reason.
+"""
+
+import itertools
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tqdm import tqdm
+
+from cutoff.errors import CutoffError
+from cutoff.prompts import Message
+
+TRANSIENT_STATUS = frozenset({429, 500, 502, 503, 504})
+MAX_RETRIES = 5
+FIRST_PAUSE_SECONDS = 0.5  # doubles with every retry of a request
+LONGEST_PAUSE_SECONDS = 30.0
+REQUEST_TIMEOUT_SECONDS = 600.0
+
+# Every engine may hold its own copy of the weights; above this total, all cores work
+# on one request instead.
+WEIGHT_COPIES_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class Request:
+    """One chat to be answered. ``schema``: a JSON schema that the answer must obey."""
+
+    key: str
+    messages: list[Message]
+    max_new_tokens: int
+    schema: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The answer to the request ``key``.
+
+    ``latency_seconds`` runs from sending to the last byte of the try that succeeded, so
+    it includes waiting for a free engine. ``finish_reason`` is ``stop`` (the model ended
+    its turn) or ``length`` (``max_new_tokens`` reached).
+    """
+
+    key: str
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    latency_seconds: float
+    finish_reason: str
+    retries: int
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Servers of one model that answer alike; ``num_ctx`` tokens for prompt and answer."""
+
+    base_urls: tuple[str, ...]
+    api_key: str = field(repr=False)
+    num_ctx: int
+
+    @property
+    def base_url(self) -> str:
+        """The first server, for single requests."""
+        return self.base_urls[0]
+
+
+@contextmanager
+def llama_server(
+    gguf: Path,
+    num_ctx_per_request: int,
+    parallel: int,
+    threads: int | None = None,
+    slots: int = 1,
+) -> Iterator[Endpoint]:
+    """Serve a GGUF file with llama.cpp until the block ends.
+
+    ``parallel``: requests that will be in flight; ``threads``: cores to use, all by
+    default. ``slots`` above 1 lets an engine work on that many requests in one batch,
+    which gives up answers that are the same every time.
+    Raises ``CutoffError`` when the file is missing or cannot be served.
+    """
+    # Imported here: the module is also used where only a remote server is.
+    import xllamacpp
+
+    if not gguf.is_file():
+        raise CutoffError(f"There is no model file {gguf}; run stage 03_export_gguf first.")
+    threads = threads or _available_cores()
+    copies = max(1, WEIGHT_COPIES_BYTES // gguf.stat().st_size)
+    n_engines = max(1, min(parallel // slots, threads, copies))
+    api_key = secrets.token_hex(16)
+    engines = []
+    try:
+        for _ in range(n_engines):
+            settings = xllamacpp.CommonParams()
+            settings.model.path = str(gguf)
+            settings.api_keys = [api_key]
+            settings.hostnames = ["127.0.0.1"]
+            settings.port = 0  # the system picks a free one, so no port can be taken
+            settings.cors_origins = "http://127.0.0.1"
+            settings.ui = False
+            settings.endpoint_slots = False
+            settings.n_parallel = slots
+            settings.n_ctx = num_ctx_per_request * slots
+            settings.kv_unified = False
+            settings.fit_params = False  # never shrink the context in silence
+            settings.ctx_shift = False
+            settings.cache_prompt = False
+            settings.cache_ram_mib = 0
+            settings.n_threads_http = parallel + 2
+            settings.cpuparams.n_threads = threads // n_engines
+            settings.cpuparams_batch.n_threads = threads // n_engines
+            settings.warmup = False
+            settings.verbosity = -1
+            try:
+                engines.append(xllamacpp.Server(settings))
+            except RuntimeError as error:
+                raise CutoffError(
+                    f"llama.cpp cannot serve {gguf} ({error}) Is the file complete, and is "
+                    "there memory for it? Removing it and running 03_export_gguf makes it again."
+                ) from None
+        urls = tuple(engine.listening_address for engine in engines)
+        yield Endpoint(urls, api_key, num_ctx_per_request)
+    finally:
+        engines.clear()  # the server stops with its last reference
+
+
+def complete(
+    requests: Iterable[Request],
+    endpoint: Endpoint,
+    parallel: int,
+    temperature: float = 0.0,
+    seed: int = 0,
+    progress: str | None = None,
+) -> Iterator[Completion]:
+    """Answer ``requests`` with up to ``parallel`` in flight; yield each as it finishes.
+
+    ``progress`` labels a progress bar, which shows only on a terminal. Transient errors
+    (429, 5xx, cut connection, timeout) are retried with growing pauses; anything else,
+    and a prompt that does not fit, ends the iteration with a ``CutoffError`` that names
+    the request. Leaving the iteration early sends no further request.
+    """
+    waiting = iter(requests)
+    send = _Sender(endpoint, parallel, {"temperature": temperature, "seed": seed})
+    bar = tqdm(desc=progress, disable=None if progress else True, unit=" answers")
+    running: set[Future[Completion]] = set()
+    with send, bar, ThreadPoolExecutor(parallel) as pool:
+        try:
+            running = {pool.submit(send, r) for r in itertools.islice(waiting, parallel)}
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                # New work first: the engines must not wait for whoever reads the answers.
+                running |= {pool.submit(send, r) for r in itertools.islice(waiting, len(done))}
+                for future in done:
+                    completion = future.result()
+                    bar.update()
+                    yield completion
+        finally:
+            send.stopped.set()
+            for future in running:
+                future.cancel()
+
+
+class _Sender:
+    """Sends single requests over kept-alive connections, each to the least busy server."""
+
+    def __init__(self, endpoint: Endpoint, parallel: int, options: dict[str, Any]) -> None:
+        self.endpoint = endpoint
+        self.options = options
+        self.stopped = threading.Event()
+        self.in_flight = dict.fromkeys(endpoint.base_urls, 0)
+        self.lock = threading.Lock()
+        connections = parallel * len(endpoint.base_urls)
+        self.client = httpx.Client(
+            headers={"Authorization": f"Bearer {endpoint.api_key}"},
+            timeout=REQUEST_TIMEOUT_SECONDS,
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            trust_env=False,  # a proxy has no business between here and the loopback
+        )
+
+    def __enter__(self) -> "_Sender":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+
+    def __call__(self, request: Request) -> Completion:
+        with self.lock:
+            url = min(self.in_flight, key=lambda u: self.in_flight[u])
+            self.in_flight[url] += 1
+        try:
+            return self._complete(url, request)
+        finally:
+            with self.lock:
+                self.in_flight[url] -= 1
+
+    def _complete(self, url: str, request: Request) -> Completion:
+        prompt_tokens = self._check_length(url, request)
+        body: dict[str, Any] = {
+            "messages": request.messages,
+            "max_tokens": request.max_new_tokens,
+            "cache_prompt": False,
+            "reasoning_format": "none",  # the text exactly as the model wrote it
+            **self.options,
+        }
+        if request.schema is not None:
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": request.schema},
+            }
+        reply, latency, retries = self._post(url + "/v1/chat/completions", body, request.key)
+        choice, usage = reply["choices"][0], reply["usage"]
+        if usage["prompt_tokens"] != prompt_tokens:
+            raise CutoffError(
+                f"The prompt of {request.key} has {prompt_tokens} tokens, but the server read "
+                f"{usage['prompt_tokens']}: the prompt was changed on its way."
+            )
+        return Completion(
+            key=request.key,
+            text=choice["message"]["content"] or "",
+            prompt_tokens=prompt_tokens,
+            completion_tokens=usage["completion_tokens"],
+            latency_seconds=round(latency, 4),
+            finish_reason=choice["finish_reason"],
+            retries=retries,
+        )
+
+    def _check_length(self, url: str, request: Request) -> int:
+        """Exact number of prompt tokens; an error if the longest answer would not fit too."""
+        template = {"messages": request.messages}
+        text = self._post(url + "/apply-template", template, request.key)[0]["prompt"]
+        body = {"content": text, "add_special": True, "parse_special": True}
+        n_tokens = len(self._post(url + "/tokenize", body, request.key)[0]["tokens"])
+        if n_tokens + request.max_new_tokens > self.endpoint.num_ctx:
+            raise CutoffError(
+                f"The prompt of {request.key} has {n_tokens} tokens; with {request.max_new_tokens} "
+                f"for the answer it does not fit num_ctx = {self.endpoint.num_ctx}. Raise num_ctx, "
+                "or lower top_k or passage_tokens."
+            )
+        return n_tokens
+
+    def _post(self, url: str, body: dict[str, Any], key: str) -> tuple[Any, float, int]:
+        """The JSON reply, the seconds it took and the number of retries before it."""
+        for retries in itertools.count():
+            started = time.perf_counter()
+            pause = min(FIRST_PAUSE_SECONDS * 2**retries, LONGEST_PAUSE_SECONDS)
+            try:
+                response = self.client.post(url, json=body)
+                if response.status_code == httpx.codes.OK:
+                    return response.json(), time.perf_counter() - started, retries
+                trouble = f"HTTP {response.status_code}: {_message(response)}"
+                if response.status_code not in TRANSIENT_STATUS:
+                    raise CutoffError(f"{_remedy(response.status_code)} ({url}, {key}: {trouble})")
+                pause = _wanted_pause(response, pause)
+            except httpx.TransportError as error:
+                trouble = str(error) or type(error).__name__
+            except ValueError:
+                trouble = "the reply is not whole JSON"
+            if retries == MAX_RETRIES:
+                raise CutoffError(
+                    f"The model server at {url} failed {retries + 1} times on {key} ({trouble}). "
+                    "Is it running, with memory to spare? Run again: finished answers are kept."
+                )
+            if self.stopped.wait(pause):
+                raise CutoffError(f"Stopped before {key} was answered.")
+        raise AssertionError("unreachable")
+
+
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _message(response: httpx.Response) -> str:
+    """The server's own words, wherever its JSON holds them, at most 300 characters."""
+    try:
+        error = response.json()["error"]
+        text = error["message"] if isinstance(error, dict) else str(error)
+    except (ValueError, KeyError, TypeError):
+        text = response.text
+    return " ".join(text.split())[:300]
+
+
+def _remedy(status: int) -> str:
+    if status in (401, 403):
+        return "The model server refused the API key; check the key."
+    if status == 404:
+        return "The model server does not know this address or model; check both."
+    return "The model server refused the request."
+
+
+def _wanted_pause(response: httpx.Response, pause: float) -> float:
+    """The server's ``Retry-After`` in seconds where it gives one, else ``pause``."""
+    try:
+        wanted = float(response.headers["Retry-After"])
+    except (KeyError, ValueError):
+        return pause
+    return min(max(wanted, 0.0), LONGEST_PAUSE_SECONDS)
