@@ -11,7 +11,7 @@ from statsmodels.stats.contingency_tables import cochrans_q, mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint, proportion_effectsize
 
-from cutoff import report
+from cutoff.claims import is_effect
 from cutoff.errors import CutoffError
 from cutoff.evaluate import resampling, results, statistics
 from cutoff.evaluate.contrasts import CONTRASTS, POST_STRATA
@@ -259,7 +259,7 @@ def test_a_world_without_effects_earns_a_sentence_in_at_most_five_percent_of_run
     for seed in range(40):
         verdicts = make_verdicts(seed, world, paper_share=0.5)
         contrasts = statistics.planned_contrasts(verdicts, replicates=500, seed=seed)
-        false_claims += any(report.is_effect(row) for row in contrasts.to_dict("records"))
+        false_claims += any(is_effect(row) for row in contrasts.to_dict("records"))
     assert false_claims <= 6  # 2 expected at most; more than 6 has a probability of 0.3 %
 
 
@@ -289,7 +289,7 @@ def test_shuffling_keeps_every_question_and_loses_every_effect(verdicts: pd.Data
     assert shuffled.groupby("question_id")["passed"].sum().equals(per_question)
     assert not shuffled["passed"].equals(verdicts["passed"])
     contrasts = statistics.planned_contrasts(shuffled, replicates=1000)
-    assert not any(report.is_effect(row) for row in contrasts.to_dict("records"))
+    assert not any(is_effect(row) for row in contrasts.to_dict("records"))
 
 
 def test_results_are_plain_json_and_equal_for_equal_input(

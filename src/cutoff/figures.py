@@ -1,0 +1,214 @@
+"""One palette and one theme for every figure.
+
+A condition keeps its colour everywhere: grey is the untouched model, orange was trained on
+questions and answers, blue on passages with citations; the dark shade has retrieval. The
+three hues stay apart for colour-blind readers and the two shades in greyscale. Figures are
+narrow, with large type, because half of the readers hold a phone. Every interval drawn is a
+95 % interval.
+"""
+
+from collections.abc import Mapping
+from io import BytesIO
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from cutoff.claims import is_effect
+from cutoff.wording import interval, label, percent, points
+
+COLOURS = {
+    "base": "#a8adb4",
+    "base_rag": "#4a5058",
+    "instruct_ft": "#f2a65a",
+    "instruct_ft_rag": "#b3560f",
+    "rag_ft": "#79b4e3",
+    "rag_ft_rag": "#0b5394",
+}
+INK, QUIET, LINE = "#1c2430", "#5b6675", "#dde2e8"
+GAIN, LOSS = "#0b5394", "#b3560f"
+WIDTH_INCHES = 5.6
+SHOWN_PIXELS = 620
+
+matplotlib.rcParams.update(
+    {
+        "font.size": 11,
+        "font.family": "DejaVu Sans",
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": QUIET,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 11.5,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": LINE,
+        "xtick.color": QUIET,
+        "ytick.color": QUIET,
+        "legend.frameon": False,
+    }
+)
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display ``figure`` as a picture; ``alt`` tells its message to who cannot see it."""
+    from IPython.display import Image, display
+
+    image = Image(data=png(figure), format="png", width=SHOWN_PIXELS, alt=alt)  # type: ignore
+    display(image)  # type: ignore[no-untyped-call]
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file: equal bytes for equal figures."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def canvas(height_inches: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of the common width with ``rows`` panels that share their x axis."""
+    figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
+    axes = figure.subplots(rows, 1, sharex=True, squeeze=False)
+    return figure, list(axes[:, 0])
+
+
+def pass_rates(rates: pd.DataFrame) -> Figure:
+    """Pass rate of every condition with its interval, one panel per kind of question."""
+    strata = list(dict.fromkeys(rates["stratum"]))
+    figure, panels = canvas(0.55 + 1.72 * len(strata), len(strata))
+    for panel, stratum in zip(panels, strata, strict=True):
+        rows = rates[rates["stratum"] == stratum].iloc[::-1].reset_index(drop=True)
+        for y, row in rows.iterrows():
+            colour = COLOURS.get(row["condition"], INK)
+            panel.plot([row["ci_low"], row["ci_high"]], [y, y], color=colour, lw=2.5)
+            panel.plot(row["pass_rate"], y, "o", color=colour, ms=8)
+            panel.text(1.03, float(y), percent(row["pass_rate"]), va="center", fontsize=10)  # type: ignore
+        panel.set_yticks(range(len(rows)), [label(name) for name in rows["condition"]], color=INK)
+        panel.set_ylim(-0.6, len(rows) - 0.4)
+        panel.grid(axis="y", visible=False)
+        panel.tick_params(axis="y", length=0)
+        panel.set_title(f"{label(stratum)} (n = {rows['n'].max():,})")
+    panels[-1].set_xlim(0, 1)
+    panels[-1].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.0f}"))
+    panels[-1].set_xlabel("questions answered correctly, %")
+    return figure
+
+
+def forest(contrasts: pd.DataFrame) -> Figure:
+    """Planned contrasts in percentage points; filled where an effect is established."""
+    rows = contrasts[contrasts["planned"].astype(bool)].iloc[::-1].to_dict("records")
+    figure, (panel,) = canvas(0.9 + 0.56 * len(rows))
+    reach = 100 * max([0.1] + [abs(row[c]) for row in rows for c in ("ci_low", "ci_high")])
+    for y, row in enumerate(rows):
+        effect = is_effect(row)
+        colour = (GAIN if row["difference"] > 0 else LOSS) if effect else QUIET
+        panel.plot([100 * row["ci_low"], 100 * row["ci_high"]], [y, y], color=colour, lw=2.5)
+        face = colour if effect else "white"
+        panel.plot(100 * row["difference"], y, "o", ms=8, color=colour, mfc=face, mew=2)
+        name = f"{label(row['name'])} · {_lower(label(row['stratum']))}"
+        panel.text(-0.02, y + 0.27, name, transform=panel.get_yaxis_transform(), fontsize=9.5)
+        value = f"{points(row['difference'])}  [{interval(row['ci_low'], row['ci_high'])}]"
+        panel.text(
+            1.0, y - 0.36, f"{value}  n = {row['n']:,}", transform=panel.get_yaxis_transform(),
+            ha="right", fontsize=8.5, color=QUIET,
+        )  # fmt: skip
+    panel.axvline(0, color=INK, lw=1)
+    panel.set_xlim(-1.05 * reach, 1.05 * reach)
+    panel.set_ylim(-0.7, len(rows) - 0.25)
+    panel.set_yticks([])
+    panel.spines["left"].set_visible(False)
+    panel.grid(axis="y", visible=False)
+    panel.set_xlabel(
+        "difference in pass rate, percentage points\n(filled: established; hollow: not)"
+    )
+    return figure
+
+
+def losses(curves: Mapping[str, pd.DataFrame]) -> Figure:
+    """Training loss by step; ``curves`` maps a variant to columns ``step`` and ``loss``."""
+    figure, (panel,) = canvas(3.4)
+    for variant, curve in curves.items():
+        colour = COLOURS.get(f"{variant}_rag", INK)
+        panel.plot(curve["step"], curve["loss"], color=colour, lw=2, label=label(variant))
+    panel.set_xlabel("optimiser step")
+    panel.set_ylabel("training loss (nats per token)")
+    panel.set_ylim(bottom=0)
+    panel.legend()
+    return figure
+
+
+def recall_at_k(recall: pd.DataFrame, used_k: int) -> Figure:
+    """Share of questions whose evidence is among the first k passages.
+
+    ``recall``: columns stratum, k, recall (0..1); ``used_k``: passages put before the model.
+    """
+    figure, (panel,) = canvas(3.6)
+    styles = zip(("o-", "s--", "^-.", "D:", "v-"), list(COLOURS.values())[1::2] * 2, strict=False)
+    for (stratum, curve), (style, colour) in zip(
+        recall.groupby("stratum", sort=False), styles, strict=False
+    ):
+        panel.plot(curve["k"], 100 * curve["recall"], style, color=colour, label=label(stratum))
+    panel.axvline(used_k, color=QUIET, lw=1)
+    panel.text(used_k, 2, f" used: {used_k}", color=QUIET, fontsize=10)
+    panel.set_xlabel("passages retrieved (k)")
+    panel.set_ylabel("evidence retrieved, % of questions")
+    panel.set_ylim(0, 102)
+    panel.legend(loc="lower right")
+    return figure
+
+
+def size_bars(sizes: pd.DataFrame) -> Figure:
+    """File sizes in MB; ``sizes``: columns label and bytes, in the order to draw."""
+    figure, (panel,) = canvas(0.8 + 0.42 * len(sizes))
+    megabytes = sizes["bytes"].to_numpy()[::-1] / 1e6
+    bars = panel.barh(range(len(sizes)), megabytes, color=COLOURS["base_rag"], height=0.6)
+    panel.bar_label(bars, [f"{mb:,.1f}" for mb in megabytes], padding=4)
+    panel.set_yticks(range(len(sizes)), list(sizes["label"])[::-1], color=INK)
+    panel.set_xlim(0, 1.15 * megabytes.max())
+    panel.grid(axis="y", visible=False)
+    panel.set_xlabel("file size, MB")
+    return figure
+
+
+def across_sizes(rates: pd.DataFrame) -> Figure:
+    """Pass rate against model size; ``rates``: condition, size, n_parameters, source,
+    pass_rate, ci_low, ci_high. Published values are crosses without an interval."""
+    figure, (panel,) = canvas(4.4)
+    for condition, rows in rates.groupby("condition", sort=False):
+        colour = COLOURS.get(str(condition), INK)
+        ours = rows[rows["source"] != "published"].sort_values("n_parameters")
+        theirs = rows[rows["source"] == "published"]
+        panel.vlines(
+            ours["n_parameters"], 100 * ours["ci_low"], 100 * ours["ci_high"], colour, lw=2
+        )
+        panel.plot(
+            ours["n_parameters"],
+            100 * ours["pass_rate"],
+            "o-",
+            color=colour,
+            label=label(condition),
+        )
+        panel.plot(
+            theirs["n_parameters"], 100 * theirs["pass_rate"], "x", color=colour, mew=2.5, ms=9
+        )
+    sizes = rates.drop_duplicates(["size", "source"]).sort_values("n_parameters")
+    names = [f"{row.size}\n(published)" if row.source == "published" else row.size
+             for row in sizes.itertuples()]  # fmt: skip
+    panel.set_xscale("log")
+    panel.set_xticks(sizes["n_parameters"], names, color=INK)
+    panel.minorticks_off()
+    low, high = sizes["n_parameters"].min(), sizes["n_parameters"].max()
+    panel.set_xlim(low / 3, high * 3)
+    panel.set_ylim(0, 100)
+    panel.set_xlabel("model size (parameters, logarithmic)")
+    panel.set_ylabel("questions answered correctly, %")
+    figure.legend(loc="outside upper left", ncols=3, handletextpad=0.3, columnspacing=1.2)
+    return figure
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,64 @@
+"""How conditions, strata, contrasts and numbers are written wherever a reader meets them."""
+
+from typing import Any
+
+import pandas as pd
+
+LABELS = {
+    "base": "Base",
+    "base_rag": "Base + RAG",
+    "instruct_ft": "QA-tuned",
+    "instruct_ft_rag": "QA-tuned + RAG",
+    "rag_ft": "RAG-tuned",
+    "rag_ft_rag": "RAG-tuned + RAG",
+    "all_post": "All new papers",
+    "seen": "Trained facts",
+    "unseen_fact": "Other facts, same papers",
+    "unseen_paper": "Papers not trained on",
+    "control": "Papers before the cutoff",
+    "rag": "Retrieval, no training",
+    "ft_closed_book_instruct": "QA training, closed book",
+    "ft_closed_book_rag": "RAG-style training, closed book",
+    "ft_under_rag_instruct": "QA training on top of retrieval",
+    "ft_under_rag_rag": "RAG-style training on top of retrieval",
+    "transfer_to_rag": "With retrieval: QA instead of RAG-style training",
+    "transfer_to_closed_book": "Closed book: RAG-style instead of QA training",
+    "ft_instead_of_rag": "QA training instead of retrieval",
+    "interaction_instruct": "QA training: gain with retrieval minus gain without",
+    "interaction_rag": "RAG-style training: gain with retrieval minus gain without",
+}
+
+
+def label(identifier: Any) -> str:
+    """The name that readers see for a condition, stratum or contrast."""
+    text = str(identifier)
+    parts = [LABELS.get(part, part) for part in text.split(" - ")]
+    return " − ".join(parts)
+
+
+def percent(proportion: float) -> str:
+    """``0.6286`` -> ``62.9 %``."""
+    return "–" if pd.isna(proportion) else f"{100 * proportion:.1f}\u00a0%"
+
+
+def points(difference: float, sign: bool = True) -> str:
+    """Percentage points with a real minus sign: ``-0.0125`` -> ``−1.2``."""
+    if pd.isna(difference):
+        return "–"
+    text = f"{100 * difference:.1f}"
+    if text in ("-0.0", "0.0"):
+        return "0.0"
+    plus = "+" if sign and difference > 0 else ""
+    return plus + text.replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """APA style, without the letter: ``.042``, ``< .001``, ``1.000``."""
+    if pd.isna(p):
+        return "–"
+    return "<\u00a0.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def interval(low: float, high: float) -> str:
+    """An interval in percentage points: ``−2.5 to 7.5``."""
+    return "–" if pd.isna(low) else f"{points(low, False)} to {points(high, False)}"
