@@ -1,0 +1,93 @@
+"""Base weights with a LoRA adapter folded in, read one tensor at a time.
+
+Every exported file, the base model's too, is read through ``read_tensor``, so the three
+models differ by their training and by nothing else. No merged copy is written: a 14B
+model would need 28 GB of disk for each adapter. The sum is formed in float32 from
+16-bit or 32-bit weights, never from 4-bit ones, whose rounding error it would freeze.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from cutoff import run
+from cutoff.errors import CutoffError
+
+# What the adapter adds to one weight: (lora_B * scale, lora_A); the update is their product.
+Update = tuple[torch.Tensor, torch.Tensor]
+
+LORA_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight")
+
+
+def read_config(base: Path) -> dict[str, Any]:
+    """``config.json`` of the base model; 4-bit and other quantised weights are refused."""
+    config: dict[str, Any] = run.read_json(base / "config.json")
+    if "quantization_config" in config:
+        raise CutoffError(
+            f"The weights in {base} are quantised. An adapter is merged into 16-bit or 32-bit "
+            "weights only: give the folder of the original model."
+        )
+    return config
+
+
+def locate_tensors(base: Path) -> dict[str, Path]:
+    """Tensor name -> safetensors file that holds it, for single-file and sharded models."""
+    files = sorted(base.glob("*.safetensors"))
+    if not files:
+        raise CutoffError(f"{base} holds no .safetensors file (other formats are not read).")
+    located: dict[str, Path] = {}
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as weights:
+                located.update(dict.fromkeys(weights.keys(), path))
+        except SafetensorError as error:
+            raise CutoffError(f"{path} cannot be read: {error}. Copy it again.") from None
+    return located
+
+
+def read_updates(adapter: Path | None, tensors: dict[str, Path]) -> dict[str, Update]:
+    """What a PEFT LoRA adapter adds to each weight; empty for ``None``, the base model.
+
+    Only plain LoRA on linear layers can be folded in here. Anything else in the folder
+    (DoRA, trained embeddings, biases, ranks that differ by layer) is an error, because
+    leaving it out would export another model than the one that was trained.
+    """
+    if adapter is None:
+        return {}
+    config = run.read_json(adapter / "adapter_config.json")
+    if (
+        config.get("peft_type") != "LORA"
+        or config.get("rank_pattern")
+        or config.get("alpha_pattern")
+    ):
+        raise CutoffError(f"{adapter} is not a plain LoRA adapter with one rank for all layers.")
+    rank: int = config["r"]
+    scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
+    halves: dict[str, dict[str, torch.Tensor]] = {}
+    path = adapter / "adapter_model.safetensors"
+    if not path.is_file():
+        raise CutoffError(f"{adapter} holds no {path.name}. Run 02_finetune again.")
+    with safe_open(path, framework="pt") as weights:
+        for key in weights.keys():
+            match = LORA_KEY.fullmatch(key)
+            name = f"{match['module']}.weight" if match else ""
+            if match is None or name not in tensors:
+                raise CutoffError(f"{path}: {key} fits no linear layer of the base model.")
+            halves.setdefault(name, {})[match["half"]] = weights.get_tensor(key).float()
+    return {name: (pair["B"] * scale, pair["A"]) for name, pair in halves.items()}
+
+
+def read_tensor(name: str, tensors: dict[str, Path], updates: dict[str, Update]) -> torch.Tensor:
+    """One weight in float32, with its update added where the adapter has one."""
+    with safe_open(tensors[name], framework="pt") as weights:
+        stored = weights.get_tensor(name)
+    if not stored.is_floating_point() or stored.element_size() < 2:
+        raise CutoffError(f"{tensors[name]}: {name} is {stored.dtype}, not 16-bit or 32-bit float.")
+    merged = stored.float()
+    if name in updates:
+        scaled_b, a = updates[name]
+        merged += scaled_b @ a
+    return merged

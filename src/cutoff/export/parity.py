@@ -1,0 +1,248 @@
+"""Is the model that is served the model that was trained?
+
+Real evaluation prompts go through every link of the chain: transformers with the
+adapter as trained -> merged F16 GGUF -> quantised GGUF -> llama.cpp's server. Each link
+is one number against one threshold in ``parity.json``; 04 calls ``check`` and does not
+start when a link is broken. The reference is never merged, so an error in merging
+shows as well as one in the file, the tokenizer or the chat template.
+"""
+
+import itertools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from cutoff import llm, prompts, run
+from cutoff.errors import CutoffError
+from cutoff.prompts import Message
+
+Link = dict[str, Any]  # model, link, metric, value, threshold, passed
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One prompt and its greedy answer as token ids; ``answer_ids`` ends with the
+    end-of-turn token if the model stopped by itself."""
+
+    messages: list[Message]
+    prompt_ids: list[int]
+    answer_ids: list[int]
+    stopped: bool
+
+
+def choose_prompts(questions: Sequence[dict[str, Any]], n_prompts: int) -> list[list[Message]]:
+    """``n_prompts`` chats from ``eval.jsonl``, spread evenly over it.
+
+    Closed-book and RAG prompts alternate, because the gate must see both.
+    """
+    n_prompts = min(n_prompts, len(questions))
+    picked = [questions[i * len(questions) // n_prompts] for i in range(n_prompts)]
+    return [
+        prompts.render_rag(question["question"], question["context"])
+        if number % 2
+        else prompts.render_closed_book(question["question"])
+        for number, question in enumerate(picked)
+    ]
+
+
+def answer_with_transformers(
+    base: Path, adapter: Path | None, chats: Sequence[list[Message]], max_new_tokens: int
+) -> list[Answer]:
+    """The reference: greedy answers of the base model with the adapter beside it, in float32."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter).eval()
+    answers = []
+    for messages in chats:
+        prompt_ids = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=False
+        )
+        tokens = torch.tensor([prompt_ids])
+        generated = model.generate(
+            input_ids=tokens,
+            attention_mask=torch.ones_like(tokens),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+        )
+        answer_ids = generated[0, len(prompt_ids) :].tolist()
+        stopped = answer_ids[-1] == tokenizer.eos_token_id
+        answers.append(Answer(list(messages), prompt_ids, answer_ids, stopped))
+    return answers
+
+
+def answer_with_llama_cpp(
+    weights: Path, chats: Sequence[list[Message]], max_new_tokens: int, num_ctx: int, parallel: int
+) -> list[Answer]:
+    """The same chats through the servers and the kind of request that the evaluation uses.
+
+    The chat template, the tokenizer and the weights are those inside the GGUF file.
+    """
+    with llm.llama_server(weights, num_ctx, parallel) as endpoint:
+        headers = {"Authorization": f"Bearer {endpoint.api_key}"}
+        with (
+            httpx.Client(
+                headers=headers, timeout=llm.REQUEST_TIMEOUT_SECONDS, trust_env=False
+            ) as client,
+            ThreadPoolExecutor(parallel) as pool,
+        ):
+            urls = itertools.cycle(endpoint.base_urls)
+            asked = [
+                pool.submit(ask, client, url, messages, max_new_tokens)
+                for url, messages in zip(urls, chats, strict=False)
+            ]
+            return [future.result() for future in asked]
+
+
+def ask(client: httpx.Client, url: str, messages: list[Message], max_new_tokens: int) -> Answer:
+    """One chat: the server's prompt token ids and its greedy answer's token ids."""
+
+    def post(path: str, **body: Any) -> Any:
+        response = client.post(url + path, json=body)
+        if response.status_code != httpx.codes.OK:
+            raise CutoffError(f"llama.cpp refused {path}: {response.text[:300]}")
+        return response.json()
+
+    text = post("/apply-template", messages=messages)["prompt"]
+    tokens = post("/tokenize", content=text, add_special=True, parse_special=True)["tokens"]
+    reply = post(
+        "/v1/chat/completions",
+        messages=messages,
+        max_tokens=max_new_tokens,
+        temperature=0,
+        cache_prompt=False,
+        logprobs=True,  # the only way to see token ids of a chat answer
+        top_logprobs=1,
+    )
+    n_read = reply["usage"]["prompt_tokens"]
+    if n_read != len(tokens):
+        raise CutoffError(
+            f"llama.cpp answered a prompt of {n_read} tokens where its own chat template and "
+            f"tokenizer make {len(tokens)}."
+        )
+    choice = reply["choices"][0]
+    answer_ids = [token["id"] for token in choice["logprobs"]["content"]]
+    return Answer(messages, tokens, answer_ids, choice["finish_reason"] == "stop")
+
+
+def agreement(reference: Sequence[int], other: Sequence[int]) -> float:
+    """Share of the reference answer's tokens before the first difference, 0 to 1.
+
+    After a difference two greedy answers are answers to different texts, so tokens
+    that happen to be equal later count for nothing.
+    """
+    common = 0
+    for expected, got in zip(reference, other, strict=False):
+        if expected != got:
+            break
+        common += 1
+    return common / max(len(reference), len(other), 1)
+
+
+def leading(token_id: int | None, token_ids: Sequence[int]) -> int:
+    """How often ``token_id`` stands at the beginning of ``token_ids``."""
+    count = 0
+    while token_id is not None and count < len(token_ids) and token_ids[count] == token_id:
+        count += 1
+    return count
+
+
+def compare(
+    model: str,
+    reference: Sequence[Answer],
+    f16: Sequence[Answer],
+    quantised: Sequence[Answer],
+    bos_id: int | None,
+    thresholds: dict[str, float],
+) -> list[Link]:
+    """The links of one model, in the order of the chain.
+
+    ``thresholds`` holds ``f16_agreement``, ``quantised_agreement`` and ``stop_rate``; the
+    token ids and the number of BOS tokens admit no tolerance.
+    """
+
+    def mean(values: Sequence[float]) -> float:
+        return sum(values) / len(values)
+
+    def link(name: str, metric: str, value: float, threshold: float, passed: bool) -> Link:
+        return {
+            "model": model,
+            "link": name,
+            "metric": metric,
+            "value": round(value, 4),
+            "threshold": threshold,
+            "passed": passed,
+        }
+
+    def at_least(name: str, metric: str, value: float, threshold: float) -> Link:
+        return link(name, metric, value, threshold, value >= threshold)
+
+    expected_bos = leading(bos_id, reference[0].prompt_ids)
+    served_bos = max(leading(bos_id, answer.prompt_ids) for answer in quantised)
+    pairs = list(zip(reference, quantised, strict=True))
+    same_ids = mean([float(a.prompt_ids == b.prompt_ids) for a, b in pairs])
+    greedy_f16 = [
+        agreement(a.answer_ids, b.answer_ids) for a, b in zip(reference, f16, strict=True)
+    ]
+    greedy_quantised = [agreement(a.answer_ids, b.answer_ids) for a, b in pairs]
+    return [
+        at_least("tokenizer and template", "share of prompts with equal token ids", same_ids, 1.0),
+        link(
+            "BOS",
+            "BOS tokens before a prompt",
+            served_bos,
+            expected_bos,
+            served_bos == expected_bos,
+        ),
+        at_least(
+            "transformers -> F16",
+            "share of greedy tokens before the first difference",
+            mean(greedy_f16),
+            thresholds["f16_agreement"],
+        ),
+        at_least(
+            "transformers -> quantised",
+            "share of greedy tokens before the first difference",
+            mean(greedy_quantised),
+            thresholds["quantised_agreement"],
+        ),
+        at_least(
+            "end of turn",
+            "share of answers that end by themselves",
+            mean([float(answer.stopped) for answer in quantised]),
+            thresholds["stop_rate"],
+        ),
+    ]
+
+
+def write(folder: Path, links: list[Link], sizes_bytes: dict[str, int]) -> None:
+    """Write ``parity.json`` into the folder of a size."""
+    passed = bool(links) and all(link["passed"] for link in links)
+    content = {"passed": passed, "links": links, "sizes_bytes": sizes_bytes}
+    run.write_json_atomic(folder / "parity.json", content)
+
+
+def check(folder: Path) -> None:
+    """Raise ``CutoffError`` naming every broken link; called before anything is evaluated."""
+    path = folder / "parity.json"
+    if not path.is_file():
+        raise CutoffError(f"{path} is missing: run 03_export_gguf first.")
+    links: list[Link] = run.read_json(path)["links"]
+    broken = [
+        f"{link['model']}, {link['link']}: {link['metric']} is {link['value']:g}, "
+        f"must be {link['threshold']:g}"
+        for link in links
+        if not link["passed"]
+    ]
+    if broken or not links:
+        raise CutoffError(
+            "The parity gate is closed: what would be evaluated is not the model that was "
+            f"trained. {'; '.join(broken) or 'Nothing was compared'}. See {path}."
+        )
