@@ -49,6 +49,18 @@ def outputs(p: "Params") -> Path:
     return folder if p.limit is None else folder / f"limit-{p.limit}"
 
 
+def base_model_folder(p: "Params") -> Path:
+    """Folder with the base model's config.json, weights and tokenizer."""
+    if p.base_model == "phantom":
+        return Path(__file__).parent / "phantom" / "base_model"
+    folder = Path(p.base_model).expanduser()
+    if not folder.is_dir():
+        raise CutoffError(
+            f"base_model = {p.base_model!r} is neither 'phantom' nor the folder of a model."
+        )
+    return folder.resolve()
+
+
 def dataset_id(p: "Params") -> str:
     """12 hex digits: the parameters that shape the data set and the world it is drawn from."""
     digest = hashlib.sha256(p.hash_for("generate").encode())
