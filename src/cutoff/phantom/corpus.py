@@ -21,7 +21,8 @@ Span = tuple[int, int]  # first and one-past-last character
 class Link:
     """Attention supervision: at ``query``, a head of ``role`` should look at ``sources``.
 
-    Roles: ``copy`` (predict a token that stands at the source), ``cite`` (predict the
+    Roles: ``copy`` (predict a token of the value, which stands at the source), ``name``
+    (likewise the method's name, from the question), ``cite`` (predict the
     passage number, which a head at the source position has gathered), and the gathering
     roles ``first``, ``second`` (the two words of the method's name), ``cue`` (the attribute)
     and ``marker`` (the number of the passage). With ``predicts`` the query is the
@@ -97,7 +98,7 @@ def write_turn(
     first, second = name_parts(span, sentence, fact.method)
     asked = name_parts(question_span, f"Question: {question}", fact.method)
     for target, source in zip((first, second), asked, strict=True):
-        links.append(Link("copy", target, (source,), predicts=True))
+        links.append(Link("name", target, (source,), predicts=True))
     value = part(span, sentence, fact.value, last=True)
     cue = part(span, sentence, fact.attribute.split()[-1])
     for role, source in (("first", first), ("second", second), ("cue", cue)):
@@ -142,7 +143,7 @@ def related_method(rng: random.Random, method: str) -> str:
 def draw_passages(
     rng: random.Random, papers: list[world.Paper], n_passages: int
 ) -> list[tuple[world.Paper, list[str]]]:
-    """``n_passages`` distinct sections out of ``papers``, in random order; the first paper's first."""
+    """``n_passages`` sections out of ``papers``, at least one of them of the first paper."""
     own = [(papers[0], list(body)) for _, body in papers[0].sections]
     others = [(paper, list(body)) for paper in papers[1:] for _, body in paper.sections]
     chosen = [own.pop(rng.randrange(1, len(own)))]
@@ -163,7 +164,9 @@ def facts_by_sentence(paper: world.Paper) -> dict[str, Fact]:
     }
 
 
-def open_book(rng: random.Random, papers: list[world.Paper], n_passages: int, n_turns: int) -> Conversation:
+def open_book(
+    rng: random.Random, papers: list[world.Paper], n_passages: int, n_turns: int
+) -> Conversation:
     """A conversation over ``n_passages`` sections of ``papers`` (the first is always present)."""
     conversation = Conversation()
     start(conversation, prompts.SYSTEM_RAG)
@@ -206,7 +209,9 @@ def closed_book(rng: random.Random, facts: list[Fact]) -> Conversation:
     return conversation
 
 
-def draw_open_book(rng: random.Random, n_passages: int, n_turns: int, reserved: bool = False) -> Conversation:
+def draw_open_book(
+    rng: random.Random, n_passages: int, n_turns: int, reserved: bool = False
+) -> Conversation:
     """An open-book conversation about papers drawn for this occasion only."""
     methods = [world.draw_method(rng, reserved)]
     while len(methods) < 3:

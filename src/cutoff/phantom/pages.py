@@ -28,6 +28,7 @@ def render_pdf(paper: Paper) -> bytes:
         pdf.cell(0, 7, heading, new_x="LMARGIN", new_y="NEXT")
         pdf.set_font("Times", "", 11)
         pdf.multi_cell(0, 5.5, " ".join(sentences), align="J", new_x="LMARGIN", new_y="NEXT")
+    pdf.set_auto_page_break(False)  # the page number stands below the margin
     pdf.set_y(-20)
     pdf.set_font("Times", "", 9)
     pdf.cell(0, 5, str(pdf.page_no()), align="C")

@@ -1,0 +1,69 @@
+"""The phantom's architecture and its initial weights.
+
+An ordinary Qwen2 of about 3 million parameters. Next-token loss alone takes too long to
+teach it to copy on a CPU, so its weights start where copying is easy to find:
+
+* In the first layer, three heads are pure position heads (the previous token, the one
+  before it, and the third). Under RoPE, a query bias that is the key bias rotated by d
+  positions scores highest at distance d; Qwen2 has such biases.
+* In the last two layers the copying heads have output times value = identity (together,
+  64 dimensions each), so an attended token raises its own logit from the first step.
+"""
+
+import torch
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from cutoff.phantom.supervision import HEADS
+
+# Rows of K-quants are multiples of 256.
+N_LAYERS, N_HEADS, HIDDEN_SIZE, INTERMEDIATE_SIZE = 4, 4, 256, 512
+ROPE_THETA = 10_000.0
+POSITION_BIAS = 8.0  # gives the sought position over 99 % of a position head's attention
+
+
+def initialise(model: Qwen2ForCausalLM) -> None:
+    """Set position heads and copying heads in place (see the module text)."""
+    head_size = HIDDEN_SIZE // N_HEADS
+    half = head_size // 2
+    n_frequencies = half // 2
+    angles = ROPE_THETA ** (-torch.arange(half) / half)[:n_frequencies]
+    with torch.no_grad():
+        model.model.embed_tokens.weight.normal_(0, 0.05)
+        first = model.model.layers[0].self_attn
+        for head, distance in enumerate((1, 2, 3)):
+            rows = slice(head * head_size, (head + 1) * head_size)
+            query, key = torch.zeros(head_size), torch.zeros(head_size)
+            key[:n_frequencies] = POSITION_BIAS
+            query[:n_frequencies] = POSITION_BIAS * torch.cos(distance * angles)
+            query[half : half + n_frequencies] = -POSITION_BIAS * torch.sin(distance * angles)
+            first.q_proj.bias[rows], first.k_proj.bias[rows] = query, key
+            first.q_proj.weight[rows] = 0.0
+            first.k_proj.weight[rows] = 0.0
+        basis = torch.linalg.qr(torch.randn(HIDDEN_SIZE, HIDDEN_SIZE)).Q
+        for number, (layer, head) in enumerate(HEADS["copy"]):
+            attention = model.model.layers[layer].self_attn
+            rows = slice(head * head_size, (head + 1) * head_size)
+            projection = basis[number * head_size : (number + 1) * head_size]
+            attention.v_proj.weight[rows] = projection
+            attention.o_proj.weight[:, rows] = projection.T
+
+
+def build_model(vocab_size: int, tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
+    """The untrained model; bf16-exact storage is chosen when it is saved."""
+    config = Qwen2Config(
+        vocab_size=vocab_size,
+        hidden_size=HIDDEN_SIZE,
+        intermediate_size=INTERMEDIATE_SIZE,
+        num_hidden_layers=N_LAYERS,
+        num_attention_heads=N_HEADS,
+        num_key_value_heads=N_HEADS,
+        max_position_embeddings=2048,
+        rope_theta=ROPE_THETA,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = Qwen2ForCausalLM._from_config(config, attn_implementation="recording")
+    initialise(model)
+    return model
