@@ -19,7 +19,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -146,7 +146,7 @@ def llama_server(
 
 
 def complete(
-    requests: Iterable[Request],
+    requests: Sequence[Request],
     endpoint: Endpoint,
     parallel: int,
     temperature: float = 0.0,
@@ -155,14 +155,16 @@ def complete(
 ) -> Iterator[Completion]:
     """Answer ``requests`` with up to ``parallel`` in flight; yield each as it finishes.
 
-    ``progress`` labels a progress bar, which shows only on a terminal. Transient errors
-    (429, 5xx, cut connection, timeout) are retried with growing pauses; anything else,
-    and a prompt that does not fit, ends the iteration with a ``CutoffError`` that names
-    the request. Leaving the iteration early sends no further request.
+    ``progress`` labels a progress bar (the environment's ``TQDM_DISABLE`` silences it);
+    without it there is none. Transient errors (429, 5xx, cut connection, timeout) are
+    retried with growing pauses; anything else, and a prompt that does not fit, ends the
+    iteration with a ``CutoffError`` that names the request. Leaving the iteration early
+    sends no further request.
     """
     waiting = iter(requests)
     send = _Sender(endpoint, parallel, {"temperature": temperature, "seed": seed})
-    bar = tqdm(desc=progress, disable=None if progress else True, unit=" answers")
+    silent = {} if progress else {"disable": True}  # an explicit False would beat TQDM_DISABLE
+    bar = tqdm(total=len(requests), desc=progress, unit=" answers", **silent)
     running: set[Future[Completion]] = set()
     with send, bar, ThreadPoolExecutor(parallel) as pool:
         try:

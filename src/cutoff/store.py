@@ -25,7 +25,8 @@ class Store:
     ``made_from`` is a hash of everything the records depend on. Records that were made
     from something else are set aside under their own hash, never mixed in and never lost:
     they come back when the same hash is asked for again.
-    After opening, ``repaired`` holds a sentence if a torn last line was removed, else None.
+    After opening, ``repaired`` holds a sentence if a torn last line was removed, and
+    ``set_aside`` one if records made from something else were; else they are None.
     One process at a time may hold a store open for writing.
     """
 
@@ -33,9 +34,10 @@ class Store:
         self.path = Path(path)
         self.key = key
         self.repaired: str | None = None
+        self.set_aside: str | None = None
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if made_from is not None:
-            _switch(self.path, made_from)
+            self.set_aside = _switch(self.path, made_from)
         self._file = open(self.path, "a+b", buffering=0)
         self._lock()
         self._keys: set[str] = set()
@@ -129,17 +131,21 @@ class Store:
             self._file.write(b"\n")
 
 
-def _switch(path: Path, made_from: str) -> None:
+def _switch(path: Path, made_from: str) -> str | None:
     """Let ``path`` hold the records of ``made_from``; park those of another hash beside it."""
     tag = path.with_name(path.name + ".made_from")
     current = tag.read_text(encoding="utf-8").strip() if tag.exists() else None
+    note = None
     if current != made_from:
         if path.exists():
-            os.replace(path, _parked(path, current or "unknown"))
+            parked = _parked(path, current or "unknown")
+            os.replace(path, parked)
+            note = f"{path.name}: what made the records has changed; they are now {parked.name}."
         # The tag goes first: a kill in between leaves an empty store, never foreign records.
         run.write_text_atomic(tag, made_from + "\n")
     if not path.exists() and _parked(path, made_from).exists():
         os.replace(_parked(path, made_from), path)
+    return note
 
 
 def _parked(path: Path, made_from: str) -> Path:
