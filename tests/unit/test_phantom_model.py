@@ -59,7 +59,10 @@ def test_training_lowers_both_losses(tokenizer) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
     for _ in range(12):
-        language, attention = language_loss(model, batch), supervision.supervision_loss(batch.places)
+        language, attention = (
+            language_loss(model, batch),
+            supervision.supervision_loss(batch.places),
+        )
         optimizer.zero_grad()
         (language + attention).backward()
         optimizer.step()

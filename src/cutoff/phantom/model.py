@@ -19,6 +19,9 @@ from cutoff.phantom.supervision import HEADS
 N_LAYERS, N_HEADS, HIDDEN_SIZE, INTERMEDIATE_SIZE = 4, 4, 256, 512
 ROPE_THETA = 10_000.0
 POSITION_BIAS = 8.0  # gives the sought position over 99 % of a position head's attention
+# Large enough for a token to outweigh what the first layers add to it, which is what the copying
+# heads then copy; the final norm starts small in turn, because the same matrix gives the logits.
+EMBEDDING_STD, FINAL_NORM = 0.15, 0.33
 
 
 def initialise(model: Qwen2ForCausalLM) -> None:
@@ -28,7 +31,8 @@ def initialise(model: Qwen2ForCausalLM) -> None:
     n_frequencies = half // 2
     angles = ROPE_THETA ** (-torch.arange(half) / half)[:n_frequencies]
     with torch.no_grad():
-        model.model.embed_tokens.weight.normal_(0, 0.05)
+        model.model.embed_tokens.weight.normal_(0, EMBEDDING_STD)
+        model.model.norm.weight.fill_(FINAL_NORM)
         first = model.model.layers[0].self_attn
         for head, distance in enumerate((1, 2, 3)):
             rows = slice(head * head_size, (head + 1) * head_size)

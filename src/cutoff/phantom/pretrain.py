@@ -10,16 +10,17 @@ an ordinary Qwen2 checkpoint.
 import argparse
 import json
 import random
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from cutoff.phantom import corpus, world
+from cutoff.phantom.card import write_card
 from cutoff.phantom.model import build_model
 from cutoff.phantom.supervision import Batch, collate, supervision_loss
 from cutoff.phantom.tokenizer import train_tokenizer
@@ -28,6 +29,8 @@ BASE_MODEL_FOLDER = Path(__file__).parent / "base_model"
 SEED = 7
 VOCAB_SIZE = 1068  # where BPE runs out of merges: every word of the world is one token
 SUPERVISION_WEIGHT = 1.0
+N_WARMUP_STEPS = 100
+MEASURE_EVERY = 200  # steps
 CLOSED_BOOK_SHARE = 0.25
 
 
@@ -112,14 +115,12 @@ def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
 
 
 def train(folder: Path, n_steps: int, batch_size: int, peak_learning_rate: float) -> None:
-    """Train, measuring on the way; leaves the checkpoint and ``training.jsonl`` in ``folder``."""
+    """Train, measuring on the way; leaves checkpoint, tokenizer and model card in ``folder``."""
     torch.manual_seed(SEED)
     rng = random.Random(SEED)
     tokenizer = train_tokenizer(tokenizer_texts(), VOCAB_SIZE)
     model = build_model(len(tokenizer), tokenizer)
     model.train()
-    n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{n_parameters:,} parameters, {len(tokenizer)} tokens in the vocabulary", flush=True)
     decayed = [p for p in model.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(
@@ -127,49 +128,59 @@ def train(folder: Path, n_steps: int, batch_size: int, peak_learning_rate: float
         lr=peak_learning_rate,
         betas=(0.9, 0.98),
     )
-    n_warmup, n_decay = 100, n_steps // 3
+    n_decay = n_steps // 3
     scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda n: min(1.0, (n + 1) / n_warmup, max(0.0, (n_steps - n) / n_decay))
+        optimizer, lambda n: min(1.0, (n + 1) / N_WARMUP_STEPS, max(0.0, (n_steps - n) / n_decay))
     )
     facts = corpus.control_facts()
-    folder.mkdir(parents=True, exist_ok=True)
-    log = (folder / "training.jsonl").open("w")
-    started, n_tokens, sums = time.monotonic(), 0, np.zeros(2)
-    for step in range(1, n_steps + 1):
+    curve: list[dict[str, float]] = []
+    n_tokens, recent = 0, []
+    progress = tqdm(range(1, n_steps + 1), "pretraining", disable=None)
+    for step in progress:
         batch = collate(draw_batch(rng, batch_size, facts), tokenizer)
         language = language_loss(model, batch)
         supervision = supervision_loss(batch.places)
-        loss = language + SUPERVISION_WEIGHT * supervision
         optimizer.zero_grad()
-        loss.backward()
+        (language + SUPERVISION_WEIGHT * supervision).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         scheduler.step()
         n_tokens += int((batch.weights > 0).sum())
-        sums += (language.item(), supervision.item())
-        every = 25
-        if step % every == 0:
-            record: dict[str, float] = {
-                "step": step,
-                "language_loss": sums[0] / every,
-                "supervision_loss": sums[1] / every,
-                "tokens": n_tokens,
-                "seconds": round(time.monotonic() - started, 1),
-            }
-            sums[:] = 0
-            if step % 100 == 0 or step == n_steps:
-                record |= measure(model, tokenizer, 100)
-                save(model, tokenizer, folder)
-            print(json.dumps(record), flush=True)
-            log.write(json.dumps(record) + "\n")
-            log.flush()
+        recent.append((language.item(), supervision.item()))
+        if step % MEASURE_EVERY == 0 or step == n_steps:
+            n_questions = 300 if step == n_steps else 100
+            language_mean, supervision_mean = np.mean(recent, axis=0)
+            curve.append(
+                {
+                    "step": step,
+                    "tokens": n_tokens,
+                    "language_loss": float(language_mean),
+                    "supervision_loss": float(supervision_mean),
+                    "n_questions": n_questions,
+                    **measure(model, tokenizer, n_questions),
+                }
+            )
+            recent.clear()
+            progress.write(json.dumps(curve[-1]))
+            save(model, tokenizer, folder)
+    write_card(
+        folder,
+        curve,
+        n_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        vocab_size=len(tokenizer),
+        n_control=world.N_CONTROL_PAPERS,
+        steps=n_steps,
+        batch_size=batch_size,
+        learning_rate=peak_learning_rate,
+        seed=SEED,
+    )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Train the phantom's base model from scratch.")
     parser.add_argument("--folder", type=Path, default=BASE_MODEL_FOLDER)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch-size", type=int, default=8, help="conversations per step")
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="peak")
     arguments = parser.parse_args()
     train(arguments.folder, arguments.steps, arguments.batch_size, arguments.learning_rate)
