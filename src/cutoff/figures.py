@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from cutoff.claims import is_effect
-from cutoff.wording import interval, label, percent, points
+from cutoff.wording import label, percent, points
 
 COLOURS = {
     "base": "#a8adb4",
@@ -85,7 +85,7 @@ def pass_rates(rates: pd.DataFrame) -> Figure:
         for y, row in rows.iterrows():
             colour = COLOURS.get(row["condition"], INK)
             panel.plot([row["ci_low"], row["ci_high"]], [y, y], color=colour, lw=2.5)
-            panel.plot(row["pass_rate"], y, "o", color=colour, ms=8)
+            panel.plot(row["pass_rate"], y, "o", color=colour, ms=8, clip_on=False)
             panel.text(1.03, float(y), percent(row["pass_rate"]), va="center", fontsize=10)  # type: ignore
         panel.set_yticks(range(len(rows)), [label(name) for name in rows["condition"]], color=INK)
         panel.set_ylim(-0.6, len(rows) - 0.4)
@@ -100,32 +100,45 @@ def pass_rates(rates: pd.DataFrame) -> Figure:
 
 def forest(contrasts: pd.DataFrame) -> Figure:
     """Planned contrasts in percentage points; filled where an effect is established."""
-    rows = contrasts[contrasts["planned"].astype(bool)].iloc[::-1].to_dict("records")
-    figure, (panel,) = canvas(0.9 + 0.56 * len(rows))
-    reach = 100 * max([0.1] + [abs(row[c]) for row in rows for c in ("ci_low", "ci_high")])
-    for y, row in enumerate(rows):
-        effect = is_effect(row)
-        colour = (GAIN if row["difference"] > 0 else LOSS) if effect else QUIET
-        panel.plot([100 * row["ci_low"], 100 * row["ci_high"]], [y, y], color=colour, lw=2.5)
-        face = colour if effect else "white"
-        panel.plot(100 * row["difference"], y, "o", ms=8, color=colour, mfc=face, mew=2)
-        name = f"{label(row['name'])} · {_lower(label(row['stratum']))}"
-        panel.text(-0.02, y + 0.27, name, transform=panel.get_yaxis_transform(), fontsize=9.5)
-        value = f"{points(row['difference'])}  [{interval(row['ci_low'], row['ci_high'])}]"
-        panel.text(
-            1.0, y - 0.36, f"{value}  n = {row['n']:,}", transform=panel.get_yaxis_transform(),
-            ha="right", fontsize=8.5, color=QUIET,
-        )  # fmt: skip
+    planned = contrasts[contrasts["planned"].astype(bool)]
+    strata = list(dict.fromkeys(planned["stratum"]))
+    lines = len(planned) + len(strata)
+    figure, (panel,) = canvas(0.9 + 0.5 * lines)
+    ends = planned[["ci_low", "ci_high"]].abs().max(axis=None)
+    reach = 100 * max(0.1, 0.0 if pd.isna(ends) else ends)
+    y = float(lines)
+    for stratum in strata:
+        rows = planned[planned["stratum"] == stratum].to_dict("records")
+        y -= 1
+        head = f"{label(stratum)} (n = {rows[0]['n'] + rows[0]['n_missing']:,})"
+        _note(panel, 0, y, head, weight="bold")
+        for row in rows:
+            y -= 1
+            effect = is_effect(row)
+            colour = (GAIN if row["difference"] > 0 else LOSS) if effect else QUIET
+            panel.plot([100 * row["ci_low"], 100 * row["ci_high"]], [y, y], color=colour, lw=2.5)
+            face = colour if effect else "white"
+            panel.plot(100 * row["difference"], y, "o", ms=8, color=colour, mfc=face, mew=2)
+            _note(panel, 0, y + 0.46, label(row["name"]))
+            low, high = points(row["ci_low"], sign=False), points(row["ci_high"], sign=False)
+            _note(panel, 1, y + 0.46, f"{points(row['difference'])} [{low}, {high}]")
     panel.axvline(0, color=INK, lw=1)
     panel.set_xlim(-1.05 * reach, 1.05 * reach)
-    panel.set_ylim(-0.7, len(rows) - 0.25)
+    panel.set_ylim(-0.5, lines - 0.5)
     panel.set_yticks([])
     panel.spines["left"].set_visible(False)
     panel.grid(axis="y", visible=False)
-    panel.set_xlabel(
-        "difference in pass rate, percentage points\n(filled: established; hollow: not)"
-    )
+    panel.set_xlabel("difference in pass rate, points (filled: established)")
     return figure
+
+
+def _note(panel: Axes, side: int, y: float, text: str, weight: str = "normal") -> None:
+    """Text at the left (0) or right (1) edge of a panel, on white so that no line crosses it."""
+    panel.text(
+        side, y, text, transform=panel.get_yaxis_transform(), va="center", fontsize=10,
+        ha="right" if side else "left", weight=weight,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+    )  # fmt: skip
 
 
 def losses(curves: Mapping[str, pd.DataFrame]) -> Figure:
@@ -178,23 +191,17 @@ def across_sizes(rates: pd.DataFrame) -> Figure:
     """Pass rate against model size; ``rates``: condition, size, n_parameters, source,
     pass_rate, ci_low, ci_high. Published values are crosses without an interval."""
     figure, (panel,) = canvas(4.4)
-    for condition, rows in rates.groupby("condition", sort=False):
-        colour = COLOURS.get(str(condition), INK)
-        ours = rows[rows["source"] != "published"].sort_values("n_parameters")
-        theirs = rows[rows["source"] == "published"]
-        panel.vlines(
-            ours["n_parameters"], 100 * ours["ci_low"], 100 * ours["ci_high"], colour, lw=2
-        )
-        panel.plot(
-            ours["n_parameters"],
-            100 * ours["pass_rate"],
-            "o-",
-            color=colour,
-            label=label(condition),
-        )
-        panel.plot(
-            theirs["n_parameters"], 100 * theirs["pass_rate"], "x", color=colour, mew=2.5, ms=9
-        )
+    conditions = list(dict.fromkeys(rates["condition"]))
+    for i, condition in enumerate(conditions):
+        # Side by side, so that equal rates do not hide each other.
+        rows = rates[rates["condition"] == condition].sort_values("n_parameters")
+        rows = rows.assign(x=rows["n_parameters"] * 1.12 ** (i - (len(conditions) - 1) / 2))
+        rows[["pass_rate", "ci_low", "ci_high"]] *= 100
+        ours, theirs = rows[rows["source"] != "published"], rows[rows["source"] == "published"]
+        colour = COLOURS.get(condition, INK)
+        panel.vlines(ours["x"], ours["ci_low"], ours["ci_high"], colour, lw=2.5)
+        panel.plot(ours["x"], ours["pass_rate"], "o-", color=colour, ms=8, label=label(condition))
+        panel.plot(theirs["x"], theirs["pass_rate"], "x", color=colour, mew=2.5, ms=9)
     sizes = rates.drop_duplicates(["size", "source"]).sort_values("n_parameters")
     names = [f"{row.size}\n(published)" if row.source == "published" else row.size
              for row in sizes.itertuples()]  # fmt: skip
@@ -208,7 +215,3 @@ def across_sizes(rates: pd.DataFrame) -> Figure:
     panel.set_ylabel("questions answered correctly, %")
     figure.legend(loc="outside upper left", ncols=3, handletextpad=0.3, columnspacing=1.2)
     return figure
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

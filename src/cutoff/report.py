@@ -70,6 +70,8 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "p_holm": ("p (Holm)", p_value),
     "effect_size": ("Cohen’s h", lambda h: "–" if pd.isna(h) else f"{h:.2f}".replace("-", "−")),
     "mde": ("Detectable (points)", lambda d: points(d, sign=False)),
+    "mrr": ("MRR", lambda rank: f"{rank:.2f}"),
+    **{f"recall@{k}": (f"Recall@{k}", percent) for k in range(1, 51)},
 }
 
 
@@ -120,11 +122,12 @@ def rates_grid(rates: pd.DataFrame) -> pd.DataFrame:
     """Pass rates for reading: a row per condition, a column per stratum, intervals in brackets."""
     cells = rates.assign(
         text=[
-            f"{percent(row.pass_rate)} ({interval(row.ci_low, row.ci_high)})"
+            f"{percent(row.pass_rate)}\u00a0({interval(row.ci_low, row.ci_high)})"
             for row in rates.itertuples()
         ],
         column=[
-            f"{label(row.stratum)}, n = {row.n + row.judge_failed}" for row in rates.itertuples()
+            f"{label(row.stratum)}, n\u00a0=\u00a0{row.n + row.judge_failed}"
+            for row in rates.itertuples()
         ],
     )
     grid = cells.pivot(index="condition", columns="column", values="text")

@@ -11,6 +11,7 @@ LABELS = {
     "instruct_ft_rag": "QA-tuned + RAG",
     "rag_ft": "RAG-tuned",
     "rag_ft_rag": "RAG-tuned + RAG",
+    "all": "All questions",
     "all_post": "All new papers",
     "seen": "Trained facts",
     "unseen_fact": "Other facts, same papers",
@@ -21,11 +22,11 @@ LABELS = {
     "ft_closed_book_rag": "RAG-style training, closed book",
     "ft_under_rag_instruct": "QA training on top of retrieval",
     "ft_under_rag_rag": "RAG-style training on top of retrieval",
-    "transfer_to_rag": "With retrieval: QA instead of RAG-style training",
-    "transfer_to_closed_book": "Closed book: RAG-style instead of QA training",
+    "transfer_to_rag": "With retrieval: QA against RAG-style training",
+    "transfer_to_closed_book": "Closed book: RAG-style against QA training",
     "ft_instead_of_rag": "QA training instead of retrieval",
-    "interaction_instruct": "QA training: gain with retrieval minus gain without",
-    "interaction_rag": "RAG-style training: gain with retrieval minus gain without",
+    "interaction_instruct": "Interaction: QA training × retrieval",
+    "interaction_rag": "Interaction: RAG-style training × retrieval",
 }
 
 
@@ -61,4 +62,6 @@ def p_value(p: float) -> str:
 
 def interval(low: float, high: float) -> str:
     """An interval in percentage points: ``−2.5 to 7.5``."""
-    return "–" if pd.isna(low) else f"{points(low, False)} to {points(high, False)}"
+    if pd.isna(low):
+        return "–"
+    return f"{points(low, False)}\u00a0to\u00a0{points(high, False)}"
