@@ -123,7 +123,7 @@ def cut(text: str, count_tokens: CountTokens, limit: int) -> Iterator[tuple[int,
     counts = [[n_tokens[word] for word in sentence] for sentence in by_sentence]
     flat = [n for sentence in counts for n in sentence]
     starts = pack(counts, limit)
-    for start, end in zip(starts, [*starts[1:], len(words)], strict=True):
+    for start, end in zip(starts, [*starts, len(words)][1:], strict=True):
         yield origin[start], " ".join(words[start:end]), sum(flat[start:end])
 
 

@@ -6,6 +6,7 @@ miss is a miss of the embedding model, never of an approximate search.
 
 import hashlib
 import importlib.resources
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,8 +60,10 @@ def model_location(embedding_model: str) -> str:
 @lru_cache(maxsize=1)
 def embedder(embedding_model: str) -> "SentenceTransformer":
     """The loaded embedding model; a packaged one or a folder needs no network."""
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")  # no widgets, no harm
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
 
     logging.disable_progress_bar()  # a bar for a second's loading would stay in the report
     location = model_location(embedding_model)
@@ -237,3 +240,10 @@ def quality(eval_records: Sequence[Record], rankings: Sequence[Record]) -> "pd.D
         mrr = float((1 / ranks.astype(float)).fillna(0).mean())
         rows.append({"stratum": stratum, "n": len(ranks), **recall, "mrr": mrr})
     return pd.DataFrame(rows)
+
+
+def recall_curve(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The recalls of ``quality`` one below the other: columns stratum, k, recall."""
+    columns = [f"recall@{k}" for k in range(1, RANKS_KEPT + 1)]
+    curve = table.melt("stratum", columns, var_name="k", value_name="recall")
+    return curve.assign(k=curve["k"].str.removeprefix("recall@").astype(int))
