@@ -11,6 +11,7 @@ that made it, so a finished file is recognised and not made again.
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +49,15 @@ def made_from(base: Path, adapter: Path | None) -> str:
     return digest.hexdigest()
 
 
-def recorded_origin(path: Path) -> str | None:
-    """The ``made_from`` hash inside a GGUF file; ``None`` if it is missing or unreadable."""
+def recorded(path: Path, key: str) -> Any:
+    """One metadata value of a GGUF file; ``None`` if the key or the file is missing or torn."""
     if not path.is_file():
         return None
     try:
-        field = gguf.GGUFReader(path).get_field(MADE_FROM_KEY)
+        field = gguf.GGUFReader(path).get_field(key)
     except (ValueError, IndexError, OSError):
         return None
-    return None if field is None else str(field.contents())
+    return None if field is None else field.contents()
 
 
 def write_gguf(base: Path, adapter: Path | None, target: Path) -> bool:
@@ -67,7 +68,7 @@ def write_gguf(base: Path, adapter: Path | None, target: Path) -> bool:
     complete.
     """
     origin = made_from(base, adapter)
-    if recorded_origin(target) == origin:
+    if recorded(target, MADE_FROM_KEY) == origin:
         return False
     config = merge.read_config(base)
     architecture = check_supported(config, base)
@@ -92,16 +93,19 @@ def write_gguf(base: Path, adapter: Path | None, target: Path) -> bool:
         writer.write_ti_data_to_file()
         for name in names:
             merged = merge.read_tensor(name, tensors, updates).numpy()
-            converted = merged.astype(gguf_dtype(merged.shape))
+            with np.errstate(over="ignore"):  # the next line says it better
+                converted = merged.astype(gguf_dtype(merged.shape))
             if not np.isfinite(converted).all():
                 raise CutoffError(f"{name} of {base} holds values that float16 cannot express.")
             writer.write_tensor_data(converted)
         writer.close()
         os.replace(partial, target)
     except OSError as error:
-        raise CutoffError(f"Cannot write {target}: {error.strerror}.") from None
+        reason = error.strerror or "the disk may be full"  # NumPy gives no reason
+        raise CutoffError(f"Cannot write {target}: {reason}.") from None
     finally:
-        writer.close()
+        with suppress(OSError):  # a full disk is reported once
+            writer.close()
         partial.unlink(missing_ok=True)
     return True
 

@@ -22,6 +22,10 @@ Update = tuple[torch.Tensor, torch.Tensor]
 LORA_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight")
 
 
+# Variants of LoRA whose update is not scale * B @ A, or not with one scale for all layers.
+UNSUPPORTED_LORA = ("use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "lora_bias")
+
+
 def read_config(base: Path) -> dict[str, Any]:
     """``config.json`` of the base model; 4-bit and other quantised weights are refused."""
     config: dict[str, Any] = run.read_json(base / "config.json")
@@ -58,12 +62,9 @@ def read_updates(adapter: Path | None, tensors: dict[str, Path]) -> dict[str, Up
     if adapter is None:
         return {}
     config = run.read_json(adapter / "adapter_config.json")
-    if (
-        config.get("peft_type") != "LORA"
-        or config.get("rank_pattern")
-        or config.get("alpha_pattern")
-    ):
-        raise CutoffError(f"{adapter} is not a plain LoRA adapter with one rank for all layers.")
+    special = [name for name in UNSUPPORTED_LORA if config.get(name)]
+    if config.get("peft_type") != "LORA" or special:
+        raise CutoffError(f"{adapter} is not a plain LoRA adapter {special}; it cannot be merged.")
     rank: int = config["r"]
     scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
     halves: dict[str, dict[str, torch.Tensor]] = {}
@@ -77,6 +78,8 @@ def read_updates(adapter: Path | None, tensors: dict[str, Path]) -> dict[str, Up
             if match is None or name not in tensors:
                 raise CutoffError(f"{path}: {key} fits no linear layer of the base model.")
             halves.setdefault(name, {})[match["half"]] = weights.get_tensor(key).float()
+    if any(len(pair) < 2 for pair in halves.values()):
+        raise CutoffError(f"{path} lacks one of lora_A and lora_B of a layer. Train it again.")
     return {name: (pair["B"] * scale, pair["A"]) for name, pair in halves.items()}
 
 

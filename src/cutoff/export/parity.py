@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gguf
 import httpx
-import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cutoff import llm, prompts, run
 from cutoff.errors import CutoffError
+from cutoff.export import gguf_writer
+from cutoff.params import Params
 from cutoff.prompts import Message
 
 Link = dict[str, Any]  # model, link, metric, value, threshold, passed
@@ -35,6 +35,30 @@ class Answer:
     prompt_ids: list[int]
     answer_ids: list[int]
     stopped: bool
+
+
+def measure(
+    model: str,
+    base: Path,
+    adapter: Path | None,
+    f16: Path,
+    quantised: Path,
+    chats: Sequence[list[Message]],
+    p: Params,
+) -> list[Link]:
+    """All links of one exported model, on ``chats``; thresholds and lengths come from ``p``."""
+    reference = answer_with_transformers(base, adapter, chats, p.max_new_tokens)
+    in_f16, in_quantised = (
+        answer_with_llama_cpp(path, chats, p.max_new_tokens, p.num_ctx, p.parallel)
+        for path in (f16, quantised)
+    )
+    thresholds = {
+        "f16_agreement": p.parity_min_f16_agreement,
+        "quantised_agreement": p.parity_min_quantised_agreement,
+        "stop_rate": p.parity_min_stop_rate,
+    }
+    bos_id = gguf_writer.recorded(quantised, gguf.Keys.Tokenizer.BOS_ID)
+    return compare(model, reference, in_f16, in_quantised, bos_id, thresholds)
 
 
 def choose_prompts(questions: Sequence[dict[str, Any]], n_prompts: int) -> list[list[Message]]:
@@ -56,7 +80,12 @@ def answer_with_transformers(
     base: Path, adapter: Path | None, chats: Sequence[list[Message]], max_new_tokens: int
 ) -> list[Answer]:
     """The reference: greedy answers of the base model with the adapter beside it, in float32."""
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    # Imported here: 04 only asks whether the gate is open, and must not wait for torch.
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     if adapter is not None:
         model = PeftModel.from_pretrained(model, adapter).eval()

@@ -16,7 +16,7 @@ from pathlib import Path
 import gguf
 
 from cutoff.errors import CutoffError
-from cutoff.export.gguf_writer import recorded_origin
+from cutoff.export.gguf_writer import MADE_FROM_KEY, recorded
 
 FILE_TYPES = {"Q4_K_M": gguf.LlamaFileType.MOSTLY_Q4_K_M}
 
@@ -36,10 +36,11 @@ def quantise(source: Path, target: Path, quantization: str) -> bool:
     finished file is recognised. The file appears under its name only when it is complete.
     """
     file_type = FILE_TYPES[quantization]
-    origin = recorded_origin(source)
+    origin = recorded(source, MADE_FROM_KEY)
     if origin is None:
         raise CutoffError(f"{source} is missing or was not written by this exporter.")
-    if recorded_origin(target) == origin and recorded_file_type(target) == file_type:
+    finished = recorded(target, MADE_FROM_KEY) == origin
+    if finished and recorded(target, gguf.Keys.General.FILE_TYPE) == file_type:
         return False
     partial = target.with_name(f".{target.name}.partial")
     command = [
@@ -51,20 +52,18 @@ def quantise(source: Path, target: Path, quantization: str) -> bool:
         str(int(file_type)),
     ]
     try:
-        finished = subprocess.run(command, capture_output=True, text=True, errors="replace")
-        if finished.returncode != 0 or not partial.is_file():
-            reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
-            raise CutoffError(f"{source.name} could not be quantised to {quantization}: {reason}")
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        if done.returncode != 0 or not partial.is_file():
+            log = done.stderr.strip().splitlines()
+            reasons = [line for line in log if "failed to" in line] or log[-1:] or ["no message"]
+            raise CutoffError(
+                f"{source.name} could not be quantised to {quantization} in {target.parent} "
+                f"({reasons[-1].strip()}). Is the disk full or the folder read-only?"
+            )
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
     return True
-
-
-def recorded_file_type(path: Path) -> int | None:
-    """The number by which llama.cpp calls the quantisation of a GGUF file."""
-    field = gguf.GGUFReader(path).get_field("general.file_type")
-    return None if field is None else int(field.contents())
 
 
 def matrix_types(path: Path) -> dict[str, int]:

@@ -1,0 +1,166 @@
+"""The parity gate over real llama.cpp: open for a faithful export, closed for each broken link."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gguf
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from cutoff import prompts
+from cutoff.errors import CutoffError
+from cutoff.export import gguf_writer, merge, parity, quantise
+from cutoff.phantom import world
+
+MAX_NEW_TOKENS = 24
+NUM_CTX = 512
+THRESHOLDS = {"f16_agreement": 0.98, "quantised_agreement": 0.8, "stop_rate": 0.9}
+
+
+@pytest.fixture(scope="module")
+def chats() -> list[list[prompts.Message]]:
+    """Closed-book and RAG prompts; one with text that is split differently by other rules."""
+    papers = world.make_papers(seed=0, n_post=4, n_control=4)
+    questions = [
+        {
+            "question": world.question_wordings(attribute, paper.method)["eval"][0],
+            "context": [" ".join(body) for _, body in paper.sections[:3]],
+        }
+        for paper, attribute in zip(papers, world.ATTRIBUTES, strict=False)
+    ]
+    odd = prompts.render_rag("Who's at 1234-ab (x)?", ["It is 97 percent.\n\n  The end.", "12M."])
+    return [*parity.choose_prompts(questions, 8), odd]
+
+
+@pytest.fixture(scope="module")
+def references(
+    base_model: Path, adapter: Path, chats: list[list[prompts.Message]]
+) -> dict[str, list[parity.Answer]]:
+    """The answers of transformers: without and with the adapter."""
+
+    def answers(folder: Path | None) -> list[parity.Answer]:
+        return parity.answer_with_transformers(base_model, folder, chats, MAX_NEW_TOKENS)
+
+    return {"base": answers(None), "tuned": answers(adapter)}
+
+
+def served(weights: Path, chats: Sequence[list[prompts.Message]]) -> list[parity.Answer]:
+    return parity.answer_with_llama_cpp(weights, chats, MAX_NEW_TOKENS, NUM_CTX, parallel=2)
+
+
+def export(base: Path, adapter: Path | None, folder: Path) -> Path:
+    path = folder / "m.F16.gguf"
+    path.unlink(missing_ok=True)
+    gguf_writer.write_gguf(base, adapter, path)
+    return path
+
+
+def broken(
+    reference: Sequence[parity.Answer], f16: Sequence[parity.Answer], bos_id: int = 0
+) -> set[str]:
+    links = parity.compare("m", reference, f16, f16, bos_id, THRESHOLDS)
+    return {link["link"] for link in links if not link["passed"]}
+
+
+def test_the_gate_opens_for_the_base_model(
+    base_model: Path, chats: Any, references: Any, tmp_path: Path
+) -> None:
+    f16 = export(base_model, None, tmp_path)
+    quantise.quantise(f16, tmp_path / "q.gguf", "Q4_K_M")
+    answers = [served(path, chats) for path in (f16, tmp_path / "q.gguf")]
+    links = parity.compare("base", references["base"], *answers, 0, THRESHOLDS)
+    parity.write(tmp_path, links, {"q.gguf": 1})
+    parity.check(tmp_path)
+    assert [link["link"] for link in links if link["value"] < 0.8 and link["link"] != "BOS"] == []
+
+
+def test_a_merged_adapter_answers_as_the_adapter_beside_the_base_model(
+    base_model: Path, adapter: Path, chats: Any, references: Any, tmp_path: Path
+) -> None:
+    answers = served(export(base_model, adapter, tmp_path), chats)
+    assert broken(references["tuned"], answers) <= {"end of turn"}  # a random update may ramble
+    assert references["tuned"] != references["base"]
+
+
+def test_an_adapter_that_was_not_merged_closes_the_gate(
+    base_model: Path, chats: Any, references: Any, tmp_path: Path
+) -> None:
+    answers = served(export(base_model, None, tmp_path), chats)
+    assert "transformers -> F16" in broken(references["tuned"], answers)
+
+
+def test_swapped_rows_close_the_gate(
+    base_model: Path, chats: Any, references: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    read_tensor = merge.read_tensor
+
+    def as_for_llama(name: str, *rest: Any) -> torch.Tensor:
+        """The order of query and key rows that llama.cpp wants for Llama, not for Qwen2."""
+        weight = read_tensor(name, *rest)
+        if name.endswith(("q_proj.weight", "k_proj.weight")):
+            n_rows, n_columns = weight.shape
+            weight = weight.view(-1, 2, 32, n_columns).transpose(1, 2).reshape(n_rows, n_columns)
+        return weight
+
+    monkeypatch.setattr(merge, "read_tensor", as_for_llama)
+    answers = served(export(base_model, None, tmp_path), chats)
+    assert "transformers -> F16" in broken(references["base"], answers)
+
+
+def test_another_rule_of_splitting_text_closes_the_gate(
+    base_model: Path, chats: Any, references: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(gguf_writer, "pre_tokenizer_name", lambda spec: "gpt-2")
+    answers = served(export(base_model, None, tmp_path), chats)
+    assert "tokenizer and template" in broken(references["base"], answers)
+
+
+def test_another_chat_template_closes_the_gate(
+    base_model: Path, chats: Any, references: Any, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(base_model, tmp_path / "other"))
+    template = other / "chat_template.jinja"
+    changed = template.read_text().replace("message['content']", "message['content'] + ' '")
+    assert changed != template.read_text()
+    template.write_text(changed)
+    answers = served(export(other, None, tmp_path), chats)
+    assert "tokenizer and template" in broken(references["base"], answers)
+
+
+def test_a_bos_token_that_the_model_does_not_have_closes_the_gate(
+    base_model: Path, chats: Any, references: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(
+        gguf.GGUFWriter,
+        "add_add_bos_token",
+        lambda self, value: self.add_bool(gguf.Keys.Tokenizer.ADD_BOS, True),
+    )
+    answers = served(export(base_model, None, tmp_path), chats)
+    pad_id = AutoTokenizer.from_pretrained(base_model).pad_token_id
+    assert {"BOS", "tokenizer and template"} <= broken(references["base"], answers, pad_id)
+
+
+def test_an_end_of_turn_that_is_not_recognised_closes_the_gate(
+    base_model: Path, chats: Any, references: Any, tmp_path: Path
+) -> None:
+    answers = served(export(base_model, None, tmp_path), chats)
+    rambling = [
+        parity.Answer(a.messages, a.prompt_ids, a.answer_ids[:-1], stopped=False) for a in answers
+    ]
+    assert "end of turn" in broken(references["base"], rambling)
+
+
+def test_two_servings_of_one_file_give_the_same_answers(
+    base_model: Path, chats: Any, tmp_path: Path
+) -> None:
+    f16 = export(base_model, None, tmp_path)
+    assert served(f16, chats) == served(f16, list(chats))
+
+
+def test_a_prompt_that_the_server_refuses_is_an_error(base_model: Path, tmp_path: Path) -> None:
+    too_long = [prompts.render_closed_book("word " * 2 * NUM_CTX)]
+    with pytest.raises(CutoffError, match="refused"):
+        served(export(base_model, None, tmp_path), too_long)

@@ -1,0 +1,88 @@
+"""Quantisation: real K-quants, the same bytes every time, finished files recognised."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+from cutoff.errors import CutoffError
+from cutoff.export import gguf_writer, quantise
+
+
+@pytest.fixture(scope="module")
+def f16(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "base.F16.gguf"
+    gguf_writer.write_gguf(base_model, None, path)
+    return path
+
+
+def test_q4_k_m_is_made_of_k_quants_and_under_half_the_size(f16: Path, tmp_path: Path) -> None:
+    target = tmp_path / "base.Q4_K_M.gguf"
+    assert quantise.quantise(f16, target, "Q4_K_M")
+    assert set(quantise.matrix_types(target)) == {"Q4_K", "Q6_K"}
+    assert target.stat().st_size < 0.4 * f16.stat().st_size
+
+
+def test_quantising_twice_gives_the_same_bytes(f16: Path, tmp_path: Path) -> None:
+    for name in ("a.gguf", "b.gguf"):
+        quantise.quantise(f16, tmp_path / name, "Q4_K_M")
+    assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
+
+
+def test_a_finished_file_is_not_made_again_until_its_source_changes(
+    base_model: Path, adapter: Path, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "m.F16.gguf", tmp_path / "m.Q4_K_M.gguf"
+    gguf_writer.write_gguf(base_model, None, source)
+    assert quantise.quantise(source, target, "Q4_K_M")
+    assert not quantise.quantise(source, target, "Q4_K_M")
+    gguf_writer.write_gguf(base_model, adapter, source)
+    assert quantise.quantise(source, target, "Q4_K_M")
+
+
+def test_an_f16_file_under_the_target_name_is_not_taken_for_finished(
+    f16: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "base.Q4_K_M.gguf"
+    target.write_bytes(f16.read_bytes())
+    assert quantise.quantise(f16, target, "Q4_K_M")
+
+
+def test_rows_that_no_k_quant_fits_show_up_in_the_types(base_model: Path, tmp_path: Path) -> None:
+    """Qwen2.5-0.5B has rows of 896 = 3.5 * 256; here 288."""
+    config = Qwen2Config(
+        vocab_size=1280,
+        hidden_size=288,
+        intermediate_size=512,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        tie_word_embeddings=True,
+    )
+    Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path / "odd")
+    AutoTokenizer.from_pretrained(base_model).save_pretrained(tmp_path / "odd")
+    gguf_writer.write_gguf(tmp_path / "odd", None, tmp_path / "odd.F16.gguf")
+    quantise.quantise(tmp_path / "odd.F16.gguf", tmp_path / "odd.Q4_K_M.gguf", "Q4_K_M")
+    types = quantise.matrix_types(tmp_path / "odd.Q4_K_M.gguf")
+    assert types.pop("Q6_K") == 1  # the rows of 512 of the down projection
+    assert sum(types.values()) == 7 and not types.keys() & {"Q4_K", "Q6_K"}  # rows of 288
+
+
+def test_a_file_of_another_maker_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"not a model")
+    for name in ("x.gguf", "missing.gguf"):
+        with pytest.raises(CutoffError, match=name):
+            quantise.quantise(tmp_path / name, tmp_path / "out.gguf", "Q4_K_M")
+
+
+def test_a_torn_source_is_refused(f16: Path, tmp_path: Path) -> None:
+    torn = tmp_path / "torn.F16.gguf"
+    torn.write_bytes(f16.read_bytes()[:-100_000])
+    with pytest.raises(CutoffError, match="torn.F16.gguf"):
+        quantise.quantise(torn, tmp_path / "out.gguf", "Q4_K_M")
+
+
+def test_a_failing_quantiser_is_an_error_with_a_reason(f16: Path, tmp_path: Path) -> None:
+    with pytest.raises(CutoffError, match=r"base.F16.gguf could not be quantised .*failed to"):
+        quantise.quantise(f16, tmp_path / "no such folder" / "out.gguf", "Q4_K_M")
