@@ -49,6 +49,8 @@ def main(arguments: list[str]) -> int:
             f'with "{sys.executable}" -m pip install -r requirements.txt',
             file=sys.stderr,
         )
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # `... | head` has read enough
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
         print(f"\nError: {error.strerror or error}{place}", file=sys.stderr)

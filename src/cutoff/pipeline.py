@@ -24,6 +24,17 @@ from cutoff.errors import CutoffError
 from cutoff.params import Params
 from cutoff.stages import Stage
 
+# What a kernel writes past Jupyter (crashes of native code, messages of a stopped process)
+# goes to a file: on the terminal it would stand between our lines.
+LAUNCH = """
+import os, sys
+log = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+os.dup2(log, 1)
+os.dup2(log, 2)
+from ipykernel.kernelapp import launch_new_instance
+launch_new_instance()
+"""
+
 
 def run_all(
     p: Params, given: Mapping[str, Any], only: Stage | None = None, force: bool = False
@@ -89,13 +100,15 @@ def _execute(stage: Stage, p: Params, given: Mapping[str, Any], output: Path) ->
     # Parameters are validated before; papermill would warn about each that is not in the cell.
     logging.getLogger("papermill").setLevel(logging.ERROR)
     terminal = sys.stderr.isatty()
+    log = output.with_suffix(".log")
     try:
-        with _kernel_environment(p, quiet=not terminal):
+        with _kernel_environment(p, log, quiet=not terminal):
             papermill.execute_notebook(
                 str(stages.notebook(stage)),
                 str(output),
                 parameters={"size": p.size, "limit": p.limit, **given},
                 kernel_name="python3",
+                language="python",
                 cwd=str(run.root()),
                 progress_bar=False,
                 stderr_file=_Bars(sys.stderr, stage.name) if terminal else None,
@@ -103,6 +116,7 @@ def _execute(stage: Stage, p: Params, given: Mapping[str, Any], output: Path) ->
     except PapermillExecutionError as error:
         # A library's own error says most in its last line; ours is a sentence already.
         message = _plain(str(error.evalue)).strip()
+        log.unlink(missing_ok=True)
         if error.ename != "CutoffError":
             message = f"{error.ename}: {message}" if message else error.ename
             message += f"\n(cell {error.exec_count} of {stage.name})"
@@ -110,12 +124,13 @@ def _execute(stage: Stage, p: Params, given: Mapping[str, Any], output: Path) ->
     except DeadKernelError:
         raise CutoffError(
             f"The process of {stage.name} was ended from outside; most often the machine ran "
-            f"out of memory.\n{_kept(stage, output)}"
+            f"out of memory. Its last messages are in {log}.\n{_kept(stage, output)}"
         ) from None
+    log.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _kernel_environment(p: Params, quiet: bool) -> Iterator[None]:
+def _kernel_environment(p: Params, log: Path, quiet: bool) -> Iterator[None]:
     """The environment that kernels inherit; the caller's is restored afterwards.
 
     The kernel must be this interpreter, whatever else is registered for the user as
@@ -126,7 +141,7 @@ def _kernel_environment(p: Params, quiet: bool) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="cutoff-jupyter-") as folder:
         spec = Path(folder, "kernels", "python3", "kernel.json")
         spec.parent.mkdir(parents=True)
-        launch = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        launch = [sys.executable, "-c", LAUNCH, str(log), "-f", "{connection_file}"]
         spec.write_text(
             json.dumps({"argv": launch, "display_name": "Python 3", "language": "python"})
         )

@@ -93,10 +93,9 @@ def key(stage: Stage, p: Params) -> str:
             digest.update(path.parent.name.encode() + path.read_bytes())
     else:
         digest.update(f"{p.hash_for(stage.part)} {run.dataset_id(p)}".encode())
-        if stage.part == "finetune" and p.base_model == "phantom":
-            digest.update(
-                run.sha256_file(PACKAGE / "phantom/base_model/model.safetensors").encode()
-            )
+        weights = PACKAGE / "phantom" / "base_model" / "model.safetensors"
+        if stage.part == "finetune" and p.base_model == "phantom" and weights.exists():
+            digest.update(run.sha256_file(weights).encode())
         if previous := earlier(stage):
             digest.update(key(previous[-1], p).encode())
     return digest.hexdigest()[:16]
