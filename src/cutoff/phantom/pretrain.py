@@ -109,6 +109,7 @@ def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     """Write the checkpoint as bf16 safetensors with its tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+    del state["lm_head.weight"]  # tied to the embeddings
     model.config.dtype = torch.bfloat16
     model.save_pretrained(folder, state_dict=state)
     tokenizer.save_pretrained(folder)
