@@ -8,6 +8,7 @@ an ordinary Qwen2 checkpoint.
 """
 
 import argparse
+import copy
 import json
 import random
 from collections.abc import Iterator
@@ -107,11 +108,7 @@ def measure(
 
 def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write the checkpoint as bf16 safetensors with its tokenizer."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
-    del state["lm_head.weight"]  # tied to the embeddings
-    model.config.dtype = torch.bfloat16
-    model.save_pretrained(folder, state_dict=state)
+    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
