@@ -11,7 +11,7 @@ import pandas as pd
 
 from cutoff.claims import claims as claims
 from cutoff.claims import validity as validity
-from cutoff.wording import interval, label, p_value, percent, points
+from cutoff.wording import interval, label, millions, p_value, percent, points
 
 LONGEST_EXAMPLE = 600  # characters of a response that are shown
 
@@ -54,6 +54,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "b": ("To", label),
     "n": ("n", _count),
     "judge_failed": ("Judge failed", _count),
+    "n_parameters": ("Parameters", millions),
     "n_missing": ("Left out", _count),
     "n_papers": ("Papers", _count),
     "passed": ("Passed", _count),
@@ -104,6 +105,8 @@ _LEFT = ' style="text-align: left"'
 
 
 def _heading(name: str) -> str:
+    if not name.isidentifier():  # words already
+        return name
     words = name.replace("_", " ")
     return words[:1].upper() + words[1:]
 

@@ -53,6 +53,14 @@ def points(difference: float, sign: bool = True) -> str:
     return plus + text.replace("-", "−")
 
 
+def millions(parameters: float) -> str:
+    """A model's size: ``3.3 M``, ``494 M``, ``7.6 B``."""
+    if pd.isna(parameters):
+        return "–"
+    small = parameters < 1e9
+    return f"{parameters / (1e6 if small else 1e9):.3g}\u00a0{'M' if small else 'B'}"
+
+
 def p_value(p: float) -> str:
     """APA style, without the letter: ``.042``, ``< .001``, ``1.000``."""
     if pd.isna(p):

@@ -153,3 +153,9 @@ def test_the_markdown_holds_both_tables() -> None:
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert len(tables) == 2 + len(sizes.QUANTITIES) + 2 + 12
     assert len({line.count("|") for line in tables}) == 2
+
+
+def test_the_reading_states_every_run_and_marks_the_published_one() -> None:
+    text = sizes.reading(sizes.comparison([results()]))
+    assert "Published for 0.5b: retrieval adds 4.4× the base pass rate" in text
+    assert "At `tiny`: retrieval adds 14.0× (" in text and "by +8.0 (6.0" in text

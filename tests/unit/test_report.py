@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from cutoff import report
-from cutoff.wording import interval, label, p_value, percent, points
+from cutoff.wording import interval, label, millions, p_value, percent, points
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -30,6 +30,8 @@ class Tags(HTMLParser):
         (points(0.6), "+60.0"),
         (points(-0.0001), "0.0"),
         (interval(-0.025, 0.075), "−2.5\u00a0to\u00a07.5"),
+        (millions(3_300_000), "3.3\u00a0M"),
+        (millions(14.8e9), "14.8\u00a0B"),
         (p_value(0.0421), ".042"),
         (p_value(0.00004), "<\u00a0.001"),
         (p_value(1.0), "1.000"),

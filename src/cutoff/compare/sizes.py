@@ -101,19 +101,18 @@ def overview(runs: list[Run]) -> pd.DataFrame:
     return pd.DataFrame([{name: found.get(name) for name in names} for found in runs])
 
 
-def readings(table: pd.DataFrame) -> list[str]:
-    """One sentence per quantity: how it went from the smallest model to the largest."""
+def reading(table: pd.DataFrame) -> str:
+    """What the table says at each size about retrieval and about training on top of it."""
     sentences = []
-    ours = table[table["source"] != "published"]
-    for quantity, name in QUANTITIES.items():
-        rows = ours[ours["quantity"] == quantity].to_dict("records")
-        seen = ", ".join(f"{written(quantity, row)} at `{row['size']}`" for row in rows)
-        published = written(
-            quantity, dict(zip(("value", "ci_low", "ci_high"), _published(quantity), strict=True))
+    for (size, source), rows in table.groupby(["size", "source"], sort=False):
+        by_quantity = rows.set_index("quantity").to_dict("index")
+        benefit, added = (written(q, by_quantity[q]) for q in ("rag_benefit", "ft_benefit"))
+        where = f"Published for {size}" if source == "published" else f"At `{size}`"
+        sentences.append(
+            f"{where}: retrieval adds {benefit} the base pass rate, and RAG-style training "
+            f"changes the pass rate with retrieval by {added} points."
         )
-        compared = "" if published == "–" else f"; published for 0.5b: {published}"
-        sentences.append(f"{name}: {seen}{compared}.")
-    return sentences
+    return " ".join(sentences)
 
 
 def alt_text(rates: pd.DataFrame) -> str:
@@ -143,14 +142,15 @@ def what_next(runs: list[Run]) -> str:
     if len(runs) == 1:
         return (
             f"Only `{sizes[0]}` has been run. One size shows what retrieval and training buy "
-            "there; it cannot show whether that changes with size. A second size, for example "
-            "`make size=0.5b all`, would add a difference between sizes with its interval, "
+            "there; it cannot show whether that changes with size. A second size (one more file "
+            "in `params/`, then `make size=NAME all`) would add a difference between sizes, "
             "a third a direction. The published column came from other questions and another "
             "judge: it is a landmark, not a second point."
         )
     return (
         f"{len(runs)} sizes have been run on the same questions: {', '.join(sizes)}. "
-        "Intervals that overlap do not separate two sizes."
+        "Where two intervals do not overlap, the sizes differ; where they do, this page cannot "
+        "tell."
     )
 
 
