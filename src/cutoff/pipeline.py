@@ -119,7 +119,7 @@ def _execute(stage: Stage, p: Params, given: Mapping[str, Any], output: Path) ->
         log.unlink(missing_ok=True)
         if error.ename != "CutoffError":
             message = f"{error.ename}: {message}" if message else error.ename
-            message += f"\n(cell {error.exec_count} of {stage.name})"
+            message += f"\n(cell [{error.exec_count}] of {stage.name})"
         raise CutoffError(f"{message}\n{_kept(stage, output)}") from None
     except DeadKernelError:
         raise CutoffError(

@@ -93,7 +93,7 @@ def test_a_cell_that_fails_otherwise_names_error_cell_and_partial_notebook(
     change_notebook("02_finetune", "print('before')\nx = {}['gone']")
     done = cutoff("run")
     partial = small_repository / "outputs/tiny/02_finetune.ipynb"
-    assert_sentence(done, "KeyError: 'gone'", "cell 3 of 02_finetune", str(partial))
+    assert_sentence(done, "KeyError: 'gone'", "cell [4] of 02_finetune", str(partial))
     assert "before" in partial.read_text()
     assert "will run: never completed" in cutoff("status").stdout
 
