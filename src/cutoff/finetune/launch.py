@@ -98,19 +98,19 @@ def _keep(stream: IO[str], output: deque[str]) -> None:
 
 def _show_progress(process: subprocess.Popen[str], progress_file: Path) -> None:
     """A bar per variant while the process works; the driver shows bars only in a terminal."""
-    bar = tqdm(desc="loading", unit="step", leave=False)
-    shown = None
+    shown, bar = "", tqdm(desc="loading", unit="step", leave=False)
     running = True
     while running:
         time.sleep(POLL_SECONDS)
         running = process.poll() is None
         for line in read_progress(progress_file)[-1:]:
             if line["variant"] != shown:
-                shown = line["variant"]
                 bar.close()
-                bar = tqdm(total=line["steps"], desc=line["variant"], unit="step", leave=False)
-            bar.set_postfix_str(f"loss {line['loss']:.2f}", refresh=False)
-            bar.update(line["step"] - bar.n)
+                shown = line["variant"]
+                bar = tqdm(total=line["steps"], desc=shown, unit="step", leave=False)
+            if line["step"] > bar.n:
+                bar.set_postfix_str(f"loss {line['loss']:.2f}", refresh=False)
+                bar.update(line["step"] - bar.n)
     bar.close()
 
 

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import math
 import os
+import random
 import resource
 import shutil
 import sys
@@ -112,7 +113,7 @@ def train_variant(training: Training, variant: str) -> None:
             "example_id": records[order[0]]["example_id"],
             "segments": examples.segments(shown, tokenizer),
         },
-        "samples": _samples(trainer.model, tokenizer, records),
+        "samples": _samples(trainer.model, tokenizer, records, training.training_seed),
     }
     _save(trainer, report, adapters / variant, work)
 
@@ -227,13 +228,16 @@ def _point(entry: dict[str, Any], n_examples: int, training: Training) -> dict[s
     }
 
 
-def _samples(model: Any, tokenizer: Any, records: list[dict[str, Any]]) -> list[dict[str, str]]:
+def _samples(
+    model: Any, tokenizer: Any, records: list[dict[str, Any]], seed: int
+) -> list[dict[str, str]]:
     """What the trained model answers, greedily, to some of its own training prompts."""
     import torch
 
     model.eval()
     samples = []
-    for record in records[:: max(1, len(records) // N_SAMPLES)][:N_SAMPLES]:
+    chosen = random.Random(f"{seed} samples").sample(records, min(N_SAMPLES, len(records)))
+    for record in chosen:
         prompt = tokenizer.apply_chat_template(
             record["messages"],
             add_generation_prompt=True,

@@ -1,0 +1,210 @@
+"""The training process: killed and resumed, repeated, interrupted, failing."""
+
+import dataclasses
+import errno
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cutoff import run
+from cutoff.errors import CutoffError
+from cutoff.finetune import examples, failures, launch, settings
+from cutoff.finetune.settings import Training
+
+SOURCE = str(Path(__file__).parents[2] / "src")
+
+
+def adapters_sha256(training: Training) -> list[str]:
+    folder = Path(training.adapters_folder)
+    files = [folder / variant / "adapter_model.safetensors" for variant in examples.VARIANTS]
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+
+
+def moved(training: Training, folder: Path, **changes: Any) -> Training:
+    return dataclasses.replace(
+        training,
+        adapters_folder=str(folder),
+        progress_file=str(folder / "progress.jsonl"),
+        **changes,
+    )
+
+
+def losses(reports: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {variant: report["losses"] for variant, report in reports.items()}
+
+
+def start(training: Training) -> subprocess.Popen[bytes]:
+    run.make_folder(Path(training.adapters_folder))
+    config = Path(training.adapters_folder, "training_config.json")
+    run.write_json_atomic(config, dataclasses.asdict(training))
+    return subprocess.Popen(
+        [sys.executable, "-m", "cutoff.finetune.train", str(config)],
+        env={**os.environ, "PYTHONPATH": SOURCE},
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 300
+    while not condition():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()  # a failing test leaves no training behind
+            raise AssertionError(f"the process ended with {process.wait()} or took too long")
+        time.sleep(0.02)
+
+
+def test_a_killed_training_resumes_to_the_same_bytes_and_losses(
+    small_training: dict[str, Any], tmp_path: Path
+) -> None:
+    undisturbed = Training(**{**small_training, "checkpoint_seconds": 3600.0})
+    reports = launch.train_all(undisturbed)
+    assert all(report["n_truncated"] == 0 for report in reports.values())
+    assert all(report["resumed_at_step"] == 0 for report in reports.values())
+
+    killed = moved(Training(**small_training), tmp_path / "killed")
+    work = Path(killed.adapters_folder, f".rag_ft.{settings.fingerprint(killed, 'rag_ft')}")
+    process = start(killed)
+    wait_for(lambda: (work / "checkpoint-5" / "trainer_state.json").exists(), process)
+    process.kill()
+    process.wait()
+    assert settings.finished(killed, "instruct_ft") and not settings.finished(killed, "rag_ft")
+    marker = Path(killed.adapters_folder, "instruct_ft", "training.json")
+    before = marker.stat().st_mtime_ns
+
+    newest = settings.newest_checkpoint(work)
+    assert newest is not None
+    torn = work / "checkpoint-999"  # a save that the kill has cut off
+    shutil.copytree(newest, torn)
+    (torn / "trainer_state.json").write_text('{"epoch": 0.')
+    assert settings.newest_checkpoint(work) == newest
+
+    resumed = launch.train_all(killed)
+    assert resumed["rag_ft"]["resumed_at_step"] == int(newest.name.removeprefix("checkpoint-"))
+    assert marker.stat().st_mtime_ns == before, "a finished adapter was trained again"
+    assert adapters_sha256(killed) == adapters_sha256(undisturbed)
+    assert losses(resumed) == losses(reports)
+    assert not work.exists()
+
+    config = Path(killed.adapters_folder, "training_config.json")
+    written = config.stat().st_mtime_ns
+    assert launch.train_all(killed) == resumed
+    assert config.stat().st_mtime_ns == written, "a process was started with nothing to do"
+
+
+def test_a_changed_setting_trains_another_adapter(small_training: dict[str, Any]) -> None:
+    training = Training(**small_training)
+    for change in ({"lora_rank": 8}, {"epochs": 2}, {"training_seed": 1}, {"learning_rate": 1e-4}):
+        other = dataclasses.replace(training, **change)
+        marks = [settings.fingerprint(t, "rag_ft") for t in (training, other)]
+        assert marks[0] != marks[1], change
+    same = dataclasses.replace(training, adapters_folder="elsewhere", checkpoint_seconds=1.0)
+    assert settings.fingerprint(same, "rag_ft") == settings.fingerprint(training, "rag_ft")
+
+
+def test_the_training_ends_when_its_starter_is_killed(
+    small_training: dict[str, Any], tmp_path: Path
+) -> None:
+    long = {"epochs": 600, "checkpoint_seconds": 3600.0}
+    training = moved(Training(**small_training), tmp_path / "orphan", **long)
+    run.make_folder(Path(training.adapters_folder))
+    config = Path(training.adapters_folder, "config.json")
+    run.write_json_atomic(config, dataclasses.asdict(training))
+    code = (
+        "import sys; from pathlib import Path; from cutoff import run\n"
+        "from cutoff.finetune import launch, settings\n"
+        "launch.train_all(settings.Training(**run.read_json(Path(sys.argv[1]))))"
+    )
+    starter = subprocess.Popen(
+        [sys.executable, "-c", code, str(config)],
+        env={**os.environ, "PYTHONPATH": SOURCE},
+        stderr=subprocess.DEVNULL,
+    )
+    progress = Path(training.progress_file)
+    wait_for(lambda: progress.exists() and progress.stat().st_size > 0, starter)
+    starter.kill()
+    starter.wait()
+    time.sleep(3)
+    size = progress.stat().st_size
+    time.sleep(2)
+    assert progress.stat().st_size == size, "the orphaned training goes on"
+
+
+def test_a_diverging_loss_ends_in_one_sentence(small_training: dict[str, Any]) -> None:
+    training = Training(**{**small_training, "learning_rate": 1e30})
+    with pytest.raises(CutoffError, match=r"instruct_ft diverged: .*smaller learning_rate") as info:
+        launch.train_all(training)
+    assert "\n" not in str(info.value)
+
+
+def test_a_missing_base_model_is_named_before_any_process_starts(
+    small_training: dict[str, Any], tmp_path: Path
+) -> None:
+    training = Training(**{**small_training, "base_folder": str(tmp_path / "nowhere")})
+    with pytest.raises(CutoffError, match="no config.json in .*nowhere"):
+        launch.train_all(training)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "was killed"),
+        ("print('what went on'); raise RuntimeError('unheard of')", "status 1: .*unheard of"),
+        (f"import sys; sys.exit(print('{failures.ERROR_MARK}Do this.') or 2)", "^Do this.$"),
+    ],
+    ids=["killed", "unforeseen", "sentence"],
+)
+def test_every_death_of_the_process_reaches_the_notebook(
+    small_training: dict[str, Any], code: str, message: str
+) -> None:
+    training = Training(**small_training)
+    run.make_folder(Path(training.adapters_folder))
+    with pytest.raises(CutoffError, match=message):
+        launch._run_process([sys.executable, "-c", code], training)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device /dev/full")
+def test_a_full_disk_is_recognised_however_a_library_words_it(tmp_path: Path) -> None:
+    import torch
+
+    with pytest.raises(OSError) as plain, open("/dev/full", "w") as file:
+        file.write("x" * 100_000)
+    with pytest.raises((OSError, RuntimeError)) as of_torch:
+        torch.save(torch.zeros(100_000), "/dev/full")
+    for error in (
+        plain.value,
+        of_torch.value,
+        RuntimeError("No space left on device (os error 28)"),
+    ):
+        assert "disk is full" in (failures.explain(error, tmp_path) or ""), error
+
+
+def test_memory_and_permission_errors_say_what_to_do_and_others_stay_visible(
+    tmp_path: Path,
+) -> None:
+    allocation = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
+    assert "smaller batch_size" in (failures.explain(allocation, tmp_path) or "")
+    assert "smaller batch_size" in (failures.explain(MemoryError(), tmp_path) or "")
+    read_only = OSError(errno.EROFS, "Read-only file system")
+    assert "output_dir" in (failures.explain(read_only, tmp_path) or "")
+    assert failures.explain(ValueError("a bug"), tmp_path) is None
+
+
+def test_an_interrupt_of_the_notebook_stops_the_training(small_training: dict[str, Any]) -> None:
+    training = Training(**small_training)
+    run.make_folder(Path(training.adapters_folder))
+    pid_file = Path(training.adapters_folder, "pid")
+    code = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(99)"
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.alarm(3)
+    with pytest.raises(KeyboardInterrupt):
+        launch._run_process([sys.executable, "-c", code], training)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)
