@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def test_an_end_of_turn_that_is_not_recognised_closes_the_gate(
 ) -> None:
     answers = served(export(base_model, None, tmp_path), chats)
     rambling = [
-        parity.Answer(a.messages, a.prompt_ids, a.answer_ids[:-1], stopped=False) for a in answers
+        replace(answer, answer_ids=answer.answer_ids[:-1], stopped=False) for answer in answers
     ]
     assert "end of turn" in broken(references["base"], rambling)
 

@@ -14,7 +14,7 @@ token_ids = st.lists(st.integers(0, 5), max_size=8)
 
 
 def answer(prompt: list[int], reply: list[int], stopped: bool = True) -> parity.Answer:
-    return parity.Answer([], prompt, reply, stopped)
+    return parity.Answer([], prompt, reply, "", stopped)
 
 
 def links_of(**thresholds: float) -> dict[str, parity.Link]:
@@ -85,5 +85,5 @@ def test_a_gate_that_measured_nothing_is_closed(tmp_path: Path) -> None:
     with pytest.raises(CutoffError, match="03_export_gguf"):
         parity.check(tmp_path)
     parity.write(tmp_path, [], {})
-    with pytest.raises(CutoffError, match="Nothing was compared"):
+    with pytest.raises(CutoffError, match="nothing was compared"):
         parity.check(tmp_path)

@@ -19,7 +19,6 @@ import httpx
 
 from cutoff import llm, prompts, run
 from cutoff.errors import CutoffError
-from cutoff.export import gguf_writer
 from cutoff.params import Params
 from cutoff.prompts import Message
 
@@ -28,12 +27,13 @@ Link = dict[str, Any]  # model, link, metric, value, threshold, passed
 
 @dataclass(frozen=True)
 class Answer:
-    """One prompt and its greedy answer as token ids; ``answer_ids`` ends with the
-    end-of-turn token if the model stopped by itself."""
+    """One prompt and its greedy answer; ``answer_ids`` ends with the end-of-turn token if
+    the model ``stopped`` by itself, ``text`` never does."""
 
     messages: list[Message]
     prompt_ids: list[int]
     answer_ids: list[int]
+    text: str
     stopped: bool
 
 
@@ -45,8 +45,12 @@ def measure(
     quantised: Path,
     chats: Sequence[list[Message]],
     p: Params,
-) -> list[Link]:
-    """All links of one exported model, on ``chats``; thresholds and lengths come from ``p``."""
+) -> tuple[list[Link], list[dict[str, str]]]:
+    """All links of one exported model on ``chats``, and the answers that are not all the same.
+
+    Thresholds and lengths come from ``p``. A row of the second list holds the question and
+    the text of the three answers.
+    """
     reference = answer_with_transformers(base, adapter, chats, p.max_new_tokens)
     in_f16, in_quantised = (
         answer_with_llama_cpp(path, chats, p.max_new_tokens, p.num_ctx, p.parallel)
@@ -57,8 +61,21 @@ def measure(
         "quantised_agreement": p.parity_min_quantised_agreement,
         "stop_rate": p.parity_min_stop_rate,
     }
-    bos_id = gguf_writer.recorded(quantised, gguf.Keys.Tokenizer.BOS_ID)
-    return compare(model, reference, in_f16, in_quantised, bos_id, thresholds)
+    bos = gguf.GGUFReader(quantised).get_field(gguf.Keys.Tokenizer.BOS_ID)
+    bos_id = None if bos is None else bos.contents()
+    links = compare(model, reference, in_f16, in_quantised, bos_id, thresholds)
+    differing = [
+        {
+            "model": model,
+            "question": expected.messages[-1]["content"].splitlines()[-1],
+            "transformers": expected.text,
+            "F16": large.text,
+            p.quantization: small.text,
+        }
+        for expected, large, small in zip(reference, in_f16, in_quantised, strict=True)
+        if not expected.answer_ids == large.answer_ids == small.answer_ids
+    ]
+    return links, differing
 
 
 def choose_prompts(questions: Sequence[dict[str, Any]], n_prompts: int) -> list[list[Message]]:
@@ -102,8 +119,9 @@ def answer_with_transformers(
             do_sample=False,
         )
         answer_ids = generated[0, len(prompt_ids) :].tolist()
+        text = tokenizer.decode(answer_ids, skip_special_tokens=True)
         stopped = answer_ids[-1] == tokenizer.eos_token_id
-        answers.append(Answer(list(messages), prompt_ids, answer_ids, stopped))
+        answers.append(Answer(messages, prompt_ids, answer_ids, text, stopped))
     return answers
 
 
@@ -158,7 +176,8 @@ def ask(client: httpx.Client, url: str, messages: list[Message], max_new_tokens:
         )
     choice = reply["choices"][0]
     answer_ids = [token["id"] for token in choice["logprobs"]["content"]]
-    return Answer(messages, tokens, answer_ids, choice["finish_reason"] == "stop")
+    text = choice["message"]["content"] or ""
+    return Answer(messages, tokens, answer_ids, text, choice["finish_reason"] == "stop")
 
 
 def agreement(reference: Sequence[int], other: Sequence[int]) -> float:
@@ -253,9 +272,20 @@ def compare(
 
 def write(folder: Path, links: list[Link], sizes_bytes: dict[str, int]) -> None:
     """Write ``parity.json`` into the folder of a size."""
-    passed = bool(links) and all(link["passed"] for link in links)
-    content = {"passed": passed, "links": links, "sizes_bytes": sizes_bytes}
+    content = {"passed": not broken(links), "links": links, "sizes_bytes": sizes_bytes}
     run.write_json_atomic(folder / "parity.json", content)
+
+
+def broken(links: Sequence[Link]) -> list[str]:
+    """One phrase for every broken link; a gate that measured nothing is broken as well."""
+    if not links:
+        return ["nothing was compared"]
+    return [
+        f"{link['model']}, {link['link']}: {link['metric']} is {link['value']:g}, "
+        f"must be {link['threshold']:g}"
+        for link in links
+        if not link["passed"]
+    ]
 
 
 def check(folder: Path) -> None:
@@ -263,15 +293,8 @@ def check(folder: Path) -> None:
     path = folder / "parity.json"
     if not path.is_file():
         raise CutoffError(f"{path} is missing: run 03_export_gguf first.")
-    links: list[Link] = run.read_json(path)["links"]
-    broken = [
-        f"{link['model']}, {link['link']}: {link['metric']} is {link['value']:g}, "
-        f"must be {link['threshold']:g}"
-        for link in links
-        if not link["passed"]
-    ]
-    if broken or not links:
+    if phrases := broken(run.read_json(path)["links"]):
         raise CutoffError(
             "The parity gate is closed: what would be evaluated is not the model that was "
-            f"trained. {'; '.join(broken) or 'Nothing was compared'}. See {path}."
+            f"trained ({'; '.join(phrases)}). See the report 03_export_gguf."
         )
