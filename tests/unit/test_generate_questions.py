@@ -114,6 +114,17 @@ def test_the_default_data_set_is_as_large_as_promised() -> None:
     assert len(old) == 60
 
 
+def test_a_question_in_the_wrong_stratum_is_noticed() -> None:
+    _, asked, _ = make(params_of(limit=30))
+    assert questions.misplaced(asked) == []
+    evaluation = [q for q in asked if q["split"] == "eval"]
+    for question in evaluation:
+        for stratum in set(questions.STRATA) - {question["stratum"]}:
+            wrong = [q | {"stratum": stratum} if q is question else q for q in asked]
+            agrees = {stratum, question["stratum"]} == {"unseen_paper", "control"}
+            assert questions.misplaced(wrong) == ([] if agrees else [question["question_id"]])
+
+
 def test_questions_are_spread_evenly_over_papers() -> None:
     _, asked, _ = make(params_of())
     for stratum in questions.STRATA:
@@ -164,6 +175,7 @@ def test_a_fact_whose_evidence_was_torn_is_rejected_with_a_reason() -> None:
     passages = [
         {"passage_id": "a#1", "paper_id": "a", "text": "The score of Red"},
         {"passage_id": "a#2", "paper_id": "a", "text": "Fox is 3. More."},
+        {"passage_id": "a#3", "paper_id": "a", "text": "The score of Red Fox is 8."},
         {"passage_id": "b#1", "paper_id": "b", "text": "The score of Red Fox is 3."},
     ]
     found, rejected = questions.find_evidence([fact], passages)

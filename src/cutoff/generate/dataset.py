@@ -108,12 +108,9 @@ def strata_table(facts: Sequence[Record], questions: Sequence[Record]) -> list[R
                 "stratum": stratum,
                 "papers": len({fact["paper_id"] for fact in own}),
                 "facts": len(own),
-                "facts trained": sum(fact["trained"] for fact in own),
-                "training questions": splits["train"],
-                "evaluation questions": splits["eval"],
-                "papers asked about": len(
-                    {question["paper_id"] for question in asked if question["split"] == "eval"}
-                ),
+                "facts_trained": sum(fact["trained"] for fact in own),
+                "training_questions": splits["train"],
+                "evaluation_questions": splits["eval"],
             }
         )
     return rows

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -75,31 +76,30 @@ def fact_map(facts: Sequence[Record], papers: Sequence[Record]) -> Figure:
     for paper in papers:
         own = of_paper.get(paper["paper_id"], {}).values()
         trained = any(fact["trained"] for fact in own)
-        group = "trained on" if trained else "index only"
-        groups["before the cutoff" if paper["period"] == "control" else group].append(
-            paper["paper_id"]
-        )
+        name = "trained on" if trained else "index only"
+        name = "before the cutoff" if paper["period"] == "control" else name
+        groups[name].append(paper["paper_id"])
     figure, (panel,) = canvas(3.5)
-    columns = [paper_id for group in groups.values() for paper_id in group]
+    gap = [""] * 2  # empty columns between the groups
+    columns: list[str] = []
+    for name, group in groups.items():
+        if group:
+            middle = len(columns) + len(group) / 2
+            panel.text(middle, -0.25, f"{name} ({len(group)})", ha="center", fontsize=9.5)
+            columns += [*group, *gap]
     cells = [
-        [_use(of_paper.get(paper_id, {}).get(name)) for paper_id in columns] for name in attributes
+        [_use(of_paper.get(paper_id, {}).get(name)) if paper_id else np.nan for paper_id in columns]
+        for name in attributes
     ]
     panel.pcolormesh(
-        cells,
+        np.array(cells, dtype=float),
         cmap=ListedColormap([colour for _, colour in USES]),
         vmin=-0.5,
         vmax=len(USES) - 0.5,
         edgecolors="white",
         linewidth=0.4,
     )
-    start = 0
-    for name, group in groups.items():
-        if group:
-            if start:
-                panel.axvline(start, color="white", lw=5)
-            middle = start + len(group) / 2
-            panel.text(middle, -0.25, f"{name} ({len(group)})", ha="center", fontsize=9.5)
-            start += len(group)
+    panel.set_xlim(0, len(columns) - len(gap))
     panel.set_yticks([n + 0.5 for n in range(len(attributes))], attributes, color=INK, fontsize=10)
     panel.set_xticks([])
     panel.invert_yaxis()

@@ -265,3 +265,18 @@ def check_questions(questions: Sequence[Record], subjects: Mapping[str, str]) ->
                 f"{question['question_id']} does not name what it is about: "
                 f"{question['question']!r}."
             )
+
+
+def misplaced(questions: Sequence[Record]) -> list[str]:
+    """Ids of evaluation questions whose stratum is at odds with the training questions."""
+    train = [question for question in questions if question["split"] == "train"]
+    facts = {question["fact_id"] for question in train}
+    papers = {question["paper_id"] for question in train}
+    promised = {"seen": (True, True), "unseen_fact": (True, False)}  # (paper, fact) in training
+    return [
+        question["question_id"]
+        for question in questions
+        if question["split"] == "eval"
+        and (question["paper_id"] in papers, question["fact_id"] in facts)
+        != promised.get(question["stratum"], (False, False))
+    ]

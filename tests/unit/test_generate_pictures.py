@@ -1,0 +1,43 @@
+"""The figures of 01 show what the records say."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cutoff.errors import CutoffError
+from cutoff.generate import pictures
+from cutoff.phantom import pages, world
+
+
+def fact(paper_id: str, attribute: str, trained: bool, asked: bool) -> dict:
+    return {"paper_id": paper_id, "attribute": attribute, "trained": trained, "asked": asked}
+
+
+def test_the_map_shows_every_fact_in_its_group_with_its_use() -> None:
+    papers = [{"paper_id": name, "period": "control" if name == "c" else "post"} for name in "uct"]
+    facts = [
+        fact("t", "task", trained=True, asked=True),
+        fact("t", "size", trained=False, asked=True),
+        fact("u", "task", trained=False, asked=False),
+        fact("u", "size", trained=False, asked=True),
+        fact("c", "task", trained=False, asked=False),  # its other fact was rejected
+    ]
+    facts.append(fact("v", "task", trained=True, asked=False))
+    papers.append({"paper_id": "v", "period": "post"})
+    figure = pictures.fact_map(facts, papers)
+    cells = figure.axes[0].collections[0].get_array().filled(np.nan)
+    nan = np.nan
+    expected = [[2, 1, nan, nan, 0, nan, nan, 0], [3, 0, nan, nan, 3, nan, nan, 0]]
+    assert np.array_equal(cells[:, : len(expected[0])], expected, equal_nan=True)
+    labels = [text.get_text() for text in figure.axes[0].texts]
+    assert labels == ["trained on (2)", "index only (1)", "before the cutoff (1)"]
+
+
+def test_the_printed_page_is_cropped_to_what_is_printed(tmp_path: Path) -> None:
+    (tmp_path / "paper.pdf").write_bytes(pages.render_pdf(world.make_papers(0, 1, 0)[0]))
+    figure = pictures.printed_page(tmp_path / "paper.pdf")
+    width, height = figure.get_size_inches()
+    assert 0.3 < height / width < 1  # an A4 sheet is 1.41 times as high as wide
+    with pytest.raises(CutoffError, match="none.pdf"):
+        pictures.printed_page(tmp_path / "none.pdf")
