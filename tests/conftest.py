@@ -131,7 +131,9 @@ def adapter(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(0)
-    settings = peft.LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+    settings = peft.LoraConfig(
+        r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
     model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base_model), settings)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
@@ -229,3 +231,40 @@ def small_training(small_base: Path, train_file: Path, tmp_path: Path) -> dict[s
         "training_seed": 0,
         "checkpoint_seconds": 0.0,
     }
+
+
+@pytest.fixture(scope="session")
+def tiny_arguments() -> list[str]:
+    """Arguments of a complete run of size tiny that is as small as it can be."""
+    return (
+        "run size=tiny limit=24 n_post_papers=15 n_unseen_papers=5 n_control_papers=5 epochs=4 "
+        "parity_prompts=6 bootstrap_replicates=200"
+    ).split()
+
+
+@pytest.fixture(scope="session")
+def tiny_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a real run; the user's folders are empty and must stay so."""
+    of_make = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYTHON")
+    kept = {name: value for name, value in os.environ.items() if name not in of_make}
+    home = tmp_path_factory.mktemp("home")
+    here = {"CUTOFF_ROOT": str(REPOSITORY), "PYTHONPATH": str(REPOSITORY / "src")}
+    return {**kept, **here, "HOME": str(home), "HF_HOME": str(home / "hub")}
+
+
+@pytest.fixture(scope="session")
+def tiny_run(
+    tiny_arguments: list[str],
+    tiny_environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The outputs folder of one uninterrupted real run of all five notebooks."""
+    folder = tmp_path_factory.mktemp("a complete run")
+    done = subprocess.run(
+        [sys.executable, "-m", "cutoff", *tiny_arguments, f"output_dir={folder}"],
+        env=tiny_environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "limit-24"

@@ -28,7 +28,7 @@ from cutoff.stages import Stage
 # goes to a file: on the terminal it would stand between our lines.
 LAUNCH = """
 import os, sys
-log = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+log = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
 os.dup2(log, 1)
 os.dup2(log, 2)
 from ipykernel.kernelapp import launch_new_instance
@@ -142,6 +142,7 @@ def _kernel_environment(p: Params, log: Path, quiet: bool) -> Iterator[None]:
         spec = Path(folder, "kernels", "python3", "kernel.json")
         spec.parent.mkdir(parents=True)
         launch = [sys.executable, "-c", LAUNCH, str(log), "-f", "{connection_file}"]
+        launch.append("--log-level=ERROR")  # else every kernel warns of its plain loopback
         spec.write_text(
             json.dumps({"argv": launch, "display_name": "Python 3", "language": "python"})
         )

@@ -45,6 +45,7 @@ def report(stage: stages.Stage, p: Params) -> Path:
     folder = run.locate(stage.name, p).folder
     notebook = nbformat.read(folder / f"{stage.name}.ipynb", as_version=4)
     notebook.metadata.pop("widgets", None)  # Colab leaves a form that nbconvert cannot read
+    notebook.cells = _join_silent(notebook.cells)
     exporter = HTMLExporter(
         extra_template_basedirs=[],
         template_name="base",
@@ -123,6 +124,24 @@ def alt_text(output: Any, mime_type: str) -> str:
     alt = (own.get("alt") if isinstance(own, dict) else None) or metadata.get("alt")
     text = str(alt or output.get("data", {}).get("text/plain", ""))
     return "Figure" if not text or text.startswith("<") else text
+
+
+def _join_silent(cells: list[Any]) -> list[Any]:
+    """One folded "Code" line per result: cells that show nothing join the next code cell."""
+    joined: list[Any] = []
+    for cell in cells:
+        before = joined[-1] if joined else None
+        both_code = before is not None and before.cell_type == cell.cell_type == "code"
+        if before is not None and both_code and not _shows(before):
+            before.source = f"{before.source}\n\n{cell.source}".strip()
+            before.outputs = cell.outputs
+        else:
+            joined.append(cell)
+    return joined
+
+
+def _shows(cell: Any) -> bool:
+    return any(output.get("name") != "stderr" for output in cell.outputs)
 
 
 def _title(cells: list[Any]) -> str:

@@ -1,0 +1,136 @@
+"""All five notebooks run on size tiny, with every real part, through the command line."""
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+
+import pytest
+
+from cutoff import run, stages
+from cutoff.evaluate.conditions import CONDITIONS
+
+
+@pytest.fixture
+def reports(tiny_run):
+    pages = sorted(tiny_run.glob("*/*.html"))
+    assert [page.stem for page in pages] == ["05_compare_sizes"] + [
+        stage.name for stage in stages.STAGES[:4]
+    ]
+    return pages
+
+
+def test_every_promised_file_is_there(tiny_run):
+    [dataset] = (tiny_run / "datasets").iterdir()
+    for stage in stages.STAGES:
+        folder = tiny_run / ("compare" if stage.part == "compare" else "tiny")
+        for pattern in (*stage.files, f"{stage.name}.ipynb", f"{stage.name}.html"):
+            assert list(folder.glob(pattern)), pattern
+        for name in stage.dataset_files:
+            assert (dataset / name).is_file()
+    for model in ("base", "instruct_ft", "rag_ft"):
+        for kind in ("F16", "Q4_K_M"):
+            assert (tiny_run / f"tiny/models/{model}.{kind}.gguf").stat().st_size > 1_000_000
+    assert (tiny_run / "index.html").is_file()
+    leftovers = [
+        path.name for path in tiny_run.rglob("*") if re.search(r"\.part$|\.log$", path.name)
+    ]
+    assert leftovers == []
+
+
+def test_every_condition_answers_every_question_once_and_is_judged_once(tiny_run):
+    [dataset] = (tiny_run / "datasets").iterdir()
+    questions = [record["question_id"] for record in run.read_jsonl(dataset / "eval.jsonl")]
+    assert len(questions) == len(set(questions)) == 24
+    expected = {(condition, question) for condition in CONDITIONS for question in questions}
+    for name in ("responses.jsonl", "judgements.jsonl"):
+        records = run.read_jsonl(tiny_run / "tiny" / name)
+        found = Counter((record["condition"], record["question_id"]) for record in records)
+        assert set(found) == expected
+        assert set(found.values()) == {1}
+    results = run.read_json(tiny_run / "tiny/results.json")
+    assert list(results["conditions"]) == list(CONDITIONS)
+    assert results["n_questions"] == 24
+    assert results["dataset_id"] == dataset.name
+
+
+def test_a_second_run_repeats_nothing(tiny_run, tiny_arguments, tiny_environment):
+    before = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*") if path.is_file()}
+    command = [sys.executable, "-X", "importtime", "-m", "cutoff", *tiny_arguments]
+    done = subprocess.run(
+        [*command, f"output_dir={tiny_run.parent}"],
+        env=tiny_environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.count("up to date") == 5
+    after = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*") if path.is_file()}
+    changed = {path.name for path in after if before.get(path) != after[path]}
+    assert changed <= {".lock"}
+    # It is quick because nothing heavy is imported before it is known that something must run.
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"torch", "papermill", "nbconvert", "pandas", "numpy", "matplotlib"}
+
+
+def test_reports_need_no_network_and_run_no_script(reports, tiny_run):
+    for page in [*reports, tiny_run / "index.html"]:
+        seen = Seen(page.read_text(encoding="utf-8"))
+        assert "script" not in seen.tags
+        assert not [a for _, a, _ in seen.attributes if a.startswith("on")]
+        for tag, name, value in seen.attributes:
+            if name in ("src", "srcset", "data") or (tag == "link" and name == "href"):
+                assert value.startswith("data:"), (page.name, tag, value[:80])
+        assert "@import" not in page.read_text(encoding="utf-8")
+
+
+def test_reports_have_one_title_headings_in_order_and_described_pictures(reports):
+    for page in reports:
+        seen = Seen(page.read_text(encoding="utf-8"))
+        levels = [int(tag[1]) for tag in seen.tags if re.fullmatch(r"h[1-6]", tag)]
+        assert levels.count(1) == 1 and levels[0] == 1
+        assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+        alts = [value for tag, name, value in seen.attributes if (tag, name) == ("img", "alt")]
+        assert len(alts) == seen.tags.count("img")
+        assert all(len(alt) > 20 for alt in alts), alts
+        assert "viewport" in [value for tag, name, value in seen.attributes if tag == "meta"]
+
+
+def test_every_link_between_reports_leads_somewhere(reports, tiny_run):
+    for page in [*reports, tiny_run / "index.html"]:
+        seen = Seen(page.read_text(encoding="utf-8"))
+        for tag, name, value in seen.attributes:
+            if (tag, name) == ("a", "href") and not value.startswith(("http", "#")):
+                assert (page.parent / value).exists(), (page.name, value)
+
+
+def test_the_index_shows_a_headline_for_every_report(tiny_run):
+    for name in ("tiny", "compare"):
+        for stage, entry in json.loads((tiny_run / name / "run.json").read_text())[
+            "stages"
+        ].items():
+            assert len(entry["headline"]) > 20, stage
+
+
+def test_executed_notebooks_hold_no_error_and_no_widget(tiny_run):
+    for path in tiny_run.glob("*/*.ipynb"):
+        notebook = run.read_json(path)
+        assert "widgets" not in notebook["metadata"]
+        for cell in notebook["cells"]:
+            for output in cell.get("outputs", []):
+                assert output["output_type"] != "error"
+
+
+class Seen(HTMLParser):
+    """Tags and attributes of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
