@@ -1,0 +1,268 @@
+"""The chat client against a loopback server that speaks llama.cpp's protocol and misbehaves."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from cutoff import llm
+from cutoff.errors import CutoffError
+
+KEY = "secret-of-the-test"
+PARALLEL = 8
+
+
+class Server:
+    """Counts what it is asked. ``on_chat(n, handler)`` may send another reply to the n-th chat."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.chats: list[dict[str, Any]] = []
+        self.keys: set[str | None] = set()
+        self.connections = 0
+        self.prompt_tokens = 10
+        self.reported_tokens: int | None = None
+        self.on_chat: Callable[[int, Any], bool] = lambda n, handler: False
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.http.daemon_threads = True
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def endpoint(self) -> llm.Endpoint:
+        return llm.Endpoint((f"http://127.0.0.1:{self.http.server_port}",), KEY, num_ctx=64)
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                with server.lock:
+                    server.connections += 1
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                server.keys.add(self.headers["Authorization"])
+                if self.path == "/apply-template":
+                    return self.reply({"prompt": body["messages"][-1]["content"]})
+                if self.path == "/tokenize":
+                    return self.reply({"tokens": [1] * server.prompt_tokens})
+                with server.lock:
+                    server.chats.append(body)
+                    number = len(server.chats)
+                if server.on_chat(number, self):
+                    return None
+                usage = {
+                    "prompt_tokens": server.reported_tokens or server.prompt_tokens,
+                    "completion_tokens": 3,
+                }
+                text = "answer to " + body["messages"][-1]["content"]
+                choice = {"message": {"content": text}, "finish_reason": "stop"}
+                return self.reply({"choices": [choice], "usage": usage})
+
+            def reply(self, content: Any, status: int = 200, **headers: str) -> None:
+                data = content if isinstance(content, bytes) else json.dumps(content).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                for name, value in headers.items():
+                    self.send_header(name.replace("_", "-"), value)
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.http.shutdown()
+    running.http.server_close()
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llm, "FIRST_PAUSE_SECONDS", 0.001)
+
+
+def requests(n: int) -> list[llm.Request]:
+    return [llm.Request(f"q{i}", [{"role": "user", "content": f"q{i}"}], 16) for i in range(n)]
+
+
+def complete(server: Server, n: int, parallel: int = PARALLEL) -> dict[str, llm.Completion]:
+    done = list(llm.complete(requests(n), server.endpoint, parallel))
+    assert len({completion.key for completion in done}) == len(done) == n
+    return {completion.key: completion for completion in done}
+
+
+def test_every_request_is_answered_once_and_with_its_own_answer(server: Server) -> None:
+    done = complete(server, 50)
+    assert all(completion.text == f"answer to {key}" for key, completion in done.items())
+    assert len(server.chats) == 50
+
+
+def test_the_server_never_waits_for_the_client_while_work_is_left(server: Server) -> None:
+    """120 calls take exactly 120 / 8 rounds of 8: each round waits until all 8 are there.
+
+    A client that keeps fewer requests in flight never fills a round and fails.
+    """
+    together = threading.Barrier(PARALLEL, timeout=30)
+    in_flight, most = 0, 0
+
+    def wait_for_the_others(number: int, handler: Any) -> bool:
+        nonlocal in_flight, most
+        with server.lock:
+            in_flight += 1
+            most = max(most, in_flight)
+        together.wait()
+        time.sleep(0.005)
+        with server.lock:
+            in_flight -= 1
+        return False
+
+    server.on_chat = wait_for_the_others
+    assert len(complete(server, 15 * PARALLEL)) == 120
+    assert most == PARALLEL
+
+
+def test_a_slow_reader_does_not_hold_up_the_server(server: Server) -> None:
+    answers = llm.complete(requests(4 * PARALLEL), server.endpoint, PARALLEL)
+    next(answers)
+    deadline = time.monotonic() + 30
+    while len(server.chats) <= PARALLEL and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(server.chats) > PARALLEL  # further work was sent while nobody read
+    assert len(list(answers)) == 4 * PARALLEL - 1
+
+
+def test_connections_are_kept_alive(server: Server) -> None:
+    complete(server, 100)
+    assert server.connections <= PARALLEL
+
+
+def test_the_key_is_sent_and_shown_nowhere(server: Server) -> None:
+    complete(server, 1)
+    assert server.keys == {f"Bearer {KEY}"}
+    assert KEY not in repr(server.endpoint)
+
+
+def test_requests_are_greedy_and_use_no_cache(server: Server) -> None:
+    complete(server, 1)
+    assert server.chats[0]["temperature"] == 0
+    assert server.chats[0]["cache_prompt"] is False
+    assert server.chats[0]["max_tokens"] == 16
+
+
+def cut(number: int, handler: Any) -> bool:
+    handler.close_connection = True
+    handler.connection.close()
+    return True
+
+
+def status(code: int, **headers: str) -> Callable[[int, Any], bool]:
+    def reply(number: int, handler: Any) -> bool:
+        handler.reply({"error": {"message": f"status {code}"}}, code, **headers)
+        return True
+
+    return reply
+
+
+def torn_json(number: int, handler: Any) -> bool:
+    handler.reply(b'{"choices": [{"mess')
+    return True
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [status(429, Retry_After="0"), status(500), status(503), cut, torn_json],
+    ids=["429", "500", "503", "cut connection", "torn JSON"],
+)
+def test_a_transient_fault_is_retried(server: Server, fault: Callable[[int, Any], bool]) -> None:
+    server.on_chat = lambda number, handler: number <= 2 and fault(number, handler)
+    done = complete(server, 1)
+    assert done["q0"].retries == 2
+    assert len(server.chats) == 3
+
+
+def test_a_reply_that_does_not_come_is_asked_for_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llm, "REQUEST_TIMEOUT_SECONDS", 0.5)
+    released = threading.Event()
+    server.on_chat = lambda number, handler: number == 1 and not released.wait(60)
+    assert complete(server, 1)["q0"].retries >= 1
+    released.set()
+
+
+def test_a_fault_that_stays_ends_in_a_sentence(server: Server) -> None:
+    server.on_chat = status(503)
+    with pytest.raises(CutoffError, match="failed 6 times on q0.*status 503.*Run again"):
+        complete(server, 1)
+    assert len(server.chats) == llm.MAX_RETRIES + 1
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"), [(400, "refused the request"), (401, "check the key"), (404, "address")]
+)
+def test_a_permanent_fault_is_not_retried(server: Server, code: int, remedy: str) -> None:
+    server.on_chat = status(code)
+    with pytest.raises(CutoffError, match=f"{remedy}.*status {code}"):
+        complete(server, 1)
+    assert len(server.chats) == 1
+
+
+def test_a_server_that_does_not_run_ends_in_a_sentence() -> None:
+    nobody = llm.Endpoint(("http://127.0.0.1:1",), KEY, num_ctx=64)
+    with pytest.raises(CutoffError, match="Is it running"):
+        list(llm.complete(requests(1), nobody, 1))
+
+
+def test_a_prompt_that_does_not_fit_is_named_and_never_sent(server: Server) -> None:
+    server.prompt_tokens = 64 - 16  # just fits beside 16 new tokens
+    complete(server, 1)
+    server.prompt_tokens += 1
+    with pytest.raises(CutoffError, match="q0 has 49 tokens.*num_ctx = 64"):
+        complete(server, 1)
+    assert len(server.chats) == 1
+
+
+def test_a_prompt_that_was_cut_on_its_way_is_an_error(server: Server) -> None:
+    server.reported_tokens = 7
+    with pytest.raises(CutoffError, match="q0 has 10 tokens, but the server read 7"):
+        complete(server, 1)
+
+
+def test_after_a_failure_nothing_more_is_sent(server: Server) -> None:
+    server.on_chat = lambda number, handler: number == 3 and status(400)(number, handler)
+    with pytest.raises(CutoffError):
+        complete(server, 200, parallel=2)
+    sent = len(server.chats)
+    assert sent < 20
+    time.sleep(0.1)
+    assert len(server.chats) == sent
+
+
+def test_leaving_early_sends_nothing_more(server: Server) -> None:
+    for _ in llm.complete(requests(200), server.endpoint, 2):
+        break
+    sent = len(server.chats)
+    assert sent < 20
+    time.sleep(0.1)
+    assert len(server.chats) == sent
+
+
+def test_it_works_while_an_event_loop_runs_as_in_a_notebook(server: Server) -> None:
+    async def cell() -> int:
+        return len(complete(server, 4))
+
+    assert asyncio.run(cell()) == 4
