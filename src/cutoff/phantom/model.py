@@ -62,7 +62,7 @@ def build_model(vocab_size: int, tokenizer: PreTrainedTokenizerFast) -> Qwen2For
         num_attention_heads=N_HEADS,
         num_key_value_heads=N_HEADS,
         max_position_embeddings=2048,
-        rope_theta=ROPE_THETA,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
