@@ -171,6 +171,8 @@ def test_a_stopped_run_ends_with_all_its_processes(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # Tests that run in the background inherit an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     pids = wait_for(small_repository / "pids").split()
     started.send_signal(number)
