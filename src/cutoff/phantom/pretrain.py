@@ -31,7 +31,7 @@ SEED = 7
 VOCAB_SIZE = 1068  # where BPE runs out of merges: every word of the world is one token
 SUPERVISION_WEIGHT = 1.0
 N_WARMUP_STEPS = 100
-MEASURE_EVERY = 200  # steps
+MEASURE_EVERY = 100  # steps
 CLOSED_BOOK_SHARE = 0.25
 
 
@@ -177,7 +177,7 @@ def train(folder: Path, n_steps: int, batch_size: int, peak_learning_rate: float
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train the phantom's base model from scratch.")
     parser.add_argument("--folder", type=Path, default=BASE_MODEL_FOLDER)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--batch-size", type=int, default=8, help="conversations per step")
     parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="peak")
     arguments = parser.parse_args()
