@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from cutoff import prompts
+from cutoff import params, prompts
 from cutoff.errors import CutoffError
 from cutoff.export import gguf_writer, merge, parity, quantise
 from cutoff.phantom import world
@@ -69,13 +69,17 @@ def broken(
 def test_the_gate_opens_for_the_base_model(
     base_model: Path, chats: Any, references: Any, tmp_path: Path
 ) -> None:
-    f16 = export(base_model, None, tmp_path)
-    quantise.quantise(f16, tmp_path / "q.gguf", "Q4_K_M")
-    answers = [served(path, chats) for path in (f16, tmp_path / "q.gguf")]
-    links = parity.compare("base", references["base"], *answers, 0, THRESHOLDS)
-    parity.write(tmp_path, links, {"q.gguf": 1})
+    f16, quantised = export(base_model, None, tmp_path), tmp_path / "q.gguf"
+    quantise.quantise(f16, quantised, "Q4_K_M")
+    p = params.load("tiny", {"max_new_tokens": MAX_NEW_TOKENS, "parallel": 2})
+    links, differing = parity.measure("base", base_model, None, f16, quantised, chats, p)
+    parity.write(tmp_path, links, {"q.gguf": quantised.stat().st_size})
     parity.check(tmp_path)
-    assert [link["link"] for link in links if link["value"] < 0.8 and link["link"] != "BOS"] == []
+    assert len(links) == 5 and all(link["passed"] for link in links)
+    expected = {answer.text for answer in references["base"]}
+    for row in differing:
+        assert row["transformers"] in expected
+        assert row["transformers"] != row["F16"] or row["transformers"] != row["Q4_K_M"]
 
 
 def test_a_merged_adapter_answers_as_the_adapter_beside_the_base_model(

@@ -97,7 +97,7 @@ def test_a_merged_adapter_reads_back_as_the_adapter_beside_the_base_model(
     plain = logits(model)
     tuned = logits(peft.PeftModel.from_pretrained(model, adapter).eval())
     assert (tuned - plain).abs().max() > 0.5
-    torch.testing.assert_close(logits_of_gguf(tmp_path / "tuned.gguf"), tuned, rtol=0, atol=5e-3)
+    torch.testing.assert_close(logits_of_gguf(tmp_path / "tuned.gguf"), tuned, rtol=0, atol=1e-2)
 
 
 def test_swapped_rows_would_be_seen(

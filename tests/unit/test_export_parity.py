@@ -1,6 +1,9 @@
 """What the gate counts, and that a closed or missing gate stops what comes after."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +90,9 @@ def test_a_gate_that_measured_nothing_is_closed(tmp_path: Path) -> None:
     parity.write(tmp_path, [], {})
     with pytest.raises(CutoffError, match="nothing was compared"):
         parity.check(tmp_path)
+
+
+def test_asking_whether_the_gate_is_open_waits_for_no_heavy_import() -> None:
+    code = "import sys, cutoff.export.parity; sys.exit('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0

@@ -67,7 +67,7 @@ def measure(
     differing = [
         {
             "model": model,
-            "question": expected.messages[-1]["content"].splitlines()[-1],
+            "question": expected.messages[-1]["content"].rpartition("Question: ")[2],
             "transformers": expected.text,
             "F16": large.text,
             p.quantization: small.text,
