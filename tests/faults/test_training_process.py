@@ -202,9 +202,19 @@ def test_an_interrupt_of_the_notebook_stops_the_training(small_training: dict[st
     run.make_folder(Path(training.adapters_folder))
     pid_file = Path(training.adapters_folder, "pid")
     code = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(99)"
-    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
-    signal.alarm(3)
-    with pytest.raises(KeyboardInterrupt):
-        launch._run_process([sys.executable, "-c", code], training)
+
+    def interrupt(*_: object) -> None:
+        if pid_file.exists() and pid_file.read_text():
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            launch._run_process([sys.executable, "-c", code], training)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)

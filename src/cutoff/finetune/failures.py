@@ -7,7 +7,12 @@ from pathlib import Path
 from cutoff.errors import CutoffError
 
 ERROR_MARK = "cutoff-error: "  # opens the line of stderr that holds the sentence
-NEARLY_FULL_MB = 20  # libraries report a full disk in many words; this little room is one
+NEARLY_FULL_MB = 20  # a failed write with this little room left is a full disk too
+FULL_DISK_WORDS = (
+    "no space left",
+    "quota exceeded",
+    "unexpected pos",  # torch.save, whose archive ends where the disk ended
+)
 
 
 def explain(error: BaseException, folder: Path) -> str | None:
@@ -16,8 +21,9 @@ def explain(error: BaseException, folder: Path) -> str | None:
     lower = text.lower()
     if isinstance(error, CutoffError) and "No space left" not in text:
         return text
-    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-    if full or "no space left" in lower or ("writ" in lower and _free_mb(folder) < NEARLY_FULL_MB):
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = full or any(words in lower for words in FULL_DISK_WORDS)
+    if full or ("writ" in lower and _free_mb(folder) < NEARLY_FULL_MB):
         return (
             f"The disk is full: training cannot write in {folder}. "
             "Free some space and run again; it continues from its last checkpoint."
