@@ -34,7 +34,11 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
 
 
 def logits_of_gguf(path: Path) -> torch.Tensor:
-    """transformers' own GGUF reader, which shares no code with the writer."""
+    """transformers' own GGUF reader, which shares no code with the writer.
+
+    float16 holds the bfloat16 weights of a base model exactly; a merged sum is rounded, which
+    moves logits (standard deviation 3) by 0.01 at most.
+    """
     model = AutoModelForCausalLM.from_pretrained(
         path.parent, gguf_file=path.name, dtype=torch.float32
     )
@@ -77,7 +81,7 @@ def test_transformers_reads_the_same_logits_back(base_model: Path, tmp_path: Pat
     model = AutoModelForCausalLM.from_pretrained(base_model, dtype=torch.float32)
     expected = logits(model)
     assert expected.std() > 0.5  # otherwise the tolerance would pass anything
-    torch.testing.assert_close(logits_of_gguf(tmp_path / "base.gguf"), expected, rtol=0, atol=5e-3)
+    torch.testing.assert_close(logits_of_gguf(tmp_path / "base.gguf"), expected, rtol=0, atol=1e-3)
 
 
 def test_transformers_reads_the_same_logits_back_from_an_untied_model(
@@ -86,7 +90,7 @@ def test_transformers_reads_the_same_logits_back_from_an_untied_model(
     gguf_writer.write_gguf(untied_model, None, tmp_path / "untied.gguf")
     model = AutoModelForCausalLM.from_pretrained(untied_model, dtype=torch.float32)
     read_back = logits_of_gguf(tmp_path / "untied.gguf")
-    torch.testing.assert_close(read_back, logits(model), rtol=0, atol=5e-3)
+    torch.testing.assert_close(read_back, logits(model), rtol=0, atol=1e-3)
 
 
 def test_a_merged_adapter_reads_back_as_the_adapter_beside_the_base_model(
@@ -97,7 +101,7 @@ def test_a_merged_adapter_reads_back_as_the_adapter_beside_the_base_model(
     plain = logits(model)
     tuned = logits(peft.PeftModel.from_pretrained(model, adapter).eval())
     assert (tuned - plain).abs().max() > 0.5
-    torch.testing.assert_close(logits_of_gguf(tmp_path / "tuned.gguf"), tuned, rtol=0, atol=1e-2)
+    torch.testing.assert_close(logits_of_gguf(tmp_path / "tuned.gguf"), tuned, rtol=0, atol=0.02)
 
 
 def test_swapped_rows_would_be_seen(
