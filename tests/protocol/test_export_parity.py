@@ -86,7 +86,7 @@ def test_a_merged_adapter_answers_as_the_adapter_beside_the_base_model(
     base_model: Path, adapter: Path, chats: Any, references: Any, tmp_path: Path
 ) -> None:
     answers = served(export(base_model, adapter, tmp_path), chats)
-    assert broken(references["tuned"], answers) <= {"end of turn"}  # a random update may ramble
+    assert broken(references["tuned"], answers) == set()
     assert references["tuned"] != references["base"]
 
 

@@ -60,6 +60,13 @@ def test_every_link_is_measured_on_its_own() -> None:
     assert not links_of(quantised_agreement=0.8)["transformers -> quantised"]["passed"]
 
 
+def test_a_model_that_never_stopped_by_itself_does_not_close_the_gate() -> None:
+    rambling = [answer([1], [7, 8, 9], stopped=False)]
+    thresholds = {"f16_agreement": 1.0, "quantised_agreement": 1.0, "stop_rate": 1.0}
+    links = parity.compare("base", rambling, rambling, rambling, None, thresholds)
+    assert all(link["passed"] for link in links)
+
+
 def test_both_kinds_of_prompts_are_chosen_from_the_whole_list() -> None:
     questions = [{"question": f"Q{n}?", "context": ["passage"]} for n in range(100)]
     chats = parity.choose_prompts(questions, 10)

@@ -212,12 +212,15 @@ def compare(
 ) -> list[Link]:
     """The links of one model, in the order of the chain.
 
-    ``thresholds`` holds ``f16_agreement``, ``quantised_agreement`` and ``stop_rate``; the
-    token ids and the number of BOS tokens admit no tolerance.
+    ``thresholds`` holds ``f16_agreement``, ``quantised_agreement`` and ``stop_rate`` (a share of
+    the reference's stop rate); the token ids and the number of BOS tokens admit no tolerance.
     """
 
     def mean(values: Sequence[float]) -> float:
         return sum(values) / len(values)
+
+    def stop_rate(answers: Sequence[Answer]) -> float:
+        return mean([float(answer.stopped) for answer in answers])
 
     def link(name: str, metric: str, value: float, threshold: float, passed: bool) -> Link:
         return {
@@ -264,8 +267,9 @@ def compare(
         at_least(
             "end of turn",
             "share of answers that end by themselves",
-            mean([float(answer.stopped) for answer in quantised]),
-            thresholds["stop_rate"],
+            stop_rate(quantised),
+            # A model that goes on in transformers too was trained so: not a fault of the export.
+            round(thresholds["stop_rate"] * stop_rate(reference), 4),
         ),
     ]
 
