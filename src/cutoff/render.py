@@ -17,7 +17,7 @@ from cutoff.params import Params
 THEME = Path(__file__).parent / "theme"
 TAGS = (
     "a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption "
-    "figure h1 h2 h3 h4 hr i img ins kbd li ol p pre s section small span strong sub summary "
+    "figure h1 h2 h3 h4 hr i img ins kbd li mark ol p pre s section small span strong sub summary "
     "sup table tbody td tfoot th thead tr ul"
 ).split()
 ATTRIBUTES = {
