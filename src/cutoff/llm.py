@@ -19,7 +19,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -106,10 +106,11 @@ def llama_server(
     if not gguf.is_file():
         raise CutoffError(f"There is no model file {gguf}; run stage 03_export_gguf first.")
     threads = threads or _available_cores()
-    copies = max(1, WEIGHT_COPIES_BYTES // gguf.stat().st_size)
+    copies = max(1, WEIGHT_COPIES_BYTES // max(1, gguf.stat().st_size))
     n_engines = max(1, min(parallel // slots, threads, copies))
     api_key = secrets.token_hex(16)
-    engines = []
+    engines: list[Any] = []
+    urls: list[str] = []
     try:
         for _ in range(n_engines):
             settings = xllamacpp.CommonParams()
@@ -139,8 +140,12 @@ def llama_server(
                     f"llama.cpp cannot serve {gguf} ({error}) Is the file complete, and is "
                     "there memory for it? Removing it and running 03_export_gguf makes it again."
                 ) from None
-        urls = tuple(engine.listening_address for engine in engines)
-        yield Endpoint(urls, api_key, num_ctx_per_request)
+            # An engine that is dropped before its loop runs never ends: each works once first.
+            url = engines[-1].listening_address
+            hello = [Request("a first request", [{"role": "user", "content": "a"}], 1)]
+            list(complete(hello, Endpoint((url,), api_key, num_ctx_per_request), parallel=1))
+            urls.append(url)
+        yield Endpoint(tuple(urls), api_key, num_ctx_per_request)
     finally:
         engines.clear()  # the server stops with its last reference
 
@@ -152,7 +157,7 @@ def complete(
     temperature: float = 0.0,
     seed: int = 0,
     progress: str | None = None,
-) -> Iterator[Completion]:
+) -> Generator[Completion, None, None]:
     """Answer ``requests`` with up to ``parallel`` in flight; yield each as it finishes.
 
     ``progress`` labels a progress bar (the environment's ``TQDM_DISABLE`` silences it);

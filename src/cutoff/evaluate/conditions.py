@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -148,10 +149,15 @@ def _answer_with(
     requests = [request(*origin[name], p.max_new_tokens) for name in open_keys]
     started = time.monotonic()
     prompt_tokens = completion_tokens = 0
-    with llm.llama_server(weights, p.num_ctx, p.parallel) as endpoint:
-        for done in llm.complete(
-            requests, endpoint, p.parallel, p.temperature, p.seed, progress=f"answering, {model}"
-        ):
+    with (
+        llm.llama_server(weights, p.num_ctx, p.parallel) as endpoint,
+        closing(
+            llm.complete(
+                requests, endpoint, p.parallel, p.temperature, p.seed, f"answering, {model}"
+            )
+        ) as answers,
+    ):
+        for done in answers:
             name, question = origin[done.key]
             store.append(
                 {

@@ -50,7 +50,7 @@ QUANTITY = re.compile(
     # neither inside a word nor tied to one by a hyphen: that is a name, like CIFAR-10
     r"(?<![\w.])(?<![a-z]-)(?P<number>-?\d+(?:\.\d+)?)"
     r"(?:[ -]?(?P<unit>percentage|percent|per cent|thousand|million|billion|trillion)\b"
-    r"|(?P<letters>[a-z]{1,3})\b)?(?![\w]|\.\d)"
+    r"|(?P<letters>[a-z]{1,3})\b| (?P<spaced>[kmbt]|bn)\b)?(?!\w|\.\d)"
 )
 SHARES_UNIT = re.compile(r"\s*(?:-|/|,|,?\s*(?:or|and|to))\s*")
 
@@ -68,11 +68,11 @@ def decide(question: str, reference: str, response: str) -> tuple[str, str]:
     text = plain(CITATION.sub(" ", response))
     if not words(text):
         return "not_attempted", "empty"
-    if words(text) == words(plain(reference)):
-        return "correct", "the reference itself"
     expected = whole_quantity(reference)
     if expected is not None:
         verdict, rule = _decide_quantity(expected, text, plain(question))
+    elif words(text) == words(plain(reference)):
+        return "correct", "the reference itself"
     else:
         verdict, rule = _decide_words(words(plain(reference)), text, set(words(plain(question))))
     if rule in ("absent", "another quantity") and REFUSAL.search(" ".join(words(text))):
@@ -101,8 +101,9 @@ def quantities(text: str) -> list[Quantity]:
     found = []
     unit, next_start = "", len(text)
     for match in reversed(list(QUANTITY.finditer(text))):
-        if match["unit"] or match["letters"]:
-            unit = match["unit"] or match["letters"]
+        own = match["unit"] or match["letters"] or match["spaced"]
+        if own:
+            unit = own
         elif not SHARES_UNIT.fullmatch(text[match.end() : next_start]):
             unit = ""
         next_start = match.start()

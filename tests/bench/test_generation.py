@@ -1,0 +1,78 @@
+"""How fast embedded llama.cpp answers, against one request at a time. Prints, asserts no times.
+
+pytest -m bench -s tests/bench/test_generation.py
+"""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from cutoff import llm, prompts
+from cutoff.export import gguf_writer, quantise
+from cutoff.phantom import world
+
+pytestmark = pytest.mark.bench
+
+N_QUESTIONS = 60
+NUM_CTX = 1024
+MAX_NEW_TOKENS = 64
+# name, requests in flight, options of the server
+REFERENCE = ("one at a time, all cores on it", {"in_flight": 1, "engines": 1, "slots": 1})
+WAYS = (
+    REFERENCE,
+    ("8 in flight, an engine per core (ours)", {"in_flight": 8, "engines": 8, "slots": 1}),
+    ("8 in flight, 8 slots of one engine", {"in_flight": 8, "engines": 8, "slots": 8}),
+)
+
+
+@pytest.fixture(scope="module")
+def weights(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench")
+    gguf_writer.write_gguf(base_model, None, folder / "base.F16.gguf")
+    quantise.quantise(folder / "base.F16.gguf", folder / "base.Q4_K_M.gguf", "Q4_K_M")
+    return folder / "base.Q4_K_M.gguf"
+
+
+@pytest.fixture(scope="module")
+def requests() -> list[llm.Request]:
+    """Closed-book and RAG prompts about phantom papers, as 04 sends them."""
+    rng = random.Random(0)
+    made = []
+    for i, paper in enumerate(world.make_papers(0, N_QUESTIONS, 0)):
+        attribute = rng.choice(world.ATTRIBUTES)
+        question = world.question_wordings(attribute, paper.method)["eval"][0]
+        passages = [" ".join(body) for _, body in paper.sections[1:]]
+        made += [
+            llm.Request(f"{i} closed", prompts.render_closed_book(question), MAX_NEW_TOKENS),
+            llm.Request(f"{i} rag", prompts.render_rag(question, passages), MAX_NEW_TOKENS),
+        ]
+    return made
+
+
+def test_tokens_per_second_against_one_request_at_a_time(
+    weights: Path, requests: list[llm.Request]
+) -> None:
+    speeds, answers = {}, {}
+    for name, way in WAYS:
+        with llm.llama_server(weights, NUM_CTX, way["engines"], slots=way["slots"]) as endpoint:
+            warm_up = list(llm.complete(requests[:8], endpoint, way["in_flight"]))
+            started = time.perf_counter()
+            done = list(llm.complete(requests, endpoint, way["in_flight"]))
+            seconds = time.perf_counter() - started
+        assert len(warm_up) == 8
+        read, written = (
+            sum(getattr(completion, field) for completion in done) / seconds
+            for field in ("prompt_tokens", "completion_tokens")
+        )
+        speeds[name] = read + written
+        answers[name] = {completion.key: completion.text for completion in done}
+        print(
+            f"\n{name:40} {read:7,.0f} prompt + {written:5,.0f} new tokens/s, "
+            f"x {speeds[name] / speeds[REFERENCE[0]]:.2f}, "
+            f"{sum(t != answers[REFERENCE[0]][k] for k, t in answers[name].items())} of "
+            f"{len(done)} answers differ",
+            end="",
+        )
+    print()

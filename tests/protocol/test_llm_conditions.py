@@ -1,0 +1,139 @@
+"""Six conditions answered by real llama.cpp: complete, resumed after a kill, never mixed."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cutoff import params, run
+from cutoff.errors import CutoffError
+from cutoff.evaluate import conditions
+
+QUESTIONS = [
+    {
+        "question_id": f"paper-{i}/task?4",
+        "question": f"What is method {i} for?",
+        "context": [f"Method {i} is for parsing.", "It is short."],
+    }
+    for i in range(6)
+]
+N_ANSWERS = 36
+
+
+@pytest.fixture(scope="module")
+def weights(varied_weights: Path) -> Path:
+    return varied_weights
+
+
+def open_run(folder: Path, weights: Path, **overrides: Any) -> run.Run:
+    """Stage 04 of a run whose three models are the same small one."""
+    settings = {"output_dir": str(folder), "max_new_tokens": 8, "parallel": 4, **overrides}
+    stage = run.open_stage("04_evaluate", params.load("tiny", settings))
+    for model in conditions.MODELS:
+        path = conditions.model_file(stage, model)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(weights.read_bytes())
+    return stage
+
+
+def test_every_condition_answers_every_question_in_canonical_order(
+    tmp_path: Path, weights: Path
+) -> None:
+    records = conditions.answer(open_run(tmp_path, weights), QUESTIONS)
+    assert [record["key"] for record in records] == [
+        f"{name}|{question['question_id']}"
+        for name in conditions.CONDITIONS
+        for question in QUESTIONS
+    ]
+    closed, rag = records[0], records[len(QUESTIONS)]
+    assert rag["prompt_tokens"] > closed["prompt_tokens"]
+    # The three models are one file here: only the prompt can make a difference.
+    texts = {record["key"]: record["response"] for record in records}
+    assert texts["base|paper-0/task?4"] == texts["rag_ft|paper-0/task?4"]
+
+
+def test_two_runs_give_the_same_answers_at_any_concurrency(tmp_path: Path, weights: Path) -> None:
+    first = conditions.answer(open_run(tmp_path / "a", weights, parallel=8), QUESTIONS)
+    second = conditions.answer(open_run(tmp_path / "b", weights, parallel=1), QUESTIONS)
+    same = ("key", "response", "prompt_tokens", "completion_tokens", "finish_reason")
+    assert [[r[name] for name in same] for r in first] == [
+        [r[name] for name in same] for r in second
+    ]
+
+
+def test_a_killed_run_goes_on_where_it_stood(tmp_path: Path, weights: Path) -> None:
+    stage = open_run(tmp_path, weights)
+    whole = conditions.answer(open_run(tmp_path / "whole", weights), QUESTIONS)
+    script = f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from pathlib import Path
+        import test_llm_conditions as t
+        from cutoff.evaluate import conditions
+        stage = t.open_run(Path({str(tmp_path)!r}), Path({str(weights)!r}))
+        conditions.answer(stage, t.QUESTIONS)
+        """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], env=os.environ)
+    path = stage.folder / "responses.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.exists() and path.read_bytes().count(b"\n") >= 5:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = path.read_bytes()
+    assert before.count(b"\n") >= 5
+
+    path.write_bytes(before + b'{"key": "rag_ft_rag|torn')  # what a kill inside a write leaves
+    records = conditions.answer(stage, QUESTIONS)
+    after = path.read_bytes()
+    assert after.startswith(before[: before.rfind(b"\n") + 1])  # kept, not asked again
+    assert after.count(b"\n") == N_ANSWERS == len(records)
+    assert [r["response"] for r in records] == [r["response"] for r in whole]
+
+
+def test_finished_answers_need_no_server(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = open_run(tmp_path, weights)
+    first = conditions.answer(stage, QUESTIONS)
+    monkeypatch.setattr(conditions.llm, "llama_server", None)
+    assert conditions.answer(stage, QUESTIONS) == first
+
+
+def test_answers_of_other_weights_are_set_aside_and_said_so(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = open_run(tmp_path, weights)
+    conditions.answer(stage, QUESTIONS)
+    old = (stage.folder / "responses.jsonl").read_bytes()
+    changed = conditions.model_file(stage, "rag_ft")
+    changed.write_bytes(changed.read_bytes() + b"\0")  # the same weights in another file
+    conditions.answer(stage, QUESTIONS)
+    assert "what made the records has changed" in capsys.readouterr().out
+    assert (stage.folder / "responses.jsonl").read_bytes() != old  # asked again: other latencies
+    parked = [path for path in stage.folder.glob("responses.*.jsonl") if path.read_bytes() == old]
+    assert len(parked) == 1
+
+
+def test_a_prompt_that_does_not_fit_names_its_question_and_keeps_the_others(
+    tmp_path: Path, weights: Path
+) -> None:
+    stage = open_run(tmp_path, weights, num_ctx=256, parallel=1)
+    long = {**QUESTIONS[3], "context": ["word " * 400, "Short."]}
+    with pytest.raises(CutoffError, match=r"base_rag\|paper-3/task\?4.*num_ctx = 256"):
+        conditions.answer(stage, [*QUESTIONS[:3], long, *QUESTIONS[4:]])
+    assert (stage.folder / "responses.jsonl").read_bytes().count(b"\n") == 3
+
+
+def test_a_missing_model_names_the_stage_that_makes_it(tmp_path: Path, weights: Path) -> None:
+    stage = open_run(tmp_path, weights)
+    conditions.model_file(stage, "rag_ft").unlink()
+    with pytest.raises(CutoffError, match="rag_ft.*03_export_gguf"):
+        conditions.answer(stage, QUESTIONS)

@@ -1,0 +1,127 @@
+"""The embedded llama.cpp server: same prompt, same answer; closed to others; gone afterwards."""
+
+import json
+import random
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from transformers import AutoTokenizer
+
+from cutoff import llm, prompts
+from cutoff.errors import CutoffError
+
+NUM_CTX = 512
+WORDS = "passage cite number question answer short sentence paper brackets science what".split()
+
+
+@pytest.fixture(scope="module")
+def weights(varied_weights: Path) -> Path:
+    return varied_weights
+
+
+@pytest.fixture(scope="module")
+def requests() -> list[llm.Request]:
+    """Short and long prompts, mixed."""
+    rng = random.Random(0)
+    texts = [" ".join(rng.choices(WORDS, k=rng.choice((4, 40)))) for _ in range(24)]
+    return [
+        llm.Request(f"q{i}", prompts.render_closed_book(text), 12) for i, text in enumerate(texts)
+    ]
+
+
+def answer(weights: Path, requests: list[llm.Request], parallel: int, **server: int) -> dict:
+    with llm.llama_server(weights, NUM_CTX, parallel, **server) as endpoint:
+        return {done.key: done for done in llm.complete(requests, endpoint, parallel)}
+
+
+def texts(answers: dict[str, llm.Completion]) -> dict[str, str]:
+    return {key: completion.text for key, completion in answers.items()}
+
+
+def test_greedy_answers_do_not_depend_on_order_or_company(
+    weights: Path, requests: list[llm.Request]
+) -> None:
+    alone = answer(weights, requests, parallel=1)
+    shuffled = random.Random(1).sample(requests, len(requests))
+    together = answer(weights, shuffled, parallel=8, threads=2)
+    assert texts(together) == texts(alone)
+    assert len(set(texts(alone).values())) > len(requests) / 2  # they could differ
+
+
+def test_prompt_tokens_are_those_of_the_model_s_own_tokenizer(
+    weights: Path, base_model: Path, requests: list[llm.Request]
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base_model)
+    answers = answer(weights, requests, parallel=4)
+    for request in requests:
+        ids = tokenizer.apply_chat_template(
+            request.messages, add_generation_prompt=True, return_dict=False
+        )
+        assert answers[request.key].prompt_tokens == len(ids)
+
+
+def test_a_prompt_that_fills_the_context_to_the_last_token_is_answered(weights: Path) -> None:
+    messages = prompts.render_closed_book("what " * 150)
+    with llm.llama_server(weights, NUM_CTX, 1) as endpoint:
+        (probe,) = llm.complete([llm.Request("probe", messages, 1)], endpoint, 1)
+        room = NUM_CTX - probe.prompt_tokens
+        (filled,) = llm.complete([llm.Request("full", messages, room)], endpoint, 1)
+        assert filled.prompt_tokens == probe.prompt_tokens
+        with pytest.raises(CutoffError, match="over has"):
+            list(llm.complete([llm.Request("over", messages, room + 1)], endpoint, 1))
+
+
+def test_an_answer_obeys_its_schema(weights: Path) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"verdict": {"enum": ["correct", "incorrect"]}},
+        "required": ["verdict"],
+        "additionalProperties": False,
+    }
+    request = llm.Request("q", prompts.render_closed_book("what"), 64, schema)
+    with llm.llama_server(weights, NUM_CTX, 1) as endpoint:
+        (done,) = llm.complete([request], endpoint, 1)
+    assert json.loads(done.text)["verdict"] in ("correct", "incorrect")
+
+
+def test_the_server_is_on_the_loopback_and_closed_without_its_key(weights: Path) -> None:
+    with llm.llama_server(weights, NUM_CTX, 2, threads=2) as endpoint:
+        for url in endpoint.base_urls:
+            assert urlsplit(url).hostname == "127.0.0.1"
+            body = {"messages": prompts.render_closed_book("what"), "max_tokens": 1}
+            for path, content in (("/v1/chat/completions", body), ("/tokenize", {"content": "a"})):
+                reply = httpx.post(url + path, json=content, headers={"Origin": "http://evil.test"})
+                assert reply.status_code == 401
+                assert reply.headers.get("access-control-allow-origin") != "*"
+
+
+def test_the_server_is_gone_after_the_block_even_after_an_error(weights: Path) -> None:
+    with pytest.raises(KeyError), llm.llama_server(weights, NUM_CTX, 2, threads=2) as endpoint:
+        assert httpx.get(endpoint.base_url + "/health").status_code == 200
+        raise KeyError("a cell that fails")
+    for url in endpoint.base_urls:
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(url + "/health")
+
+
+def test_every_core_gets_an_engine_of_a_small_model(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with llm.llama_server(weights, NUM_CTX, parallel=8, threads=3) as endpoint:
+        assert len(set(endpoint.base_urls)) == 3
+    monkeypatch.setattr(llm, "WEIGHT_COPIES_BYTES", weights.stat().st_size)
+    with llm.llama_server(weights, NUM_CTX, parallel=8, threads=3) as endpoint:
+        assert len(endpoint.base_urls) == 1
+
+
+@pytest.mark.parametrize("content", [None, b"", b"GGUF but torn"], ids=["missing", "empty", "torn"])
+def test_a_file_that_cannot_be_served_ends_in_a_sentence(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "model.gguf"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CutoffError, match="03_export_gguf"), llm.llama_server(path, NUM_CTX, 1):
+        pass

@@ -1,0 +1,123 @@
+"""Judging: blind, kept, and with diagnostics only where there was a context."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cutoff import params, run
+from cutoff.evaluate import judge
+from cutoff.evaluate.conditions import CONDITIONS
+
+QUESTION = {
+    "question_id": "p/task?4",
+    "question": "What is Linen Garden for?",
+    "reference": "planning",
+    "gold_passage_ids": ["p#2", "p#5"],
+    "context_passage_ids": ["p#1", "p#2", "q#7"],
+}
+
+
+def respond(condition: str, text: str) -> dict[str, Any]:
+    question_id = QUESTION["question_id"]
+    return {
+        "key": f"{condition}|{question_id}",
+        "condition": condition,
+        "question_id": question_id,
+        "response": text,
+    }
+
+
+def judged(condition: str, text: str) -> dict[str, Any]:
+    return judge.judge_one({"p/task?4": QUESTION}, respond(condition, text))
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> run.Run:
+    return run.open_stage("04_evaluate", params.load("tiny", {"output_dir": str(tmp_path)}))
+
+
+def test_the_verdict_is_blind_to_condition_and_citation() -> None:
+    for text in ("It is planning.", "It is parsing.", "", "I don't know."):
+        verdicts = {
+            judged(condition, text + marker)["verdict"]
+            for condition in CONDITIONS
+            for marker in ("", " [1]", " [2]", "[9]")
+        }
+        assert len(verdicts) == 1
+
+
+def test_only_a_correct_answer_passes_and_a_failed_judgement_is_neither() -> None:
+    assert {verdict: judge.passes(verdict) for verdict in judge.VERDICTS} == {
+        "correct": True,
+        "incorrect": False,
+        "not_attempted": False,
+        "judge_failed": None,
+    }
+    with pytest.raises(ValueError, match="excellent"):
+        judge.passes("excellent")
+
+
+@pytest.mark.parametrize(
+    ("text", "present", "right"),
+    [
+        ("It is planning. [2]", True, True),
+        ("It is planning. [1]", True, False),
+        ("It is planning. [1][2]", True, False),  # one of them is no evidence
+        ("It is planning. [4]", True, False),  # there is no passage 4
+        ("It is planning. [0]", True, False),
+        ("It is planning.", False, None),
+    ],
+)
+def test_a_citation_is_right_if_all_it_names_is_evidence(
+    text: str, present: bool, right: bool | None
+) -> None:
+    record = judged("base_rag", text)
+    assert record["retrieval_hit"] is True
+    assert record["citation_present"] is present
+    assert record["citation_right"] is right
+    assert record["verdict"] == "correct"  # citations are diagnostics, not part of the verdict
+
+
+def test_without_evidence_in_the_context_no_citation_is_right() -> None:
+    asked = {"p/task?4": {**QUESTION, "gold_passage_ids": ["p#9"]}}
+    record = judge.judge_one(asked, respond("rag_ft_rag", "It is planning. [2]"))
+    assert (record["retrieval_hit"], record["citation_right"]) == (False, False)
+
+
+def test_closed_book_conditions_have_no_citation_diagnostics() -> None:
+    record = judged("rag_ft", "It is planning. [2]")
+    assert record["retrieval_hit"] is record["citation_present"] is record["citation_right"] is None
+
+
+def test_numbers_in_markers_are_read_and_other_brackets_are_not() -> None:
+    assert judge.cited("a [2] b [1, 3] c [2]") == [2, 1, 3]
+    assert judge.cited("[1-3]") == [1, 2, 3]
+    assert judge.cited("[passage 2] [x] [2a] (3) [note]") == [2]
+    assert judge.without_citations("It is planning [2], see [1, 3].") == "It is planning , see ."
+
+
+def test_a_hostile_range_of_citations_takes_no_memory() -> None:
+    assert len(judge.cited("[1-99999999999]")) <= 10_000
+
+
+def test_judgements_are_kept_and_a_changed_response_is_judged_again(stage: run.Run) -> None:
+    responses = [respond(condition, "It is planning.") for condition in CONDITIONS]
+    first = judge.judge(stage, [QUESTION], responses)
+    path = stage.folder / "judgements.jsonl"
+    written = path.read_bytes()
+    assert [record["key"] for record in first] == [f"reference|{r['key']}" for r in responses]
+    assert judge.judge(stage, [QUESTION], responses) == first
+    assert path.read_bytes() == written
+    responses[0]["response"] = "It is parsing."
+    again = judge.judge(stage, [QUESTION], responses)
+    assert [record["passed"] for record in again] == [False] + [True] * 5
+    assert path.read_bytes().count(b"\n") == 6
+
+
+def test_a_torn_judgement_is_made_again(stage: run.Run) -> None:
+    responses = [respond(condition, "It is planning.") for condition in CONDITIONS]
+    whole = judge.judge(stage, [QUESTION], responses)
+    path = stage.folder / "judgements.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert judge.judge(stage, [QUESTION], responses) == whole
