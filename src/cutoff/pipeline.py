@@ -24,6 +24,8 @@ from cutoff.errors import CutoffError
 from cutoff.params import Params
 from cutoff.stages import Stage
 
+KERNEL_START_SECONDS = 180  # a busy machine can need a minute
+
 # What a kernel writes past Jupyter (crashes of native code, messages of a stopped process)
 # goes to a file: on the terminal it would stand between our lines.
 LAUNCH = """
@@ -94,8 +96,8 @@ def _execute(stage: Stage, p: Params, given: Mapping[str, Any], output: Path) ->
     import logging
 
     import papermill
-    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
 
     # Parameters are validated before; papermill would warn about each that is not in the cell.
     logging.getLogger("papermill").setLevel(logging.ERROR)
@@ -111,6 +113,8 @@ def _execute(stage: Stage, p: Params, given: Mapping[str, Any], output: Path) ->
                 language="python",
                 cwd=str(run.root()),
                 progress_bar=False,
+                start_timeout=KERNEL_START_SECONDS,
+                config=Config({"KernelManager": {"transport": "ipc"}}),
                 stderr_file=_Bars(sys.stderr, stage.name) if terminal else None,
             )
     except PapermillExecutionError as error:
@@ -121,7 +125,9 @@ def _execute(stage: Stage, p: Params, given: Mapping[str, Any], output: Path) ->
             message = f"{error.ename}: {message}" if message else error.ename
             message += f"\n(cell [{error.exec_count}] of {stage.name})"
         raise CutoffError(f"{message}\n{_kept(stage, output)}") from None
-    except DeadKernelError:
+    except RuntimeError as error:
+        if "Kernel" not in str(error):  # nbclient's words: it died, or did not start in time
+            raise
         raise CutoffError(
             f"The process of {stage.name} was ended from outside; most often the machine ran "
             f"out of memory. Its last messages are in {log}.\n{_kept(stage, output)}"
@@ -138,11 +144,13 @@ def _kernel_environment(p: Params, log: Path, quiet: bool) -> Iterator[None]:
     """
     before = dict(os.environ)
     source = str(Path(__file__).parents[1])
-    with tempfile.TemporaryDirectory(prefix="cutoff-jupyter-") as folder:
+    # Kernels are spoken to through sockets in this folder, not through ports that another
+    # program may take in between. Their paths must be short: macOS allows 103 characters.
+    short = "/tmp" if os.access("/tmp", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="cutoff-", dir=short) as folder:
         spec = Path(folder, "kernels", "python3", "kernel.json")
         spec.parent.mkdir(parents=True)
         launch = [sys.executable, "-c", LAUNCH, str(log), "-f", "{connection_file}"]
-        launch.append("--log-level=ERROR")  # else every kernel warns of its plain loopback
         spec.write_text(
             json.dumps({"argv": launch, "display_name": "Python 3", "language": "python"})
         )
