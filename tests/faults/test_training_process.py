@@ -64,6 +64,8 @@ def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
 def test_a_killed_training_resumes_to_the_same_bytes_and_losses(
     small_training: dict[str, Any], tmp_path: Path
 ) -> None:
+    # Long enough that a point of the loss curve averages several steps.
+    small_training = {**small_training, "epochs": 70, "checkpoint_seconds": 0.3}
     undisturbed = Training(**{**small_training, "checkpoint_seconds": 3600.0})
     reports = launch.train_all(undisturbed)
     assert all(report["n_truncated"] == 0 for report in reports.values())
@@ -72,7 +74,7 @@ def test_a_killed_training_resumes_to_the_same_bytes_and_losses(
     killed = moved(Training(**small_training), tmp_path / "killed")
     work = Path(killed.adapters_folder, f".rag_ft.{settings.fingerprint(killed, 'rag_ft')}")
     process = start(killed)
-    wait_for(lambda: (work / "checkpoint-5" / "trainer_state.json").exists(), process)
+    wait_for(lambda: settings.newest_checkpoint(work), process)
     process.kill()
     process.wait()
     assert settings.finished(killed, "instruct_ft") and not settings.finished(killed, "rag_ft")
@@ -201,7 +203,10 @@ def test_an_interrupt_of_the_notebook_stops_the_training(small_training: dict[st
     training = Training(**small_training)
     run.make_folder(Path(training.adapters_folder))
     pid_file = Path(training.adapters_folder, "pid")
-    code = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(99)"
+    code = (
+        "import os, pathlib, sys, time; pid_file = pathlib.Path(sys.argv[1])\n"
+        "pid_file.write_text(str(os.getpid())); time.sleep(20); pid_file.write_text('survived')"
+    )
 
     def interrupt(*_: object) -> None:
         if pid_file.exists() and pid_file.read_text():
@@ -212,9 +217,10 @@ def test_an_interrupt_of_the_notebook_stops_the_training(small_training: dict[st
     signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
     try:
         with pytest.raises(KeyboardInterrupt):
-            launch._run_process([sys.executable, "-c", code], training)
+            launch._run_process([sys.executable, "-c", code, str(pid_file)], training)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+    assert pid_file.read_text() != "survived"
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
