@@ -183,9 +183,7 @@ def complete(
                     bar.update()
                     yield completion
         finally:
-            send.stopped.set()
-            for future in running:
-                future.cancel()
+            send.stopped.set()  # ends the pauses before further tries
 
 
 class _Sender:

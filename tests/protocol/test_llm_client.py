@@ -261,6 +261,16 @@ def test_leaving_early_sends_nothing_more(server: Server) -> None:
     assert len(server.chats) == sent
 
 
+def test_leaving_early_waits_for_no_further_try(server: Server) -> None:
+    server.on_chat = lambda n, handler: n > 1 and status(503, Retry_After="20")(n, handler)
+    answers = llm.complete(requests(3), server.endpoint, 2)
+    next(answers)
+    while len(server.chats) < 2:
+        time.sleep(0.01)
+    answers.close()
+    assert len(server.chats) <= 3  # no request was sent a second time
+
+
 def test_it_works_while_an_event_loop_runs_as_in_a_notebook(server: Server) -> None:
     async def cell() -> int:
         return len(complete(server, 4))

@@ -47,6 +47,21 @@ def test_the_verdict_is_blind_to_condition_and_citation() -> None:
         assert len(verdicts) == 1
 
 
+def test_the_judge_sees_question_reference_and_answer_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[str, ...]] = []
+
+    def decide(*arguments: str) -> tuple[str, str]:
+        seen.append(arguments)
+        return "correct", "seen"
+
+    monkeypatch.setattr(judge.reference, "decide", decide)
+    for condition in CONDITIONS:
+        judged(condition, "It is planning. [2]")
+    assert set(seen) == {(QUESTION["question"], QUESTION["reference"], "It is planning.")}
+
+
 def test_only_a_correct_answer_passes_and_a_failed_judgement_is_neither() -> None:
     assert {verdict: judge.passes(verdict) for verdict in judge.VERDICTS} == {
         "correct": True,

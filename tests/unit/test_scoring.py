@@ -111,7 +111,8 @@ def test_diagnostics_divide_by_what_could_have_been_right(judgements: list[dict[
 def test_examples_follow_their_rule_and_take_no_question_twice(
     judgements: list[dict[str, Any]],
 ) -> None:
-    change(judgements, "instruct_ft", "q4", verdict="correct", passed=True)  # q4 is seen
+    for name in ("q0", "q4"):  # both are seen; q0 is taken by the first kind
+        change(judgements, "instruct_ft", name, verdict="correct", passed=True)
     frame = scoring.verdicts(QUESTIONS, judgements)
     responses = [
         {"condition": c, "question_id": q["question_id"], "response": f"{c} {q['question_id']}"}
@@ -122,7 +123,7 @@ def test_examples_follow_their_rule_and_take_no_question_twice(
     first = chosen["Retrieval supplied the answer"]
     assert list(first["condition"]) == list(CONDITIONS)
     assert list(first["response"]) == [f"{c} q0" for c in CONDITIONS]
-    assert list(first["passed"]) == [False, True] * 3
+    assert list(first["passed"]) == [False, True, True, True, False, True]
     assert chosen["Training supplied the answer"]["question"][0] == "What is 4?"
     assert "The evidence was not retrieved" not in chosen
     questions = [rows["question"][0] for rows in chosen.values()]
