@@ -44,7 +44,7 @@ def effort(reports: Mapping[str, Report]) -> pd.DataFrame:
                 ),
                 "tokens_per_second": round(report["tokens_per_second"]),
                 "seconds": round(report["train_seconds"], 1),
-                "peak_memory_(MB)": report["peak_rss_mb"],
+                "Peak memory (MB)": report["peak_rss_mb"],
             }
             for variant, report in reports.items()
         ]
@@ -62,7 +62,7 @@ def lengths(reports: Mapping[str, Report]) -> pd.DataFrame:
                 "max_length": report["max_length"],
                 "truncated": report["n_truncated"],
                 "mean_trained_tokens": round(report["trained_tokens_per_example"], 1),
-                "padding_(%)": round(100 * report["padding_share"], 2),
+                "Padding (%)": round(100 * report["padding_share"], 2),
             }
             for variant, report in reports.items()
         ]
