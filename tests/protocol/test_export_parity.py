@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from cutoff import params, prompts
 from cutoff.errors import CutoffError
-from cutoff.export import gguf_writer, merge, parity, quantise
+from cutoff.export import answers, gguf_writer, merge, parity, quantise
 from cutoff.phantom import world
 
 MAX_NEW_TOKENS = 24
@@ -33,23 +33,23 @@ def chats() -> list[list[prompts.Message]]:
         for paper, attribute in zip(papers, world.ATTRIBUTES, strict=False)
     ]
     odd = prompts.render_rag("Who's at 1234-ab (x)?", ["It is 97 percent.\n\n  The end.", "12M."])
-    return [*parity.choose_prompts(questions, 8), odd]
+    return [*answers.choose_prompts(questions, 8), odd]
 
 
 @pytest.fixture(scope="module")
 def references(
     base_model: Path, adapter: Path, chats: list[list[prompts.Message]]
-) -> dict[str, list[parity.Answer]]:
-    """The answers of transformers: without and with the adapter."""
+) -> dict[str, list[answers.Answer]]:
+    """The replies of transformers: without and with the adapter."""
 
-    def answers(folder: Path | None) -> list[parity.Answer]:
-        return parity.answer_with_transformers(base_model, folder, chats, MAX_NEW_TOKENS)
+    def replies(folder: Path | None) -> list[answers.Answer]:
+        return answers.answer_with_transformers(base_model, folder, chats, MAX_NEW_TOKENS)
 
-    return {"base": answers(None), "tuned": answers(adapter)}
+    return {"base": replies(None), "tuned": replies(adapter)}
 
 
-def served(weights: Path, chats: Sequence[list[prompts.Message]]) -> list[parity.Answer]:
-    return parity.answer_with_llama_cpp(weights, chats, MAX_NEW_TOKENS, NUM_CTX, parallel=2)
+def served(weights: Path, chats: Sequence[list[prompts.Message]]) -> list[answers.Answer]:
+    return answers.answer_with_llama_cpp(weights, chats, MAX_NEW_TOKENS, NUM_CTX, parallel=2)
 
 
 def export(base: Path, adapter: Path | None, folder: Path) -> Path:
@@ -60,7 +60,7 @@ def export(base: Path, adapter: Path | None, folder: Path) -> Path:
 
 
 def broken(
-    reference: Sequence[parity.Answer], f16: Sequence[parity.Answer], bos_id: int = 0
+    reference: Sequence[answers.Answer], f16: Sequence[answers.Answer], bos_id: int = 0
 ) -> set[str]:
     links = parity.compare("m", reference, f16, f16, bos_id, THRESHOLDS)
     return {link["link"] for link in links if not link["passed"]}
@@ -85,16 +85,16 @@ def test_the_gate_opens_for_the_base_model(
 def test_a_merged_adapter_answers_as_the_adapter_beside_the_base_model(
     base_model: Path, adapter: Path, chats: Any, references: Any, tmp_path: Path
 ) -> None:
-    answers = served(export(base_model, adapter, tmp_path), chats)
-    assert broken(references["tuned"], answers) == set()
+    replies = served(export(base_model, adapter, tmp_path), chats)
+    assert broken(references["tuned"], replies) == set()
     assert references["tuned"] != references["base"]
 
 
 def test_an_adapter_that_was_not_merged_closes_the_gate(
     base_model: Path, chats: Any, references: Any, tmp_path: Path
 ) -> None:
-    answers = served(export(base_model, None, tmp_path), chats)
-    assert "transformers -> F16" in broken(references["tuned"], answers)
+    replies = served(export(base_model, None, tmp_path), chats)
+    assert "transformers -> F16" in broken(references["tuned"], replies)
 
 
 def test_swapped_rows_close_the_gate(
@@ -111,16 +111,16 @@ def test_swapped_rows_close_the_gate(
         return weight
 
     monkeypatch.setattr(merge, "read_tensor", as_for_llama)
-    answers = served(export(base_model, None, tmp_path), chats)
-    assert "transformers -> F16" in broken(references["base"], answers)
+    replies = served(export(base_model, None, tmp_path), chats)
+    assert "transformers -> F16" in broken(references["base"], replies)
 
 
 def test_another_rule_of_splitting_text_closes_the_gate(
     base_model: Path, chats: Any, references: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(gguf_writer, "pre_tokenizer_name", lambda spec: "gpt-2")
-    answers = served(export(base_model, None, tmp_path), chats)
-    assert "tokenizer and template" in broken(references["base"], answers)
+    replies = served(export(base_model, None, tmp_path), chats)
+    assert "tokenizer and template" in broken(references["base"], replies)
 
 
 def test_another_chat_template_closes_the_gate(
@@ -131,8 +131,8 @@ def test_another_chat_template_closes_the_gate(
     changed = template.read_text().replace("message['content']", "message['content'] + ' '")
     assert changed != template.read_text()
     template.write_text(changed)
-    answers = served(export(other, None, tmp_path), chats)
-    assert "tokenizer and template" in broken(references["base"], answers)
+    replies = served(export(other, None, tmp_path), chats)
+    assert "tokenizer and template" in broken(references["base"], replies)
 
 
 def test_a_bos_token_that_the_model_does_not_have_closes_the_gate(
@@ -143,17 +143,17 @@ def test_a_bos_token_that_the_model_does_not_have_closes_the_gate(
         "add_add_bos_token",
         lambda self, value: self.add_bool(gguf.Keys.Tokenizer.ADD_BOS, True),
     )
-    answers = served(export(base_model, None, tmp_path), chats)
+    replies = served(export(base_model, None, tmp_path), chats)
     pad_id = AutoTokenizer.from_pretrained(base_model).pad_token_id
-    assert {"BOS", "tokenizer and template"} <= broken(references["base"], answers, pad_id)
+    assert {"BOS", "tokenizer and template"} <= broken(references["base"], replies, pad_id)
 
 
 def test_an_end_of_turn_that_is_not_recognised_closes_the_gate(
     base_model: Path, chats: Any, references: Any, tmp_path: Path
 ) -> None:
-    answers = served(export(base_model, None, tmp_path), chats)
+    replies = served(export(base_model, None, tmp_path), chats)
     rambling = [
-        replace(answer, answer_ids=answer.answer_ids[:-1], stopped=False) for answer in answers
+        replace(answer, answer_ids=answer.answer_ids[:-1], stopped=False) for answer in replies
     ]
     assert "end of turn" in broken(references["base"], rambling)
 

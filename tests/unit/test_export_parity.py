@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cutoff.errors import CutoffError
-from cutoff.export import parity
+from cutoff.export import answers, parity
 
 token_ids = st.lists(st.integers(0, 5), max_size=8)
 
 
-def answer(prompt: list[int], reply: list[int], stopped: bool = True) -> parity.Answer:
-    return parity.Answer([], prompt, reply, "", stopped)
+def answer(prompt: list[int], reply: list[int], stopped: bool = True) -> answers.Answer:
+    return answers.Answer([], prompt, reply, "", stopped)
 
 
 def links_of(**thresholds: float) -> dict[str, parity.Link]:
@@ -69,12 +69,12 @@ def test_a_model_that_never_stopped_by_itself_does_not_close_the_gate() -> None:
 
 def test_both_kinds_of_prompts_are_chosen_from_the_whole_list() -> None:
     questions = [{"question": f"Q{n}?", "context": ["passage"]} for n in range(100)]
-    chats = parity.choose_prompts(questions, 10)
+    chats = answers.choose_prompts(questions, 10)
     contents = [chat[-1]["content"] for chat in chats]
     assert sum("Passages:" in content for content in contents) == 5
     assert "Q90?" in contents[-1]
     assert len({content for content in contents}) == 10
-    assert len(parity.choose_prompts(questions[:3], 10)) == 3
+    assert len(answers.choose_prompts(questions[:3], 10)) == 3
 
 
 def test_a_closed_gate_names_the_broken_link(tmp_path: Path) -> None:
