@@ -9,7 +9,7 @@ import httpx
 import pytest
 from transformers import AutoTokenizer
 
-from cutoff import llm, prompts
+from cutoff import engine, llm, prompts
 from cutoff.errors import CutoffError
 
 NUM_CTX = 512
@@ -111,7 +111,7 @@ def test_every_core_gets_an_engine_of_a_small_model(
 ) -> None:
     with llm.llama_server(weights, NUM_CTX, parallel=8, threads=3) as endpoint:
         assert len(set(endpoint.base_urls)) == 3
-    monkeypatch.setattr(llm, "WEIGHT_COPIES_BYTES", weights.stat().st_size)
+    monkeypatch.setattr(engine, "WEIGHT_COPIES_BYTES", weights.stat().st_size)
     with llm.llama_server(weights, NUM_CTX, parallel=8, threads=3) as endpoint:
         assert len(endpoint.base_urls) == 1
 
