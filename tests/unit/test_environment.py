@@ -1,0 +1,48 @@
+"""The two lists of packages say the same, and the newcomer's documents name real things."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from cutoff import params
+
+ROOT = Path(__file__).parents[2]
+
+
+def pins(lines):
+    return [line.split("#")[0].strip() for line in lines if re.match(r"[A-Za-z]", line)]
+
+
+def test_conda_and_pip_install_the_same_versions_with_torch_first():
+    required = pins((ROOT / "requirements.txt").read_text().splitlines())
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    [from_pip] = [entry["pip"] for entry in conda if isinstance(entry, dict)]
+    assert required == from_pip
+    assert required[0].startswith("torch==")
+    assert all("==" in pin for pin in required)
+
+
+def test_every_make_target_that_the_readme_names_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):.*##", makefile, re.MULTILINE))
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line.split("#")[0] for block in blocks for line in block.splitlines()]
+    calls = [line.split() for line in lines if line.startswith("make")]
+    assert len(calls) >= 5
+    for _, *words in calls:
+        named = {word for word in words if "=" not in word}
+        assert named <= targets, words
+        given = {word.split("=")[0] for word in words if "=" in word}
+        assert given <= {*params.TABLE, "stage", "force", "PYTHON"}, words
+
+
+def test_every_path_that_the_readme_links_exists():
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
+    assert links
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    assert "make test" in (ROOT / ".ci/run").read_text()
+    assert "make test" in (ROOT / "README.md").read_text()
