@@ -55,13 +55,15 @@ def report(stage: stages.Stage, p: Params) -> Path:
         exclude_anchor_links=True,
         filters={"safe_html": safe_html, "alt_text": alt_text},
     )
-    about = {
+    about: dict[str, Any] = {
         "title": f"{_title(notebook.cells)} ({p.size})",
         "css": (THEME / "report.css").read_text(encoding="utf-8"),
         "links": _links(stage, p),
         "facts": _footer(stages.entry(stage, p), p),
     }
     page, _ = exporter.from_notebook_node(notebook, resources={"report": about})
+    for link in about["links"]:  # notebooks link to notebooks, reports to reports
+        page = page.replace(f'href="{Path(link["href"]).stem}.ipynb"', f'href="{link["href"]}"')
     path = folder / f"{stage.name}.html"
     run.write_text_atomic(path, page)
     run.update_stage(

@@ -117,6 +117,14 @@ def test_code_is_folded_and_complete(make_page):
     assert "x = '<script>1</script>'" in "".join(page.text)
 
 
+def test_a_link_to_a_notebook_becomes_a_link_to_its_report(make_page):
+    page = make_page(markdown="# 04 · T\n[next](05_compare_sizes.ipynb) [back](01_generate.ipynb)")
+    links = [value for tag, name, value in page.attributes if (tag, name) == ("a", "href")]
+    assert "../compare/05_compare_sizes.html" in links
+    assert "01_generate.html" in links
+    assert not [link for link in links if link.endswith(".ipynb")]
+
+
 def test_cells_without_result_share_one_fold():
     cells = [
         v4.new_code_cell("a = 1"),
