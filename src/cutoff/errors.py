@@ -1,4 +1,4 @@
-"""The one exception whose message is meant for the person who runs the experiment."""
+"""The exceptions whose messages are meant for the person who runs the experiment."""
 
 
 class CutoffError(Exception):
@@ -7,3 +7,7 @@ class CutoffError(Exception):
     The message is one or two plain sentences: what is wrong, where, and what to do.
     The command line prints it without a traceback and exits with a non-zero status.
     """
+
+
+class DeadlineReached(CutoffError):
+    """``deadline_minutes`` have passed; what is done is kept, and a further run goes on."""

@@ -26,6 +26,7 @@ from cutoff.errors import CutoffError
 # A parameter belongs to the first stage it affects: changing it repeats that stage and
 # all later ones. "none" changes where results go, never what they are.
 STAGES = ("generate", "finetune", "export", "evaluate", "compare")
+PROVIDERS = ("auto", "llama_cpp", "ollama", "transformers", "openai")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ TABLE = {
         Parameter("n_eval_unseen_paper", int, "generate", low=0),
         Parameter("n_eval_control", int, "generate", low=0),
         Parameter("base_model", str, "finetune"),
+        Parameter("base_model_revision", str, "finetune", optional=True),
+        Parameter("load_in_4bit", bool, "finetune"),
         Parameter("lora_rank", int, "finetune", low=1, high=1024),
         Parameter("lora_alpha", int, "finetune", low=1),
         Parameter("lora_dropout", float, "finetune", low=0, high=0.9),
@@ -83,17 +86,33 @@ TABLE = {
         Parameter("warmup_ratio", float, "finetune", low=0, high=1),
         Parameter("epochs", int, "finetune", low=1),
         Parameter("batch_size", int, "finetune", low=1),
+        Parameter("micro_batch_size", int, "finetune", low=1, optional=True),
+        Parameter("gradient_checkpointing", str, "finetune", choices=("auto", "on", "off")),
+        Parameter("training_processes", int, "finetune", low=1, high=64, optional=True),
         Parameter("training_seed", int, "finetune", low=0),
-        Parameter("quantization", str, "export", choices=("Q4_K_M",)),
+        Parameter("training_seeds", int, "finetune", low=1, high=20),
+        Parameter("loss_eval_questions", int, "finetune", low=0),
+        Parameter("deadline_minutes", float, "none", low=0.1, optional=True),
+        Parameter("export_mode", str, "export", choices=("merged", "adapter")),
+        Parameter("export_dtype", str, "export", choices=("F16", "BF16")),
+        Parameter("quantization", str, "export", choices=("Q4_K_M", "Q8_0", "F16")),
+        Parameter("provider", str, "export", choices=PROVIDERS),
+        Parameter("base_url", str, "export", optional=True),
+        Parameter("api_key", str, "none"),
+        Parameter("base_source", str, "export", choices=("export", "ollama")),
+        Parameter("ollama_base_model", str, "export", optional=True),
         Parameter("num_ctx", int, "export", low=128),
         Parameter("max_new_tokens", int, "export", low=1),
+        Parameter("temperature", float, "export", low=0, high=2),
+        Parameter("top_p", float, "export", low=0.01, high=1),
+        Parameter("repeat_penalty", float, "export", low=0.5, high=2),
         Parameter("parity_prompts", int, "export", low=1),
         Parameter("parity_min_f16_agreement", float, "export", low=0, high=1),
         Parameter("parity_min_quantised_agreement", float, "export", low=0, high=1),
+        Parameter("parity_max_f16_kl", float, "export", low=0),
+        Parameter("parity_max_quantised_kl", float, "export", low=0),
         Parameter("parity_min_stop_rate", float, "export", low=0, high=1),
-        Parameter("provider", str, "evaluate", choices=("llama_cpp",)),
         Parameter("parallel", int, "evaluate", low=1, high=256),
-        Parameter("temperature", float, "evaluate", low=0, high=2),
         Parameter("judge_model", str, "evaluate", choices=("reference",)),
         Parameter("bootstrap_replicates", int, "evaluate", low=100),
     )
