@@ -15,8 +15,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from cutoff import params, run, stages
-from cutoff.errors import CutoffError
+from cutoff import deadline, params, run, stages
+from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.params import Params
 
 COMMANDS = ("run", "status", "params", "clean")
@@ -26,7 +26,7 @@ MAKE_ONLY = ("PYTHON", "SHELL")  # variables of the Makefile itself
 
 def main(arguments: list[str]) -> int:
     """Run one command and return the exit status: 0 good, 1 an error said in a sentence,
-    130 stopped by the user."""
+    75 stopped at ``deadline_minutes``, 130 stopped by the user."""
     signal.signal(signal.SIGTERM, _stop)
     try:
         if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -41,6 +41,9 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("\nStopped. The next run goes on from here.", file=sys.stderr)
         return 130
+    except DeadlineReached as stop:
+        print(f"\nStopped: {stop}", file=sys.stderr)
+        return deadline.EXIT_STATUS
     except CutoffError as error:
         print(f"\nError: {error}", file=sys.stderr)
     except ModuleNotFoundError as error:

@@ -1,8 +1,76 @@
-"""The models of a run: where the base model lies, and the names of what is trained from it."""
+"""The models of a run: where the base model lies, and the names of what is trained from it.
 
+The base model is the phantom's, a folder, or a repository of the Hugging Face hub, which is
+downloaded once into the hub's own cache. A token for gated repositories comes from the
+environment (HF_TOKEN) or from `hf auth login`; nothing here ever holds it.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from cutoff import run
+from cutoff.errors import CutoffError
 from cutoff.params import Params
 
 VARIANTS = ("instruct_ft", "rag_ft")
+# Weights as safetensors only: other formats can run code when they are loaded.
+BASE_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+NEEDED_FILES = ("config.json", "tokenizer_config.json", "*.safetensors")
+
+
+def base_folder(p: Params) -> Path:
+    """Folder with the base model's weights, config.json and tokenizer; downloads a hub model.
+
+    Raises ``CutoffError`` with the remedy when the hub does not answer, the model is gated,
+    unknown or incomplete, or the disk is full.
+    """
+    if p.base_model == "phantom":
+        folder = Path(__file__).parent / "phantom" / "base_model"
+    elif Path(p.base_model).expanduser().is_dir():
+        folder = Path(p.base_model).expanduser().resolve()
+    elif p.base_model.count("/") == 1 and not p.base_model.startswith((".", "/", "~")):
+        folder = _from_hub(p.base_model, p.base_model_revision)
+    else:
+        raise CutoffError(
+            f"base_model = {p.base_model!r} is neither 'phantom', nor an existing folder, nor the "
+            "name of a model on the Hugging Face hub (owner/name)."
+        )
+    missing = [pattern for pattern in NEEDED_FILES if not any(folder.glob(pattern))]
+    if missing:
+        raise CutoffError(
+            f"The base model in {folder} is incomplete: it holds no {', no '.join(missing)} "
+            "(weights are read as safetensors only). Give a complete model as base_model."
+        )
+    return folder
+
+
+def revision(folder: Path) -> str | None:
+    """The commit of a base model that came from the hub; ``None`` for a plain folder."""
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
+def require_same_base(folder: Path, training: dict[str, Any]) -> None:
+    """Raise ``CutoffError`` if an adapter was trained on other base weights than these.
+
+    ``training`` is the adapter's ``training.json``. A branch on the hub can move between
+    two stages, and an adapter of one model says nothing on top of another.
+    """
+    if training["base_sha256"] != base_sha256(folder):
+        raise CutoffError(
+            f"The base model in {folder} is not the one that {training['variant']} was trained on: "
+            "its files have changed since. Set base_model_revision to the commit that was used, "
+            "or train again (stage=02_finetune force=1)."
+        )
+
+
+def base_sha256(folder: Path) -> str:
+    """Hash of the base model's weights, configuration and tokenizer."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".jinja", ".safetensors"):
+            digest.update(path.name.encode() + run.sha256_file(path).encode())
+    return digest.hexdigest()
 
 
 def adapters(p: Params) -> dict[str, tuple[str, int]]:
@@ -22,3 +90,36 @@ def adapters(p: Params) -> dict[str, tuple[str, int]]:
 def served_name(size: str, model: str) -> str:
     """What a server calls a model of this run: ``cutoff-7b-rag-ft``."""
     return f"cutoff-{size}-{model}".replace("_", "-").lower()
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(BASE_FILES)))
+    except errors.GatedRepoError:
+        raise CutoffError(
+            f"{name} is gated: accept its licence on its page of the Hugging Face hub, and "
+            "export HF_TOKEN with a token that may read it."
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise CutoffError(
+            f"{name} has no revision {revision!r}; check base_model_revision."
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise CutoffError(
+            f"The Hugging Face hub has no model {name!r}, or it is private. Check base_model; for "
+            "a private model export HF_TOKEN."
+        ) from None
+    except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError) as error:
+        if getattr(error, "errno", None) in run.DISK_FULL:
+            raise CutoffError(
+                f"The disk is full: {name} does not fit into the hub's cache. Free some space, or "
+                "point HF_HOME to a larger disk, and run again; finished files are kept."
+            ) from None
+        reason = type(error.__cause__ or error).__name__
+        raise CutoffError(
+            f"{name} could not be downloaded: the Hugging Face hub did not answer ({reason}). "
+            "Check the network and run again (finished files are kept), or give the folder of "
+            "the model as base_model."
+        ) from None

@@ -26,6 +26,7 @@ from cutoff.errors import CutoffError
 # A parameter belongs to the first stage it affects: changing it repeats that stage and
 # all later ones. "none" changes where results go, never what they are.
 STAGES = ("generate", "finetune", "export", "evaluate", "compare")
+SECRETS = ("api_key",)
 PROVIDERS = ("auto", "llama_cpp", "ollama", "transformers", "openai")
 
 
@@ -225,6 +226,12 @@ def check(name: str, value: Any, where: str) -> Any:
         good = good and (parameter.high is None or value <= parameter.high)
     elif good and parameter.type is str:
         good = bool(value.strip()) and (not parameter.choices or value in parameter.choices)
+    if name in SECRETS and not (good and re.fullmatch(r"\$\{\w+\}", value)):
+        # Not even this message may repeat it: it ends in logs.
+        raise CutoffError(
+            f"{name} in {where}: must be the name of an environment variable in the form "
+            "${OPENAI_API_KEY}, never the key itself."
+        )
     if not good:
         raise CutoffError(f"{name} = {value!r} in {where}: must be {parameter.allowed()}.")
     return value

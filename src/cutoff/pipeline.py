@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from cutoff import render, run, stages
-from cutoff.errors import CutoffError
+from cutoff import deadline, render, run, stages
+from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.params import Params
 from cutoff.stages import Stage
 
@@ -45,6 +45,7 @@ def run_all(
 
     ``given`` holds the parameters that differ from the size's file, for the notebooks.
     """
+    deadline.start(p.deadline_minutes)
     run.make_folder(run.locate("01_generate", p).folder)
     chosen = [only] if only else list(stages.STAGES)
     if only:
@@ -56,6 +57,7 @@ def run_all(
                 _render_if_stale(stage, p)
                 _say(stage, f"up to date ({_spent(stages.entry(stage, p))})")
                 continue
+            deadline.check(f"{stage.name} has not been started, what is before it is complete")
             if force:
                 _forget(stage, p)
             run_stage(stage, p, given)
@@ -121,6 +123,8 @@ def _execute(stage: Stage, p: Params, given: Mapping[str, Any], output: Path) ->
         # A library's own error says most in its last line; ours is a sentence already.
         message = _plain(str(error.evalue)).strip()
         log.unlink(missing_ok=True)
+        if error.ename == "DeadlineReached":  # a planned stop: nothing in the notebook to look at
+            raise DeadlineReached(message) from None
         if error.ename != "CutoffError":
             message = f"{error.ename}: {message}" if message else error.ename
             message += f"\n(cell [{error.exec_count}] of {stage.name})"

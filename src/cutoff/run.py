@@ -5,28 +5,24 @@ live in ``<output_dir>/<size>``; a trial with ``limit`` lives in
 ``<output_dir>/limit-<n>/<size>`` and cannot touch the results of a complete run.
 """
 
+import errno
 import hashlib
-import html
-import importlib.metadata
 import json
 import os
-import platform
-import shutil
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cutoff import deadline
 from cutoff.errors import CutoffError
 
 if TYPE_CHECKING:
     from cutoff.params import Params
+    from cutoff.provenance import Provenance
 
-PACKAGES = (
-    "torch transformers trl peft bitsandbytes sentence-transformers faiss-cpu gguf "
-    "xllamacpp cyllama pingouin scipy numpy pandas"
-).split()
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def root() -> Path:
@@ -50,15 +46,9 @@ def outputs(p: "Params") -> Path:
 
 
 def base_model_folder(p: "Params") -> Path:
-    """Folder with the base model's config.json, weights and tokenizer."""
-    if p.base_model == "phantom":
-        return Path(__file__).parent / "phantom" / "base_model"
-    folder = Path(p.base_model).expanduser()
-    if not folder.is_dir():
-        raise CutoffError(
-            f"base_model = {p.base_model!r} is neither 'phantom' nor the folder of a model."
-        )
-    return folder.resolve()
+    from cutoff import models
+
+    return models.base_folder(p)
 
 
 def dataset_id(p: "Params") -> str:
@@ -101,29 +91,11 @@ class Run:
 
     def provenance(self) -> "Provenance":
         """What makes this run what it is; shows itself as tables and is kept in ``run.json``."""
-        facts = _facts(self)
-        update_stage(self.folder, self.stage, provenance=facts)
-        return Provenance(facts)
+        from cutoff.provenance import Provenance, facts
 
-
-@dataclass(frozen=True)
-class Provenance:
-    """Facts of ``Run.provenance`` that a notebook displays as its cell's output."""
-
-    facts: dict[str, Any]
-
-    def _repr_html_(self) -> str:
-        short = {k: v for k, v in self.facts.items() if not isinstance(v, dict)}
-        tables = [_table(short)]
-        for name, values in self.facts.items():
-            if isinstance(values, dict) and values:
-                tables.append(
-                    f"<details><summary>{html.escape(name)}</summary>{_table(values)}</details>"
-                )
-        return f'<div class="provenance">{"".join(tables)}</div>'
-
-    def __repr__(self) -> str:
-        return json.dumps(self.facts, indent=1, ensure_ascii=False)
+        known = facts(self)
+        update_stage(self.folder, self.stage, provenance=known)
+        return Provenance(known)
 
 
 def locate(stage_name: str, p: "Params") -> Run:
@@ -134,7 +106,8 @@ def locate(stage_name: str, p: "Params") -> Run:
 
 
 def open_stage(stage_name: str, p: "Params") -> Run:
-    """``locate``, with the folders created."""
+    """``locate``, with the folders created and the clock of ``deadline_minutes`` started."""
+    deadline.start(p.deadline_minutes)
     opened = locate(stage_name, p)
     make_folder(opened.folder)
     make_folder(opened.dataset_folder)
@@ -165,26 +138,6 @@ def read_run(folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.setdefault("stages", {}), dict):
         raise CutoffError(f"{path} is damaged; remove it, the stages will be checked again.")
     return content
-
-
-def device() -> dict[str, str]:
-    """The accelerator, the number format for training on it, and why (asks no library)."""
-    command = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
-    answer = _ask(command) if shutil.which("nvidia-smi") else None
-    if not answer:
-        return {"gpu": "none", "dtype": "float32", "why": "the CPU's own format"}
-    gpus = answer.splitlines()
-    name, _, capability = gpus[0].partition(",")
-    try:
-        native = float(capability) >= 8
-    except ValueError:  # an old driver does not know the field
-        native = False
-    if native:
-        dtype, why = "bfloat16", "the GPU computes it natively and it cannot overflow"
-    else:
-        dtype, why = "float16", "the GPU has no native bfloat16"
-    count = f"{len(gpus)} x " if len(gpus) > 1 else ""
-    return {"gpu": count + name.strip(), "dtype": dtype, "why": why}
 
 
 # --- files ---------------------------------------------------------------------------
@@ -262,71 +215,15 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's content, in hex; reads it in pieces."""
+    """SHA-256 of a file's content, in hex; an unchanged file is read once per process."""
+    found = path.stat()
+    return _sha256(path, found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: Path, *_: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# --- provenance ----------------------------------------------------------------------
-
-
-def _facts(stage: Run) -> dict[str, Any]:
-    from cutoff.prompts import prompts_sha256
-
-    gpu = device()
-    dataset = stage.dataset_folder / "dataset.json"
-    entries = read_run(stage.folder)["stages"]
-    inputs = {"prompts": prompts_sha256()}
-    if dataset.exists():
-        inputs["dataset.json"] = sha256_file(dataset)
-    for name, entry in entries.items():
-        if name < stage.stage and entry.get("key"):
-            inputs[name] = entry["key"]
-    return {
-        "size": stage.params.size,
-        "base model": stage.params.base_model,
-        "data set": stage.dataset_folder.name,
-        "seed": stage.params.seed,
-        "GPU": gpu["gpu"],
-        "training format": f"{gpu['dtype']}: {gpu['why']}",
-        "code": _commit(),
-        "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "processor cores": os.cpu_count(),
-        "parameters": stage.params.as_dict(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "hashes of the inputs": inputs,
-    }
-
-
-def _commit() -> str:
-    commit = _ask(["git", "-C", str(root()), "rev-parse", "--short=12", "HEAD"])
-    if not commit:
-        return "not a git checkout"
-    changed = _ask(["git", "-C", str(root()), "status", "--porcelain", "--untracked-files=no"])
-    return f"commit {commit}" + (" with local changes" if changed else "")
-
-
-def _ask(command: list[str]) -> str | None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _table(values: dict[str, Any]) -> str:
-    rows = "".join(
-        f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>"
-        for name, value in values.items()
-    )
-    return f"<table>{rows}</table>"
 
 
 def _short(path: Path) -> str:

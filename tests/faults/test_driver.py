@@ -106,3 +106,22 @@ def test_a_kernel_of_the_user_is_not_taken_for_ours(cutoff, environment, tmp_pat
     environment["HOME"] = str(tmp_path)
     assert ran(cutoff("run", "stage=01_generate")) == ["01"]
     assert "IPYTHONDIR" not in os.environ
+
+
+def test_a_deadline_stops_the_run_and_the_next_one_goes_on(
+    cutoff, change_notebook, small_repository
+):
+    body = """
+        import os
+        from cutoff import deadline
+        os.environ[deadline.VARIABLE] = "0"
+        deadline.check("step 5 of 9 is kept")
+        """
+    change_notebook("02_finetune", body)
+    done = cutoff("run")
+    assert done.returncode == 75
+    assert "Stopped: deadline_minutes reached: step 5 of 9 is kept. Run again" in done.stderr
+    assert "Traceback" not in done.stderr and "Error" not in done.stderr
+    late = cutoff("run", "deadline_minutes=0.1")  # no more than the margin
+    assert late.returncode == 75 and "02_finetune has not been started" in late.stderr
+    assert "01_generate       up to date" in late.stdout

@@ -113,3 +113,11 @@ def test_a_secret_is_revealed_at_use_and_never_stored(monkeypatch):
     monkeypatch.delenv("SOME_KEY")
     with pytest.raises(CutoffError, match="SOME_KEY is not set"):
         params.reveal(p.base_model)
+
+
+@pytest.mark.parametrize("value", ["sk-123-secret", "", 5, "x${OPENAI_API_KEY}"])
+def test_a_key_itself_is_refused_and_not_repeated(value):
+    with pytest.raises(CutoffError, match="api_key in the overrides: must be the name") as raised:
+        params.load("tiny", {"api_key": value})
+    assert "sk-123" not in str(raised.value)
+    assert params.load("tiny", {"api_key": "${MY_KEY}"}).api_key == "${MY_KEY}"

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from cutoff import params, run
+from cutoff import params, provenance, run
 from cutoff.errors import CutoffError
 
 
@@ -85,4 +85,5 @@ def test_provenance_shows_and_keeps_every_parameter(p):
 
 
 def test_provenance_escapes_what_it_shows():
-    assert "<script>" not in run.Provenance({"a": "<script>", "b": {"<script>": 1}})._repr_html_()
+    shown = provenance.Provenance({"a": "<script>", "b": {"<script>": 1}})
+    assert "<script>" not in shown._repr_html_()
