@@ -1,11 +1,12 @@
-"""Many chat requests in, completions out as they finish.
+"""Many chat requests in, completions out as they finish, whoever generates them.
 
-    with llm.llama_server(model, num_ctx_per_request=1024, parallel=8) as endpoint:
-        for completion in llm.complete(requests, endpoint, parallel=8):
+    with llama_cpp.serve(model, num_ctx_per_request=1024, parallel=8) as engine:
+        for completion in llm.complete(requests, engine, llm.Options(num_ctx=1024), parallel=8):
             ...
 
-Requests stay in flight up to a limit, over kept-alive connections. Every prompt is
-counted before it is sent, in tokens of the model and with its chat template.
+Requests stay in flight up to a limit, over kept-alive connections. A prompt is counted
+before it is sent wherever the engine can do that exactly, and nothing that was cut
+counts as an answer. Engines are in ``cutoff.engines``.
 """
 
 import itertools
@@ -14,31 +15,69 @@ import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-import httpx
 from tqdm import tqdm
 
-from cutoff.engine import Endpoint as Endpoint
-from cutoff.engine import llama_server as llama_server
-from cutoff.errors import CutoffError
+from cutoff import deadline
+from cutoff.engines import failures
+from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.prompts import Message
 
-TRANSIENT_STATUS = frozenset({429, 500, 502, 503, 504})
 MAX_RETRIES = 5
 FIRST_PAUSE_SECONDS = 0.5  # doubles with every retry of a request
 LONGEST_PAUSE_SECONDS = 30.0
+LONGEST_WANTED_SECONDS = 300.0  # a server that wants a longer pause is not coming back today
 REQUEST_TIMEOUT_SECONDS = 600.0
+MOST_CONNECTIONS = 256  # the highest ``parallel``
+THINKING_TOKENS = 2048  # for thinking, beside ``max_new_tokens`` for the answer
 
 
 @dataclass(frozen=True)
 class Request:
-    """One chat to be answered. ``schema``: a JSON schema that the answer must obey."""
+    """One chat to be answered.
+
+    ``schema``: a JSON schema that the answer must obey. ``think``: let the model think
+    first, with ``THINKING_TOKENS`` of its own; ``None`` leaves it to the model.
+    """
 
     key: str
     messages: list[Message]
     max_new_tokens: int
     schema: dict[str, Any] | None = None
+    think: bool | None = None
+
+    @property
+    def token_limit(self) -> int:
+        """Most tokens to generate, thinking and answer together."""
+        return self.max_new_tokens + (THINKING_TOKENS if self.think else 0)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to generate. ``num_ctx`` tokens hold prompt and answer; a server with a context of
+    its own is not asked for more. ``repeat_penalty`` looks at the last 64 tokens, prompt
+    included; 1 is none. At temperature 0 neither ``top_p`` nor ``seed`` has an effect.
+    """
+
+    num_ctx: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    repeat_penalty: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What an engine gives back for one request; ``prompt_tokens`` is ``None`` if it does not
+    say. ``thinking`` is what the server has separated from the answer by itself.
+    """
+
+    text: str
+    prompt_tokens: int | None
+    completion_tokens: int
+    finish_reason: str
+    thinking: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +86,8 @@ class Completion:
 
     ``latency_seconds`` runs from sending to the last byte of the try that succeeded, so
     it includes waiting for a free engine. ``finish_reason`` is ``stop`` (the model ended
-    its turn) or ``length`` (``max_new_tokens`` reached).
+    its turn), ``length`` (``max_new_tokens`` reached) or ``refused``. ``completion_tokens``
+    includes those of ``thinking``, which is never part of ``text``.
     """
 
     key: str
@@ -57,171 +97,183 @@ class Completion:
     latency_seconds: float
     finish_reason: str
     retries: int
+    thinking: str = ""
+
+
+class Engine(Protocol):
+    """Answers single requests, from several threads at once.
+
+    ``ask`` raises ``failures.Transient`` where another try may help, else ``CutoffError``.
+    ``count_prompt_tokens`` is exact, or ``None`` where that cannot be known in advance.
+    """
+
+    where: str  # the server as a person knows it: "Ollama at http://127.0.0.1:11434"
+
+    def count_prompt_tokens(self, request: Request) -> int | None: ...
+
+    def ask(self, request: Request, options: Options) -> Reply: ...
+
+
+@runtime_checkable
+class BatchEngine(Protocol):
+    """Answers many requests in one go, one batch after the other."""
+
+    def batches(self, requests: Sequence[Request], options: Options) -> list[list[Request]]: ...
+
+    def ask_together(self, batch: Sequence[Request], options: Options) -> list[Reply]: ...
 
 
 def complete(
     requests: Sequence[Request],
-    endpoint: Endpoint,
+    engine: Engine | BatchEngine,
+    options: Options,
     parallel: int,
-    temperature: float = 0.0,
-    seed: int = 0,
     progress: str | None = None,
 ) -> Generator[Completion, None, None]:
     """Answer ``requests`` with up to ``parallel`` in flight; yield each as it finishes.
 
     ``progress`` labels a progress bar (the environment's ``TQDM_DISABLE`` silences it);
     without it there is none. Transient errors (429, 5xx, cut connection, timeout) are
-    retried with growing pauses; anything else, and a prompt that does not fit, ends the
-    iteration with a ``CutoffError`` that names the request. Leaving the iteration early
-    sends no further request.
+    retried with growing pauses. Anything else, a prompt that does not fit, and the end of
+    ``deadline_minutes`` (``DeadlineReached``) send nothing more; what is in flight is still
+    yielded before the error is raised, which names the request. Leaving the iteration
+    early sends no further request.
     """
-    waiting = iter(requests)
-    send = _Sender(endpoint, parallel, {"temperature": temperature, "seed": seed})
     silent = {} if progress else {"disable": True}  # an explicit False would beat TQDM_DISABLE
-    bar = tqdm(total=len(requests), desc=progress, unit=" answers", **silent)
-    running: set[Future[Completion]] = set()
-    with send, bar, ThreadPoolExecutor(parallel) as pool:
+    if isinstance(engine, BatchEngine):
+        answers = _in_batches(requests, engine, options)
+    else:
+        answers = _one_by_one(requests, engine, options, parallel)
+    with tqdm(total=len(requests), desc=progress, unit=" answers", **silent) as bar:
         try:
-            running = {pool.submit(send, r) for r in itertools.islice(waiting, parallel)}
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                # New work first: the engines must not wait for whoever reads the answers.
-                running |= {pool.submit(send, r) for r in itertools.islice(waiting, len(done))}
+            for completion in answers:
+                bar.update()
+                yield completion
+        finally:
+            answers.close()
+
+
+def _one_by_one(
+    requests: Sequence[Request], engine: Engine, options: Options, parallel: int
+) -> Generator[Completion, None, None]:
+    unsent = iter(requests)
+    stopped = threading.Event()  # nothing more is sent, no pause before a further try goes on
+    failure: BaseException | None = None
+    answered = 0
+    done: set[Future[Completion | None]] = set()
+    running: set[Future[Completion | None]] = set()
+    with ThreadPoolExecutor(parallel) as pool:
+        try:
+            while True:
+                failure = failure or next((f.exception() for f in done if f.exception()), None)
+                if failure or _time_is_up():
+                    stopped.set()
+                else:  # new work first: the engines must not wait for whoever reads the answers
+                    more = itertools.islice(unsent, parallel - len(running))
+                    running |= {pool.submit(_answer, r, engine, options, stopped) for r in more}
                 for future in done:
-                    completion = future.result()
-                    bar.update()
-                    yield completion
+                    if not future.exception() and (completion := future.result()):
+                        answered += 1
+                        yield completion
+                if not running:
+                    break
+                left = None if stopped.is_set() else deadline.seconds_left()
+                done, running = wait(running, left, return_when=FIRST_COMPLETED)
         finally:
-            send.stopped.set()  # ends the pauses before further tries
+            stopped.set()
+    if failure:
+        raise failure
+    _check_all_answered(answered, len(requests))
 
 
-class _Sender:
-    """Sends single requests over kept-alive connections, each to the least busy server."""
+def _in_batches(
+    requests: Sequence[Request], engine: BatchEngine, options: Options
+) -> Generator[Completion, None, None]:
+    answered = 0
+    for batch in engine.batches(requests, options):
+        if _time_is_up():
+            break
+        started = time.perf_counter()
+        replies = engine.ask_together(batch, options)
+        seconds = time.perf_counter() - started
+        for request, reply in zip(batch, replies, strict=True):
+            answered += 1
+            yield _completion(request, reply, None, seconds, 0)
+    _check_all_answered(answered, len(requests))
 
-    def __init__(self, endpoint: Endpoint, parallel: int, options: dict[str, Any]) -> None:
-        self.endpoint = endpoint
-        self.options = options
-        self.stopped = threading.Event()
-        self.in_flight = dict.fromkeys(endpoint.base_urls, 0)
-        self.lock = threading.Lock()
-        connections = parallel * len(endpoint.base_urls)
-        self.client = httpx.Client(
-            headers={"Authorization": f"Bearer {endpoint.api_key}"},
-            timeout=REQUEST_TIMEOUT_SECONDS,
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-            trust_env=False,  # a proxy has no business between here and the loopback
-        )
 
-    def __enter__(self) -> "_Sender":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.client.close()
-
-    def __call__(self, request: Request) -> Completion:
-        with self.lock:
-            url = min(self.in_flight, key=lambda u: self.in_flight[u])
-            self.in_flight[url] += 1
+def _answer(
+    request: Request, engine: Engine, options: Options, stopped: threading.Event
+) -> Completion | None:
+    """Ask until there is an answer; ``None`` if the end came before a further try."""
+    for retries in itertools.count():
         try:
-            return self._complete(url, request)
-        finally:
-            with self.lock:
-                self.in_flight[url] -= 1
-
-    def _complete(self, url: str, request: Request) -> Completion:
-        prompt_tokens = self._check_length(url, request)
-        body: dict[str, Any] = {
-            "messages": request.messages,
-            "max_tokens": request.max_new_tokens,
-            "cache_prompt": False,
-            "reasoning_format": "none",  # the text exactly as the model wrote it
-            **self.options,
-        }
-        if request.schema is not None:
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "answer", "schema": request.schema},
-            }
-        reply, latency, retries = self._post(url + "/v1/chat/completions", body, request.key)
-        choice, usage = reply["choices"][0], reply["usage"]
-        if usage["prompt_tokens"] != prompt_tokens:
-            raise CutoffError(
-                f"The prompt of {request.key} has {prompt_tokens} tokens, but the server read "
-                f"{usage['prompt_tokens']}: the prompt was changed on its way."
-            )
-        return Completion(
-            key=request.key,
-            text=choice["message"]["content"] or "",
-            prompt_tokens=prompt_tokens,
-            completion_tokens=usage["completion_tokens"],
-            latency_seconds=round(latency, 4),
-            finish_reason=choice["finish_reason"],
-            retries=retries,
-        )
-
-    def _check_length(self, url: str, request: Request) -> int:
-        """Exact number of prompt tokens; an error if the longest answer would not fit too."""
-        template = {"messages": request.messages}
-        text = self._post(url + "/apply-template", template, request.key)[0]["prompt"]
-        body = {"content": text, "add_special": True, "parse_special": True}
-        n_tokens = len(self._post(url + "/tokenize", body, request.key)[0]["tokens"])
-        if n_tokens + request.max_new_tokens > self.endpoint.num_ctx:
-            raise CutoffError(
-                f"The prompt of {request.key} has {n_tokens} tokens; with {request.max_new_tokens} "
-                f"for the answer it does not fit num_ctx = {self.endpoint.num_ctx}. Raise num_ctx, "
-                "or lower top_k or passage_tokens."
-            )
-        return n_tokens
-
-    def _post(self, url: str, body: dict[str, Any], key: str) -> tuple[Any, float, int]:
-        """The JSON reply, the seconds it took and the number of retries before it."""
-        for retries in itertools.count():
+            expected = engine.count_prompt_tokens(request)
+            if expected is not None and expected + request.token_limit > options.num_ctx:
+                raise failures.overflow(request.key, options.num_ctx, request.token_limit, expected)
             started = time.perf_counter()
-            pause = min(FIRST_PAUSE_SECONDS * 2**retries, LONGEST_PAUSE_SECONDS)
-            try:
-                response = self.client.post(url, json=body)
-                if response.status_code == httpx.codes.OK:
-                    return response.json(), time.perf_counter() - started, retries
-                trouble = f"HTTP {response.status_code}: {_message(response)}"
-                if response.status_code not in TRANSIENT_STATUS:
-                    raise CutoffError(f"{_remedy(response.status_code)} ({url}, {key}: {trouble})")
-                pause = _wanted_pause(response, pause)
-            except httpx.TransportError as error:
-                trouble = str(error) or type(error).__name__
-            except ValueError:
-                trouble = "the reply is not whole JSON"
+            reply = engine.ask(request, options)
+            seconds = time.perf_counter() - started
+            return _completion(request, reply, expected, seconds, retries)
+        except failures.Transient as trouble:
             if retries == MAX_RETRIES:
                 raise CutoffError(
-                    f"The model server at {url} failed {retries + 1} times on {key} ({trouble}). "
-                    "Is it running, with memory to spare? Run again: finished answers are kept."
-                )
-            if self.stopped.wait(pause):
-                raise CutoffError(f"Stopped before {key} was answered.")
-        raise AssertionError("unreachable")
+                    f"{engine.where} failed {retries + 1} times on {request.key} ({trouble}). "
+                    f"{trouble.remedy} Run again: finished answers are kept."
+                ) from None
+            pause = min(FIRST_PAUSE_SECONDS * 2**retries, LONGEST_PAUSE_SECONDS)
+            wanted = min(trouble.wanted_seconds, LONGEST_WANTED_SECONDS)
+        if stopped.wait(max(pause, wanted)):
+            return None
+    raise AssertionError("unreachable")
 
 
-def _message(response: httpx.Response) -> str:
-    """The server's own words, wherever its JSON holds them, at most 300 characters."""
-    try:
-        error = response.json()["error"]
-        text = error["message"] if isinstance(error, dict) else str(error)
-    except (ValueError, KeyError, TypeError):
-        text = response.text
-    return " ".join(text.split())[:300]
+def _completion(
+    request: Request, reply: Reply, expected: int | None, seconds: float, retries: int
+) -> Completion:
+    n_read = expected if reply.prompt_tokens is None else reply.prompt_tokens
+    if n_read is None:
+        raise CutoffError(
+            f"The server does not say how many tokens of {request.key} it read, so a cut prompt "
+            "could not be seen. Update the server."
+        )
+    if expected is not None and n_read != expected:
+        raise CutoffError(
+            f"The prompt of {request.key} has {expected} tokens, but the server read {n_read}: "
+            "the prompt was changed on its way."
+        )
+    thinking, text = reply.thinking, reply.text
+    if not thinking:
+        thinking, text = split_thinking(text)
+    return Completion(
+        key=request.key,
+        text=text,
+        prompt_tokens=n_read,
+        completion_tokens=reply.completion_tokens,
+        latency_seconds=round(seconds, 4),
+        finish_reason=reply.finish_reason,
+        retries=retries,
+        thinking=thinking,
+    )
 
 
-def _remedy(status: int) -> str:
-    if status in (401, 403):
-        return "The model server refused the API key; check the key."
-    if status == 404:
-        return "The model server does not know this address or model; check both."
-    return "The model server refused the request."
+def split_thinking(text: str) -> tuple[str, str]:
+    """Thinking and answer of a text that begins with ``<think>``, as some servers leave it."""
+    head, opening, rest = text.partition("<think>")
+    if not opening or head.strip():
+        return "", text
+    thinking, _, answer = rest.partition("</think>")
+    return thinking.strip(), answer.lstrip()
 
 
-def _wanted_pause(response: httpx.Response, pause: float) -> float:
-    """The server's ``Retry-After`` in seconds where it gives one, else ``pause``."""
-    try:
-        wanted = float(response.headers["Retry-After"])
-    except (KeyError, ValueError):
-        return pause
-    return min(max(wanted, 0.0), LONGEST_PAUSE_SECONDS)
+def _time_is_up() -> bool:
+    left = deadline.seconds_left()
+    return left is not None and left <= 0
+
+
+def _check_all_answered(answered: int, total: int) -> None:
+    if answered < total:
+        raise DeadlineReached(
+            f"deadline_minutes reached: {answered:,} of {total:,} requests were answered. "
+            "Run again to continue."
+        )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cutoff import llm, prompts
+from cutoff.engines import llama_cpp
 from cutoff.export import gguf_writer, quantise
 from cutoff.phantom import world
 
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.bench
 N_QUESTIONS = 60
 NUM_CTX = 1024
 MAX_NEW_TOKENS = 64
+OPTIONS = llm.Options(NUM_CTX)
 # name, requests in flight, options of the server
 REFERENCE = ("one at a time, all cores on it", {"in_flight": 1, "engines": 1, "slots": 1})
 WAYS = (
@@ -56,10 +58,10 @@ def test_tokens_per_second_against_one_request_at_a_time(
 ) -> None:
     speeds, answers = {}, {}
     for name, way in WAYS:
-        with llm.llama_server(weights, NUM_CTX, way["engines"], slots=way["slots"]) as endpoint:
-            warm_up = list(llm.complete(requests[:8], endpoint, way["in_flight"]))
+        with llama_cpp.serve(weights, NUM_CTX, way["engines"], slots=way["slots"]) as engine:
+            warm_up = list(llm.complete(requests[:8], engine, OPTIONS, way["in_flight"]))
             started = time.perf_counter()
-            done = list(llm.complete(requests, endpoint, way["in_flight"]))
+            done = list(llm.complete(requests, engine, OPTIONS, way["in_flight"]))
             seconds = time.perf_counter() - started
         assert len(warm_up) == 8
         read, written = (

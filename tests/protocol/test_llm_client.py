@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from cutoff import llm
+from cutoff.engines import llama_cpp
 from cutoff.errors import CutoffError
 
 KEY = "secret-of-the-test"
 PARALLEL = 8
+OPTIONS = llm.Options(num_ctx=64)
 
 
 class Server:
@@ -33,8 +35,8 @@ class Server:
         threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
-    def endpoint(self) -> llm.Endpoint:
-        return llm.Endpoint((f"http://127.0.0.1:{self.http.server_port}",), KEY, num_ctx=64)
+    def endpoint(self) -> llama_cpp.Endpoint:
+        return llama_cpp.Endpoint((f"http://127.0.0.1:{self.http.server_port}",), KEY, num_ctx=64)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
@@ -100,7 +102,7 @@ def requests(n: int) -> list[llm.Request]:
 
 
 def complete(server: Server, n: int, parallel: int = PARALLEL) -> dict[str, llm.Completion]:
-    done = list(llm.complete(requests(n), server.endpoint, parallel))
+    done = list(llm.complete(requests(n), server.endpoint, OPTIONS, parallel))
     assert len({completion.key for completion in done}) == len(done) == n
     return {completion.key: completion for completion in done}
 
@@ -136,7 +138,7 @@ def test_the_server_never_waits_for_the_client_while_work_is_left(server: Server
 
 
 def test_a_slow_reader_does_not_hold_up_the_server(server: Server) -> None:
-    answers = llm.complete(requests(4 * PARALLEL), server.endpoint, PARALLEL)
+    answers = llm.complete(requests(4 * PARALLEL), server.endpoint, OPTIONS, PARALLEL)
     next(answers)
     deadline = time.monotonic() + 30
     while len(server.chats) <= PARALLEL and time.monotonic() < deadline:
@@ -222,9 +224,9 @@ def test_a_permanent_fault_is_not_retried(server: Server, code: int, remedy: str
 
 
 def test_a_server_that_does_not_run_ends_in_a_sentence() -> None:
-    nobody = llm.Endpoint(("http://127.0.0.1:1",), KEY, num_ctx=64)
+    nobody = llama_cpp.Endpoint(("http://127.0.0.1:1",), KEY, num_ctx=64)
     with pytest.raises(CutoffError, match="Is it running"):
-        list(llm.complete(requests(1), nobody, 1))
+        list(llm.complete(requests(1), nobody, OPTIONS, 1))
 
 
 def test_a_prompt_that_does_not_fit_is_named_and_never_sent(server: Server) -> None:
@@ -253,7 +255,7 @@ def test_after_a_failure_nothing_more_is_sent(server: Server) -> None:
 
 
 def test_leaving_early_sends_nothing_more(server: Server) -> None:
-    for _ in llm.complete(requests(200), server.endpoint, 2):
+    for _ in llm.complete(requests(200), server.endpoint, OPTIONS, 2):
         break
     sent = len(server.chats)
     assert sent < 20
@@ -263,7 +265,7 @@ def test_leaving_early_sends_nothing_more(server: Server) -> None:
 
 def test_leaving_early_waits_for_no_further_try(server: Server) -> None:
     server.on_chat = lambda n, handler: n > 1 and status(503, Retry_After="20")(n, handler)
-    answers = llm.complete(requests(3), server.endpoint, 2)
+    answers = llm.complete(requests(3), server.endpoint, OPTIONS, 2)
     next(answers)
     while len(server.chats) < 2:
         time.sleep(0.01)

@@ -103,7 +103,7 @@ def test_finished_answers_need_no_server(
 ) -> None:
     stage = open_run(tmp_path, weights)
     first = conditions.answer(stage, QUESTIONS)
-    monkeypatch.setattr(conditions.llm, "llama_server", None)
+    monkeypatch.setattr(conditions.llama_cpp, "serve", None)
     assert conditions.answer(stage, QUESTIONS) == first
 
 

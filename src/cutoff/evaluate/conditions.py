@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cutoff import llm, prompts, run
+from cutoff.engines import llama_cpp
 from cutoff.errors import CutoffError
 from cutoff.store import Store
 
@@ -147,14 +148,13 @@ def _answer_with(
     if not open_keys:
         return None
     requests = [request(*origin[name], p.max_new_tokens) for name in open_keys]
+    options = llm.Options(p.num_ctx, p.temperature, seed=p.seed)
     started = time.monotonic()
     prompt_tokens = completion_tokens = 0
     with (
-        llm.llama_server(weights, p.num_ctx, p.parallel) as endpoint,
+        llama_cpp.serve(weights, p.num_ctx, p.parallel) as engine,
         closing(
-            llm.complete(
-                requests, endpoint, p.parallel, p.temperature, p.seed, f"answering, {model}"
-            )
+            llm.complete(requests, engine, options, p.parallel, f"answering, {model}")
         ) as answers,
     ):
         for done in answers:

@@ -1,33 +1,49 @@
 """The same chats answered on both sides of the export: by transformers and by llama.cpp.
 
 Both sides are asked for token ids, greedily, because texts can look alike where the ids
-differ.
+differ, and for the probabilities of the next token along the answer of transformers. The
+repetition penalty is 1 on both sides, whatever the evaluation uses: transformers divides
+by it over the whole prompt, llama.cpp over the last 64 tokens only, so that with any other
+value two equal models would differ.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from cutoff import llm, prompts
+from cutoff.engines import llama_cpp
 from cutoff.errors import CutoffError
+from cutoff.export import divergence
 from cutoff.prompts import Message
+
+TRANSFORMERS_BATCH = 8  # prompts that transformers answers at a time
+
+Post = Callable[..., Any]  # path of the server, fields of the body -> its JSON
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One prompt and its greedy answer; ``answer_ids`` ends with the end-of-turn token if
-    the model ``stopped`` by itself, ``text`` never does."""
+    """One prompt and its greedy answer.
+
+    ``answer_ids`` ends with the end-of-turn token if the model ``stopped`` by itself,
+    ``text`` never does. ``n_read``: tokens of the prompt that were read, 0 where it was
+    refused as too long. ``next_tokens``: place in the answer of transformers ->
+    log-probabilities of the token there, of all tokens (an array) or the most probable.
+    """
 
     messages: list[Message]
     prompt_ids: list[int]
     answer_ids: list[int]
     text: str
     stopped: bool
+    n_read: int
+    next_tokens: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 def choose_prompts(questions: Sequence[dict[str, Any]], n_prompts: int) -> list[list[Message]]:
@@ -45,70 +61,166 @@ def choose_prompts(questions: Sequence[dict[str, Any]], n_prompts: int) -> list[
     ]
 
 
+def longest_prompt(base: Path, questions: Sequence[dict[str, Any]]) -> int:
+    """Tokens of the longest prompt that the evaluation will send."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    return max(
+        len(prompt_ids(tokenizer, prompts.render_rag(question["question"], question["context"])))
+        for question in questions
+    )
+
+
+def prompt_ids(tokenizer: Any, messages: list[Message]) -> list[int]:
+    """Token ids of a chat as in training: by the tokenizer's own template."""
+    ids: list[int] = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, return_dict=False
+    )
+    return ids
+
+
+# --- transformers ------------------------------------------------------------------------
+
+
 def answer_with_transformers(
     base: Path, adapter: Path | None, chats: Sequence[list[Message]], max_new_tokens: int
 ) -> list[Answer]:
-    """The reference: greedy answers of the base model with the adapter beside it, in float32."""
+    """The reference: greedy answers of the base model with the adapter beside it, unmerged."""
     # Imported here: 04 only asks whether the gate is open, and must not wait for torch.
     import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(base)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    model, ends = load_reference(base, adapter, tokenizer)
+    asked = [prompt_ids(tokenizer, messages) for messages in chats]
+    order = sorted(range(len(asked)), key=lambda i: len(asked[i]))  # little padding
+    answers: dict[int, Answer] = {}
+    for start in range(0, len(order), TRANSFORMERS_BATCH):
+        batch = order[start : start + TRANSFORMERS_BATCH]
+        generated = generate(model, [asked[i] for i in batch], max_new_tokens, ends)
+        for i, answer_ids in zip(batch, generated, strict=True):
+            wanted = divergence.places(len(answer_ids))
+            tokens = torch.tensor([asked[i] + answer_ids], device=model.device)
+            rows = torch.tensor([len(asked[i]) - 1 + place for place in wanted])
+            with torch.inference_mode():
+                logits = model(input_ids=tokens, logits_to_keep=rows.to(model.device)).logits[0]
+            log_p = logits.float().log_softmax(-1).cpu().numpy()
+            answers[i] = Answer(
+                messages=chats[i],
+                prompt_ids=asked[i],
+                answer_ids=answer_ids,
+                text=tokenizer.decode(answer_ids, skip_special_tokens=True),
+                stopped=answer_ids[-1] in ends,
+                n_read=len(asked[i]),
+                next_tokens=dict(zip(wanted, log_p, strict=True)),
+            )
+    return [answers[i] for i in range(len(asked))]
+
+
+def reference_format(base: Path) -> str:
+    """Number format of the reference: float32 on a CPU and where it fits the GPUs' free memory.
+
+    Sums in 16 bits are rounded more coarsely than what the gate looks for, so they are
+    the second choice: bfloat16 where the GPU computes it, else float16.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return "float32"
+    stored = sum(path.stat().st_size for path in base.glob("*.safetensors"))  # 16 bits each
+    free = sum(torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count()))
+    if 2 * stored * 1.2 < free:  # a fifth for activations and the cache
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+
+
+def load_reference(base: Path, adapter: Path | None, tokenizer: Any) -> tuple[Any, list[int]]:
+    """The model in transformers, set to greedy decoding, and the token ids that end its turn."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    spread = {"device_map": "auto"} if torch.cuda.is_available() else {}
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=reference_format(base), **spread)
+    own = model.generation_config.eos_token_id
+    ends = [tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+    ends = sorted({token for token in ends if token is not None})
+    pad = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    # Replaced, not changed: many models bring a penalty and a temperature of their own.
+    model.generation_config = GenerationConfig(
+        do_sample=False, pad_token_id=pad, eos_token_id=ends
+    )
     if adapter is not None:
-        model = PeftModel.from_pretrained(model, adapter).eval()
+        model = PeftModel.from_pretrained(model, adapter)
+    return model.eval(), ends
+
+
+def generate(
+    model: Any, asked: Sequence[list[int]], max_new_tokens: int, ends: list[int]
+) -> list[list[int]]:
+    """Greedy answers to prompts of token ids, in one batch padded on the left."""
+    import torch
+
+    width, pad = max(map(len, asked)), model.generation_config.pad_token_id
+    tokens = torch.tensor([[pad] * (width - len(ids)) + ids for ids in asked])
+    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in asked])
+    generated = model.generate(
+        input_ids=tokens.to(model.device),
+        attention_mask=mask.to(model.device),
+        max_new_tokens=max_new_tokens,
+    )
     answers = []
-    for messages in chats:
-        prompt_ids = tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=False
-        )
-        tokens = torch.tensor([prompt_ids])
-        generated = model.generate(
-            input_ids=tokens,
-            attention_mask=torch.ones_like(tokens),
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-        )
-        answer_ids = generated[0, len(prompt_ids) :].tolist()
-        text = tokenizer.decode(answer_ids, skip_special_tokens=True)
-        stopped = answer_ids[-1] == tokenizer.eos_token_id
-        answers.append(Answer(messages, prompt_ids, answer_ids, text, stopped))
+    for ids in generated[:, width:].tolist():
+        end = next((n for n, token in enumerate(ids, start=1) if token in ends), len(ids))
+        answers.append(ids[:end])  # padding follows the end of the shorter answers
     return answers
 
 
-def answer_with_llama_cpp(
-    weights: Path, chats: Sequence[list[Message]], max_new_tokens: int, num_ctx: int, parallel: int
-) -> list[Answer]:
-    """The same chats through the servers and the kind of request that the evaluation uses.
+# --- llama.cpp ---------------------------------------------------------------------------
 
-    The chat template, the tokenizer and the weights are those inside the GGUF file.
+
+def answer_with_llama_cpp(
+    weights: Path,
+    reference: Sequence[Answer],
+    max_new_tokens: int,
+    num_ctx: int,
+    parallel: int,
+    lora: Path | None = None,
+) -> list[Answer]:
+    """The chats of ``reference`` through the servers and the kind of request of the evaluation.
+
+    The chat template, the tokenizer and the weights are those inside the GGUF file;
+    ``lora`` is applied on top of it.
     """
-    with llm.llama_server(weights, num_ctx, parallel) as endpoint:
+    with llama_cpp.serve(weights, num_ctx, parallel, lora) as endpoint:
         headers = {"Authorization": f"Bearer {endpoint.api_key}"}
         with (
             httpx.Client(
                 headers=headers, timeout=llm.REQUEST_TIMEOUT_SECONDS, trust_env=False
             ) as client,
-            ThreadPoolExecutor(parallel) as pool,
+            ThreadPoolExecutor(len(endpoint.base_urls)) as pool,
         ):
             urls = itertools.cycle(endpoint.base_urls)
             asked = [
-                pool.submit(ask, client, url, messages, max_new_tokens)
-                for url, messages in zip(urls, chats, strict=False)
+                pool.submit(ask, client, url, expected, max_new_tokens)
+                for url, expected in zip(urls, reference, strict=False)
             ]
             return [future.result() for future in asked]
 
 
-def ask(client: httpx.Client, url: str, messages: list[Message], max_new_tokens: int) -> Answer:
-    """One chat: the server's prompt token ids and its greedy answer's token ids."""
+def ask(client: httpx.Client, url: str, expected: Answer, max_new_tokens: int) -> Answer:
+    """One chat: the server's prompt, its greedy answer, and the next tokens along ``expected``."""
 
     def post(path: str, **body: Any) -> Any:
         response = client.post(url + path, json=body)
-        if response.status_code != httpx.codes.OK:
-            raise CutoffError(f"llama.cpp refused {path}: {response.text[:300]}")
-        return response.json()
+        if response.status_code == httpx.codes.OK:
+            return response.json()
+        if "exceed_context_size_error" in response.text:
+            return None  # the gate says so, beside everything else that it finds
+        raise CutoffError(f"llama.cpp refused {path}: {response.text[:300]}")
 
+    messages = expected.messages
     text = post("/apply-template", messages=messages)["prompt"]
     tokens = post("/tokenize", content=text, add_special=True, parse_special=True)["tokens"]
     reply = post(
@@ -116,17 +228,42 @@ def ask(client: httpx.Client, url: str, messages: list[Message], max_new_tokens:
         messages=messages,
         max_tokens=max_new_tokens,
         temperature=0,
+        repeat_penalty=1.0,
         cache_prompt=False,
         logprobs=True,  # the only way to see token ids of a chat answer
         top_logprobs=1,
     )
-    n_read = reply["usage"]["prompt_tokens"]
-    if n_read != len(tokens):
-        raise CutoffError(
-            f"llama.cpp answered a prompt of {n_read} tokens where its own chat template and "
-            f"tokenizer make {len(tokens)}."
-        )
+    if reply is None:
+        return Answer(messages, tokens, [], "", stopped=False, n_read=0)
     choice = reply["choices"][0]
-    answer_ids = [token["id"] for token in choice["logprobs"]["content"]]
-    text = choice["message"]["content"] or ""
-    return Answer(messages, tokens, answer_ids, text, choice["finish_reason"] == "stop")
+    return Answer(
+        messages,
+        prompt_ids=tokens,
+        answer_ids=[token["id"] for token in choice["logprobs"]["content"]],
+        text=choice["message"]["content"] or "",
+        stopped=choice["finish_reason"] == "stop",
+        n_read=reply["usage"]["prompt_tokens"],
+        next_tokens=next_tokens(post, expected),
+    )
+
+
+def next_tokens(post: Post, expected: Answer) -> dict[int, dict[int, float]]:
+    """Log-probabilities of the most probable tokens at the places of ``expected``.
+
+    The server continues the token ids of transformers, so that only the weights can differ.
+    The probabilities are those of the model, before any sampler.
+    """
+    found = {}
+    for place in expected.next_tokens:
+        reply = post(
+            "/completion",
+            prompt=expected.prompt_ids + expected.answer_ids[:place],
+            n_predict=1,
+            n_probs=divergence.TOP_TOKENS,
+            temperature=0,
+            cache_prompt=True,  # the places of one answer share all but its last tokens
+        )
+        if reply is not None:
+            top = reply["completion_probabilities"][0]["top_logprobs"]
+            found[place] = {token["id"]: token["logprob"] for token in top}
+    return found

@@ -9,10 +9,12 @@ import httpx
 import pytest
 from transformers import AutoTokenizer
 
-from cutoff import engine, llm, prompts
+from cutoff import llm, prompts
+from cutoff.engines import llama_cpp
 from cutoff.errors import CutoffError
 
 NUM_CTX = 512
+OPTIONS = llm.Options(NUM_CTX)
 WORDS = "passage cite number question answer short sentence paper brackets science what".split()
 
 
@@ -32,8 +34,8 @@ def requests() -> list[llm.Request]:
 
 
 def answer(weights: Path, requests: list[llm.Request], parallel: int, **server: int) -> dict:
-    with llm.llama_server(weights, NUM_CTX, parallel, **server) as endpoint:
-        return {done.key: done for done in llm.complete(requests, endpoint, parallel)}
+    with llama_cpp.serve(weights, NUM_CTX, parallel, **server) as engine:
+        return {done.key: done for done in llm.complete(requests, engine, OPTIONS, parallel)}
 
 
 def texts(answers: dict[str, llm.Completion]) -> dict[str, str]:
@@ -64,13 +66,13 @@ def test_prompt_tokens_are_those_of_the_model_s_own_tokenizer(
 
 def test_a_prompt_that_fills_the_context_to_the_last_token_is_answered(weights: Path) -> None:
     messages = prompts.render_closed_book("what " * 150)
-    with llm.llama_server(weights, NUM_CTX, 1) as endpoint:
-        (probe,) = llm.complete([llm.Request("probe", messages, 1)], endpoint, 1)
+    with llama_cpp.serve(weights, NUM_CTX, 1) as endpoint:
+        (probe,) = llm.complete([llm.Request("probe", messages, 1)], endpoint, OPTIONS, 1)
         room = NUM_CTX - probe.prompt_tokens
-        (filled,) = llm.complete([llm.Request("full", messages, room)], endpoint, 1)
+        (filled,) = llm.complete([llm.Request("full", messages, room)], endpoint, OPTIONS, 1)
         assert filled.prompt_tokens == probe.prompt_tokens
         with pytest.raises(CutoffError, match="over has"):
-            list(llm.complete([llm.Request("over", messages, room + 1)], endpoint, 1))
+            list(llm.complete([llm.Request("over", messages, room + 1)], endpoint, OPTIONS, 1))
 
 
 def test_an_answer_obeys_its_schema(weights: Path) -> None:
@@ -81,13 +83,13 @@ def test_an_answer_obeys_its_schema(weights: Path) -> None:
         "additionalProperties": False,
     }
     request = llm.Request("q", prompts.render_closed_book("what"), 64, schema)
-    with llm.llama_server(weights, NUM_CTX, 1) as endpoint:
-        (done,) = llm.complete([request], endpoint, 1)
+    with llama_cpp.serve(weights, NUM_CTX, 1) as endpoint:
+        (done,) = llm.complete([request], endpoint, OPTIONS, 1)
     assert json.loads(done.text)["verdict"] in ("correct", "incorrect")
 
 
 def test_the_server_is_on_the_loopback_and_closed_without_its_key(weights: Path) -> None:
-    with llm.llama_server(weights, NUM_CTX, 2, threads=2) as endpoint:
+    with llama_cpp.serve(weights, NUM_CTX, 2, threads=2) as endpoint:
         for url in endpoint.base_urls:
             assert urlsplit(url).hostname == "127.0.0.1"
             body = {"messages": prompts.render_closed_book("what"), "max_tokens": 1}
@@ -98,7 +100,7 @@ def test_the_server_is_on_the_loopback_and_closed_without_its_key(weights: Path)
 
 
 def test_the_server_is_gone_after_the_block_even_after_an_error(weights: Path) -> None:
-    with pytest.raises(KeyError), llm.llama_server(weights, NUM_CTX, 2, threads=2) as endpoint:
+    with pytest.raises(KeyError), llama_cpp.serve(weights, NUM_CTX, 2, threads=2) as endpoint:
         assert httpx.get(endpoint.base_url + "/health").status_code == 200
         raise KeyError("a cell that fails")
     for url in endpoint.base_urls:
@@ -109,10 +111,10 @@ def test_the_server_is_gone_after_the_block_even_after_an_error(weights: Path) -
 def test_every_core_gets_an_engine_of_a_small_model(
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with llm.llama_server(weights, NUM_CTX, parallel=8, threads=3) as endpoint:
+    with llama_cpp.serve(weights, NUM_CTX, parallel=8, threads=3) as endpoint:
         assert len(set(endpoint.base_urls)) == 3
-    monkeypatch.setattr(engine, "WEIGHT_COPIES_BYTES", weights.stat().st_size)
-    with llm.llama_server(weights, NUM_CTX, parallel=8, threads=3) as endpoint:
+    monkeypatch.setattr(llama_cpp, "WEIGHT_COPIES_BYTES", weights.stat().st_size)
+    with llama_cpp.serve(weights, NUM_CTX, parallel=8, threads=3) as endpoint:
         assert len(endpoint.base_urls) == 1
 
 
@@ -123,5 +125,5 @@ def test_a_file_that_cannot_be_served_ends_in_a_sentence(
     path = tmp_path / "model.gguf"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(CutoffError, match="03_export_gguf"), llm.llama_server(path, NUM_CTX, 1):
+    with pytest.raises(CutoffError, match="03_export_gguf"), llama_cpp.serve(path, NUM_CTX, 1):
         pass
