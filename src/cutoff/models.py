@@ -13,6 +13,7 @@ from cutoff import run
 from cutoff.errors import CutoffError
 from cutoff.params import Params
 
+PHANTOM = Path(__file__).parent / "phantom" / "base_model"
 VARIANTS = ("instruct_ft", "rag_ft")
 # Weights as safetensors only: other formats can run code when they are loaded.
 BASE_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
@@ -26,7 +27,7 @@ def base_folder(p: Params) -> Path:
     unknown or incomplete, or the disk is full.
     """
     if p.base_model == "phantom":
-        folder = Path(__file__).parent / "phantom" / "base_model"
+        folder = PHANTOM
     elif Path(p.base_model).expanduser().is_dir():
         folder = Path(p.base_model).expanduser().resolve()
     elif p.base_model.count("/") == 1 and not p.base_model.startswith((".", "/", "~")):
@@ -43,6 +44,15 @@ def base_folder(p: Params) -> Path:
             "(weights are read as safetensors only). Give a complete model as base_model."
         )
     return folder
+
+
+def local_state(p: Params) -> str:
+    """What tells in milliseconds that a base model in a folder has changed; hub models do not."""
+    if p.base_model == "phantom":
+        return base_sha256(PHANTOM)
+    folder = Path(p.base_model).expanduser()
+    files = sorted(path for path in folder.glob("*") if path.is_file())
+    return repr([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files])
 
 
 def revision(folder: Path) -> str | None:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cutoff import run
+from cutoff import models, run
 from cutoff.errors import CutoffError
 from cutoff.params import Params
 
@@ -88,14 +88,14 @@ def key(stage: Stage, p: Params) -> str:
     digest = hashlib.sha256(notebook(stage).read_bytes())
     for path in sources(stage):
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
-    if stage.part == "compare":  # depends on every size's results, not on this size
+    if stage.part == "compare":  # every size's results, and which of them the others must match
+        digest.update(p.size.encode())
         for path in sorted(run.outputs(p).glob("*/results.json")):
             digest.update(path.parent.name.encode() + path.read_bytes())
     else:
         digest.update(f"{p.hash_for(stage.part)} {run.dataset_id(p)}".encode())
-        weights = PACKAGE / "phantom" / "base_model" / "model.safetensors"
-        if stage.part == "finetune" and p.base_model == "phantom" and weights.exists():
-            digest.update(run.sha256_file(weights).encode())
+        if stage.part == "finetune":
+            digest.update(models.local_state(p).encode())
         if previous := earlier(stage):
             digest.update(key(previous[-1], p).encode())
     return digest.hexdigest()[:16]

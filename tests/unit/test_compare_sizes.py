@@ -55,28 +55,32 @@ def value(table, size: str, source: str, quantity: str):  # type: ignore[no-unty
 
 def test_runs_are_read_smallest_model_first(tmp_path: Path) -> None:
     write(tmp_path, results("7b", 7.6e9), results("14b", 14.8e9), results("tiny", 3e6))
-    assert [found["size"] for found in sizes.read_runs(tmp_path)] == ["tiny", "7b", "14b"]
+    runs, apart = sizes.read_runs(tmp_path, "tiny")
+    assert [found["size"] for found in runs] == ["tiny", "7b", "14b"] and apart == []
 
 
 @pytest.mark.parametrize("key, meaning", sizes.IDENTITY.items())
-def test_a_mixture_is_refused_and_the_difference_named(
+def test_a_run_that_differs_is_left_out_and_the_difference_named(
     tmp_path: Path, key: str, meaning: str
 ) -> None:
-    write(tmp_path, results("tiny"), results("7b", 7.6e9, **{key: "another"}))
-    with pytest.raises(CutoffError) as raised:
-        sizes.read_runs(tmp_path)
-    message = str(raised.value)
-    assert f"the {meaning} differs" in message and "another (7b)" in message
-    assert message.count("differs") == 1
+    other = results("7b", 7.6e9, **{key: "another"})
+    write(tmp_path, results("tiny"), results("3b", 3e9), other)
+    runs, apart = sizes.read_runs(tmp_path, "tiny")
+    assert [found["size"] for found in runs] == ["tiny", "3b"]
+    assert len(apart) == 1 and apart[0].startswith("`7b` cannot stand beside `tiny`")
+    assert f"the {meaning} differs (another against" in apart[0]
+    assert apart[0].count("differs") == 1
+    runs, apart = sizes.read_runs(tmp_path, "7b")
+    assert [found["size"] for found in runs] == ["7b"] and len(apart) == 2
 
 
 def test_no_run_and_an_incomplete_run_end_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(CutoffError, match="no finished run"):
-        sizes.read_runs(tmp_path)
+    with pytest.raises(CutoffError, match="no finished run of size tiny"):
+        sizes.read_runs(tmp_path, "tiny")
     broken = results()
     del broken["judge"]
     with pytest.raises(CutoffError, match="judge"):
-        sizes.read_runs(write(tmp_path, broken))
+        sizes.read_runs(write(tmp_path, broken), "tiny")
 
 
 def test_the_published_column_has_values_and_no_interval() -> None:

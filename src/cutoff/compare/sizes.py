@@ -1,7 +1,7 @@
 """Finished runs side by side: what retrieval and training buy at each model size.
 
 Reads every ``results.json`` below the outputs folder. Runs whose data set, prompts, judge
-or scoring differ were asked or marked differently and are refused by name.
+or scoring differ were asked or marked differently: they are named and left out.
 """
 
 import math
@@ -42,9 +42,13 @@ DIFFERENCES = {
 Run = dict[str, Any]
 
 
-def read_runs(outputs: Path) -> list[Run]:
-    """Every finished run below ``outputs``, smallest model first; at least one."""
-    runs = []
+def read_runs(outputs: Path, size: str) -> tuple[list[Run], list[str]]:
+    """The finished runs that may stand beside that of ``size``, smallest model first, and a
+    sentence for each that may not.
+
+    Raises ``CutoffError`` when ``size`` itself has no finished run.
+    """
+    runs = {}
     for path in sorted(outputs.glob("*/results.json")):
         found = run.read_json(path)
         lacking = [name for name in ("size", "n_parameters", *IDENTITY) if name not in found]
@@ -53,30 +57,31 @@ def read_runs(outputs: Path) -> list[Run]:
                 f"{path} lacks {', '.join(lacking)}; make it again with "
                 f"`make size={path.parent.name} stage=04_evaluate all`."
             )
-        runs.append(found)
-    if not runs:
+        runs[found["size"]] = found
+    if size not in runs:
+        finished = f" (finished: {', '.join(runs)})" if runs else ""
         raise CutoffError(
-            f"There is no finished run below {outputs}; run `make size=tiny all` first."
+            f"There is no finished run of size {size} in {outputs}{finished}; "
+            f"run `make size={size} all` first."
         )
-    require_comparable(runs)
-    return sorted(runs, key=lambda found: (found["n_parameters"], found["size"]))
+    anchor = runs[size]
+    refused = {name: why_apart(anchor, found) for name, found in runs.items()}
+    kept = [found for name, found in runs.items() if not refused[name]]
+    apart = [
+        f"`{name}` cannot stand beside `{size}`: {reason}."
+        for name, reason in refused.items()
+        if reason
+    ]
+    return sorted(kept, key=lambda found: (found["n_parameters"], found["size"])), apart
 
 
-def require_comparable(runs: list[Run]) -> None:
-    """Raise ``CutoffError`` naming what differs when runs may not stand side by side."""
-    differing = []
-    for key, meaning in IDENTITY.items():
-        values: dict[str, list[str]] = {}
-        for found in runs:
-            values.setdefault(str(found[key]), []).append(found["size"])
-        if len(values) > 1:
-            sides = " against ".join(f"{v[:16]} ({', '.join(s)})" for v, s in values.items())
-            differing.append(f"the {meaning} differs: {sides}")
-    if differing:
-        raise CutoffError(
-            f"These runs cannot be compared: {'; '.join(differing)}. Run the sizes again with "
-            "equal parameters, or move the ones that do not belong out of the outputs folder."
-        )
+def why_apart(one: Run, other: Run) -> str:
+    """What differs between two runs so that they may not be compared; empty if nothing."""
+    return "; ".join(
+        f"the {meaning} differs ({str(other[key])[:16]} against {str(one[key])[:16]})"
+        for key, meaning in IDENTITY.items()
+        if one[key] != other[key]
+    )
 
 
 def comparison(runs: list[Run]) -> pd.DataFrame:
