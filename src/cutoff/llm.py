@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from cutoff import deadline
 from cutoff.engines import failures
+from cutoff.engines.connections import REQUEST_TIMEOUT_SECONDS as REQUEST_TIMEOUT_SECONDS
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.prompts import Message
 
@@ -28,8 +29,6 @@ MAX_RETRIES = 5
 FIRST_PAUSE_SECONDS = 0.5  # doubles with every retry of a request
 LONGEST_PAUSE_SECONDS = 30.0
 LONGEST_WANTED_SECONDS = 300.0  # a server that wants a longer pause is not coming back today
-REQUEST_TIMEOUT_SECONDS = 600.0
-MOST_CONNECTIONS = 256  # the highest ``parallel``
 THINKING_TOKENS = 2048  # for thinking, beside ``max_new_tokens`` for the answer
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cutoff import llm
-from cutoff.engines import llama_cpp
+from cutoff.engines import connections, llama_cpp
 from cutoff.errors import CutoffError
 
 KEY = "secret-of-the-test"
@@ -199,7 +199,7 @@ def test_a_transient_fault_is_retried(server: Server, fault: Callable[[int, Any]
 def test_a_reply_that_does_not_come_is_asked_for_again(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(llm, "REQUEST_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "REQUEST_TIMEOUT_SECONDS", 0.5)
     released = threading.Event()
     server.on_chat = lambda number, handler: number == 1 and not released.wait(60)
     assert complete(server, 1)["q0"].retries >= 1

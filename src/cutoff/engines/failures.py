@@ -116,16 +116,3 @@ def seconds_until(retry_after: str | None) -> float:
         return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
     except ValueError:
         return 0.0
-
-
-def check_key(api_key: str, who: str, variable: str) -> str:
-    """The API key itself, or an error that does not show it."""
-    if not api_key.strip():
-        raise CutoffError(f"{who} needs an API key: set the environment variable {variable}.")
-    key = api_key.strip()
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise CutoffError(
-            f"The API key for {who} holds a blank or a character that no key has; "
-            f"copy it again into {variable}."
-        )
-    return key

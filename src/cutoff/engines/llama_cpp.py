@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 
 from cutoff import llm
-from cutoff.engines import failures
+from cutoff.engines import connections, failures
 from cutoff.errors import CutoffError
 
 # Every engine may hold its own copy of the weights; above this total, all cores work
@@ -46,9 +46,9 @@ class Endpoint:
         self._lock = threading.Lock()
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {api_key}"},
-            timeout=llm.REQUEST_TIMEOUT_SECONDS,
+            timeout=connections.REQUEST_TIMEOUT_SECONDS,
             limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=llm.MOST_CONNECTIONS
+                max_connections=None, max_keepalive_connections=connections.MOST_CONNECTIONS
             ),
             trust_env=False,  # a proxy has no business between here and the loopback
         )
@@ -217,7 +217,7 @@ def _first_request(url: str, api_key: str) -> None:
         url + "/completion",
         json={"prompt": "a", "n_predict": 1, "cache_prompt": False},
         headers={"Authorization": f"Bearer {api_key}"},
-        timeout=llm.REQUEST_TIMEOUT_SECONDS,
+        timeout=connections.REQUEST_TIMEOUT_SECONDS,
         trust_env=False,
     ).raise_for_status()
 
