@@ -167,24 +167,32 @@ def test_an_unsupported_architecture_is_named_with_those_supported(
     base_model: Path, tmp_path: Path
 ) -> None:
     other = copy_of(base_model, tmp_path)
-    change_config(other, architectures=["LlamaForCausalLM"])
-    with pytest.raises(CutoffError, match="LlamaForCausalLM.*supported: Qwen2ForCausalLM"):
+    change_config(other, architectures=["GemmaForCausalLM"])
+    with pytest.raises(CutoffError, match="GemmaForCausalLM.*Qwen2.*Qwen3.*Llama.*convert_hf"):
         gguf_writer.write_gguf(other, None, tmp_path / "other.gguf")
 
 
+YARN = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0}
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e6, "factor": 8.0}
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "named"),
     [
-        {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0}},
-        {"use_sliding_window": True},
+        ({"rope_parameters": YARN}, "RoPE scaling yarn"),
+        ({"rope_parameters": None, "rope_theta": 1e6, "rope_scaling": YARN}, "RoPE scaling yarn"),
+        ({"rope_parameters": LLAMA3}, "RoPE scaling llama3"),  # not with Qwen2 in llama.cpp
+        ({"use_sliding_window": True}, "sliding windows"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "layers of several types"),
+        ({"attention_bias": True, "hidden_act": "gelu"}, "biases of.*or the activation gelu"),
     ],
 )
 def test_what_the_file_would_not_express_is_refused(
-    base_model: Path, tmp_path: Path, changes: dict[str, object]
+    base_model: Path, tmp_path: Path, changes: dict[str, object], named: str
 ) -> None:
     other = copy_of(base_model, tmp_path)
     change_config(other, **changes)
-    with pytest.raises(CutoffError, match="not exported"):
+    with pytest.raises(CutoffError, match=f"not exported with .*{named}.*supported: default"):
         gguf_writer.write_gguf(other, None, tmp_path / "other.gguf")
 
 
@@ -211,9 +219,10 @@ def test_weights_beyond_float16_are_refused_and_leave_nothing_behind(
     weights = load_file(other / "model.safetensors")
     weights["model.layers.3.mlp.down_proj.weight"][0, 0] = 1e6
     save_file(weights, other / "model.safetensors")
-    with pytest.raises(CutoffError, match=r"down_proj.*float16"):
+    with pytest.raises(CutoffError, match=r"ffn_down.*F16.*BF16"):
         gguf_writer.write_gguf(other, None, tmp_path / "models" / "other.gguf")
     assert list((tmp_path / "models").iterdir()) == []
+    assert gguf_writer.write_gguf(other, None, tmp_path / "models" / "other.gguf", "BF16")
 
 
 def test_a_finished_file_is_made_again_only_when_its_origin_changed(

@@ -7,6 +7,9 @@ model would need 28 GB of disk for each adapter. The sum is formed in float32 fr
 """
 
 import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,9 @@ from cutoff.errors import CutoffError
 # What the adapter adds to one weight: (lora_B * scale, lora_A); the update is their product.
 Update = tuple[torch.Tensor, torch.Tensor]
 
-LORA_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight")
+SLICE_BYTES = 2**26  # of float32
 
+LORA_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight")
 
 # Variants of LoRA whose update is not scale * B @ A, or not with one scale for all layers.
 UNSUPPORTED_LORA = ("use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "lora_bias")
@@ -38,8 +42,15 @@ def read_config(base: Path) -> dict[str, Any]:
 
 
 def locate_tensors(base: Path) -> dict[str, Path]:
-    """Tensor name -> safetensors file that holds it, for single-file and sharded models."""
-    files = sorted(base.glob("*.safetensors"))
+    """Tensor name -> safetensors file that holds it, for single-file and sharded models.
+
+    A sharded model's index says which files belong to it, so a missing one is an error.
+    """
+    index = base / "model.safetensors.index.json"
+    if index.is_file():
+        files = sorted({base / name for name in run.read_json(index)["weight_map"].values()})
+    else:
+        files = sorted(base.glob("*.safetensors"))
     if not files:
         raise CutoffError(f"{base} holds no .safetensors file (other formats are not read).")
     located: dict[str, Path] = {}
@@ -47,26 +58,37 @@ def locate_tensors(base: Path) -> dict[str, Path]:
         try:
             with safe_open(path, framework="pt") as weights:
                 located.update(dict.fromkeys(weights.keys(), path))
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             raise CutoffError(f"{path} cannot be read: {error}. Copy it again.") from None
     return located
 
 
-def read_updates(adapter: Path | None, tensors: dict[str, Path]) -> dict[str, Update]:
-    """What a PEFT LoRA adapter adds to each weight; empty for ``None``, the base model.
+@dataclass(frozen=True)
+class Lora:
+    """A PEFT LoRA adapter: each weight gains ``alpha / rank * (b @ a)``.
 
-    Only plain LoRA on linear layers can be folded in here. Anything else in the folder
-    (DoRA, trained embeddings, biases, ranks that differ by layer) is an error, because
-    leaving it out would export another model than the one that was trained.
+    ``pairs``: name of the base model's weight -> (b, a) in float32. ``alpha`` is the one that
+    makes this formula true, so with rsLoRA it is ``lora_alpha * sqrt(rank)``.
     """
-    if adapter is None:
-        return {}
+
+    rank: int
+    alpha: float
+    pairs: dict[str, tuple[torch.Tensor, torch.Tensor]]
+
+
+def read_lora(adapter: Path, tensors: Collection[str]) -> Lora:
+    """The adapter in the folder ``adapter`` of a base model with the weights ``tensors``.
+
+    Only plain LoRA on linear layers can be exported. Anything else in the folder (DoRA,
+    trained embeddings, biases, ranks that differ by layer) is an error, because leaving it
+    out would export another model than the one that was trained.
+    """
     config = run.read_json(adapter / "adapter_config.json")
     special = [name for name in UNSUPPORTED_LORA if config.get(name)]
     if config.get("peft_type") != "LORA" or special:
         raise CutoffError(f"{adapter} is not a plain LoRA adapter {special}; it cannot be merged.")
     rank: int = config["r"]
-    scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
+    alpha = config["lora_alpha"] * (rank**0.5 if config.get("use_rslora") else 1.0)
     halves: dict[str, dict[str, torch.Tensor]] = {}
     path = adapter / "adapter_model.safetensors"
     if not path.is_file():
@@ -80,17 +102,52 @@ def read_updates(adapter: Path | None, tensors: dict[str, Path]) -> dict[str, Up
             halves.setdefault(name, {})[match["half"]] = weights.get_tensor(key).float()
     if any(len(pair) < 2 for pair in halves.values()):
         raise CutoffError(f"{path} lacks one of lora_A and lora_B of a layer. Train it again.")
-    return {name: (pair["B"] * scale, pair["A"]) for name, pair in halves.items()}
+    return Lora(rank, alpha, {name: (pair["B"], pair["A"]) for name, pair in halves.items()})
 
 
-def read_tensor(name: str, tensors: dict[str, Path], updates: dict[str, Update]) -> torch.Tensor:
-    """One weight in float32, with its update added where the adapter has one."""
+def read_updates(adapter: Path | None, tensors: Collection[str]) -> dict[str, Update]:
+    """What an adapter adds to each weight, as ``read_tensor`` takes it; ``None`` adds nothing."""
+    if adapter is None:
+        return {}
+    lora = read_lora(adapter, tensors)
+    scale = lora.alpha / lora.rank
+    return {name: (b * scale, a) for name, (b, a) in lora.pairs.items()}
+
+
+def tensor_shape(path: Path, name: str) -> tuple[int, ...]:
+    """Shape of one stored tensor, without reading it."""
+    with safe_open(path, framework="pt") as weights:
+        return tuple(weights.get_slice(name).get_shape())
+
+
+def read_tensor(
+    name: str,
+    tensors: dict[str, Path],
+    updates: dict[str, Update],
+    rows: slice = slice(None),
+) -> torch.Tensor:
+    """The ``rows`` of one weight in float32, with its update where the adapter has one."""
     with safe_open(tensors[name], framework="pt") as weights:
-        stored = weights.get_tensor(name)
+        stored = weights.get_slice(name)[rows]
     if not stored.is_floating_point() or stored.element_size() < 2:
         raise CutoffError(f"{tensors[name]}: {name} is {stored.dtype}, not 16-bit or 32-bit float.")
     merged = stored.float()
     if name in updates:
         scaled_b, a = updates[name]
-        merged += scaled_b @ a
+        merged += scaled_b[rows] @ a
     return merged
+
+
+def read_slices(
+    name: str, tensors: dict[str, Path], updates: dict[str, Update], multiple: int = 1
+) -> Iterator[torch.Tensor]:
+    """All rows of ``read_tensor`` in order, at most ``SLICE_BYTES`` at a time.
+
+    The number of rows of a slice is a multiple of ``multiple`` (rows that belong together).
+    The embedding of a 14B model alone would take 3 GB in float32.
+    """
+    shape = tensor_shape(tensors[name], name)
+    row_bytes = 4 * prod(shape[1:])
+    step = max(1, SLICE_BYTES // (row_bytes * multiple)) * multiple
+    for start in range(0, shape[0], step):
+        yield read_tensor(name, tensors, updates, slice(start, start + step))

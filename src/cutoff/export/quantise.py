@@ -16,7 +16,7 @@ from pathlib import Path
 import gguf
 
 from cutoff.errors import CutoffError
-from cutoff.export.gguf_writer import MADE_FROM_KEY, recorded
+from cutoff.export.gguf_file import MADE_FROM_KEY, recorded
 
 FILE_TYPES = {"Q4_K_M": gguf.LlamaFileType.MOSTLY_Q4_K_M}
 
