@@ -1,8 +1,12 @@
-"""A model for tests of the engine."""
+"""Models for tests of the engines, and servers that speak their protocols."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ollama_server import OllamaServer
+
+from cutoff import llm
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +32,39 @@ def varied_weights(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -
     gguf_writer.write_gguf(folder / "base", None, folder / "model.F16.gguf")
     quantise.quantise(folder / "model.F16.gguf", folder / "model.Q4_K_M.gguf", "Q4_K_M")
     return folder / "model.Q4_K_M.gguf"
+
+
+@pytest.fixture
+def ollama_server(tmp_path: Path) -> Iterator[OllamaServer]:
+    """An empty Ollama at ``.host``: what is created in it is served by llama.cpp."""
+    folder = tmp_path / "ollama blobs"
+    folder.mkdir()
+    server = OllamaServer(folder)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further tries come at once."""
+    monkeypatch.setattr(llm, "FIRST_PAUSE_SECONDS", 0.001)
+
+
+@pytest.fixture(scope="session")
+def lora_gguf(base_model: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The random adapter as a GGUF file."""
+    from cutoff.export import lora_gguf
+
+    path = tmp_path_factory.mktemp("lora") / "adapter.lora.gguf"
+    lora_gguf.write_lora_gguf(base_model, adapter, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def base_gguf(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantom's base model in 16 bits."""
+    from cutoff.export import gguf_writer
+
+    path = tmp_path_factory.mktemp("base") / "base.F16.gguf"
+    gguf_writer.write_gguf(base_model, None, path)
+    return path

@@ -1,0 +1,352 @@
+"""A loopback server that speaks Ollama's protocol and serves what is created in it.
+
+From Ollama's public documentation (docs/api.md: fields of requests and replies, durations in
+nanoseconds, newline-separated JSON in streams, blobs by digest) and its public issues: the
+fields ``truncate`` and ``shift`` of ``/api/chat`` and the 400 they lead to (releases
+from 0.12.6; the wording here is that of 0.34), a prompt cut to half of ``num_ctx`` plus two
+where they are true, and an error inside a stream that began with status 200.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import gguf
+import go_template
+from loopback import Generator, Handler, Loopback
+
+THINKING_TOKENS = 8
+
+
+@dataclass
+class Model:
+    """What ``/api/create`` was given; the files are blobs."""
+
+    weights: Path
+    lora: Path | None = None
+    template: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    modified_at: str = field(default_factory=lambda: now())
+
+    @property
+    def digest(self) -> str:
+        parts = [str(self.weights), str(self.lora), self.template, self.parameters]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def size(self) -> int:
+        return sum(path.stat().st_size for path in (self.weights, self.lora) if path)
+
+    def details(self) -> dict[str, Any]:
+        return {
+            "parent_model": "",
+            "format": "gguf",
+            "family": metadata(self.weights, "general.architecture"),
+            "families": [metadata(self.weights, "general.architecture")],
+            "parameter_size": "3M",
+            "quantization_level": gguf.LlamaFileType(
+                metadata(self.weights, "general.file_type")
+            ).name.removeprefix("MOSTLY_"),
+        }
+
+
+class OllamaHandler(Handler):
+    owner: "OllamaServer"
+
+    def do_HEAD(self) -> None:
+        digest = self.path.rpartition("/")[2]
+        self.reply(b"", 200 if (self.owner.blobs / digest).is_file() else 404)
+
+    def do_GET(self) -> None:
+        owner = self.owner
+        if self.path == "/":
+            return self.reply(b"Ollama is running")
+        if self.path == "/api/version":
+            return self.reply({"version": owner.version})
+        if self.path == "/api/tags":
+            return self.reply({"models": [owner.listed(name) for name in owner.models]})
+        if self.path == "/api/ps":
+            return self.reply({"models": [owner.running(name) for name in owner.loaded]})
+        return self.error("404 page not found", 404)
+
+    def do_POST(self) -> None:
+        if self.path.startswith("/api/blobs/"):
+            return self.receive(self.path.rpartition("/")[2])
+        body = self.body()
+        actions = {
+            "/api/chat": self.chat,
+            "/api/create": self.create,
+            "/api/pull": self.pull,
+            "/api/show": self.show,
+        }
+        if self.path not in actions:
+            return self.error("404 page not found", 404)
+        return actions[self.path](body)
+
+    def do_DELETE(self) -> None:
+        name = full_name(self.body()["model"])
+        if name not in self.owner.models:
+            return self.error(f"model '{name}' not found", 404)
+        self.owner.unload(name)
+        del self.owner.models[name]
+        return self.reply(b"")
+
+    def receive(self, digest: str) -> None:
+        """A file that is sent in chunks or whole."""
+        target = self.owner.blobs / digest
+        content = b"".join(self.sent())
+        found = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        if found != digest:
+            return self.error(f'digest mismatch, expected "{digest}", got "{found}"', 400)
+        target.write_bytes(content)
+        self.owner.uploads.append(digest)
+        return self.reply(b"", 201)
+
+    def sent(self) -> Iterator[bytes]:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            yield self.rfile.read(int(self.headers["Content-Length"]))
+            return
+        while size := int(self.rfile.readline(), 16):
+            yield self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+
+    def progress(self, body: dict[str, Any], steps: Iterator[dict[str, Any]]) -> None:
+        """Steps as a stream, or the last one alone; an error ends either."""
+        if body.get("stream", True):
+            lines = (json.dumps(step).encode() + b"\n" for step in steps)
+            return self.stream(lines, "application/x-ndjson")
+        last = list(steps)[-1]
+        return self.reply(last, 500 if "error" in last else 200)
+
+    def create(self, body: dict[str, Any]) -> None:
+        self.progress(body, self.owner.create(body))
+
+    def pull(self, body: dict[str, Any]) -> None:
+        self.progress(body, self.owner.pull(full_name(body["model"])))
+
+    def show(self, body: dict[str, Any]) -> None:
+        name = full_name(body["model"])
+        if name not in self.owner.models:
+            return self.error(f"model '{body['model']}' not found", 404)
+        return self.reply(self.owner.shown(name))
+
+    def chat(self, body: dict[str, Any]) -> None:
+        owner = self.owner
+        if owner.disturbed(self, body):
+            return None
+        name = full_name(body["model"])
+        if name not in owner.models:
+            return self.error(f"model '{body['model']}' not found", 404)
+        if body.get("think") and not owner.thinks:
+            return self.error(f'"{body["model"]}" does not support thinking', 400)
+        reply = owner.answer(name, body)
+        if "error" in reply:
+            return self.error(reply["error"], 400)
+        if body.get("stream", True):
+            return self.stream(in_pieces(reply), "application/x-ndjson")
+        return self.reply(reply)
+
+
+class OllamaServer(Loopback):
+    """``models`` by full name, ``library`` of what can be pulled, ``uploads`` in their order.
+
+    ``knows_truncate`` is false for releases before 0.12.6; ``thinks`` makes every model one
+    that can think. Faults disturb ``/api/chat`` only.
+    """
+
+    handler = OllamaHandler
+
+    def __init__(self, folder: Path) -> None:
+        self.blobs = folder
+        self.models: dict[str, Model] = {}
+        self.library: dict[str, Model] = {}
+        self.loaded: dict[str, tuple[int, Generator]] = {}
+        self.uploads: list[str] = []
+        self.version = "0.34.0"
+        self.knows_truncate = True
+        self.thinks = False
+        super().__init__()
+
+    def error_body(self, words: str, status: int) -> Any:
+        return {"error": words}
+
+    def unload(self, name: str) -> None:
+        self.loaded.pop(name, None)
+
+    def create(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        paths = {}
+        for kind in ("files", "adapters"):
+            for file, digest in (body.get(kind) or {}).items():
+                paths[kind] = self.blobs / digest
+                if not paths[kind].is_file() or paths[kind].open("rb").read(4) != b"GGUF":
+                    yield {"error": f"no matching GGUF for {file}"}
+                    return
+        yield {"status": "parsing GGUF"}
+        if "files" not in paths:
+            yield {"error": "neither 'from' or 'files' was specified"}
+            return
+        name = full_name(body["model"])
+        self.unload(name)
+        self.models[name] = Model(
+            paths["files"],
+            paths.get("adapters"),
+            body.get("template") or "",
+            body.get("parameters") or {},
+        )
+        yield {"status": f"using existing layer {paths['files'].name}"}
+        yield {"status": "writing manifest"}
+        yield {"status": "success"}
+
+    def pull(self, name: str) -> Iterator[dict[str, Any]]:
+        yield {"status": "pulling manifest"}
+        if name not in self.library:
+            yield {"error": "pull model manifest: file does not exist"}
+            return
+        model = self.library[name]
+        digest, total = f"sha256:{model.digest}", model.size()
+        for share in (0.0, 0.5, 1.0):
+            step = {"status": f"pulling {model.digest[:12]}", "digest": digest, "total": total}
+            yield step if share == 0 else {**step, "completed": int(total * share)}
+        self.models[name] = model
+        for status in ("verifying sha256 digest", "writing manifest", "success"):
+            yield {"status": status}
+
+    def listed(self, name: str) -> dict[str, Any]:
+        model = self.models[name]
+        return {
+            "name": name,
+            "model": name,
+            "modified_at": model.modified_at,
+            "size": model.size(),
+            "digest": model.digest,
+            "details": model.details(),
+        }
+
+    def running(self, name: str) -> dict[str, Any]:
+        model = self.listed(name)
+        del model["modified_at"]
+        expires = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+        num_ctx = self.loaded[name][0]
+        return {**model, "expires_at": expires, "size_vram": 0, "context_length": num_ctx}
+
+    def shown(self, name: str) -> dict[str, Any]:
+        model = self.models[name]
+        architecture = metadata(model.weights, "general.architecture")
+        length = f"{architecture}.context_length"
+        lines = [
+            f"{key:<30} {json.dumps(value)}"
+            for key, values in model.parameters.items()
+            for value in (values if isinstance(values, list) else [values])
+        ]
+        adapter = f"ADAPTER {model.lora}\n" if model.lora else ""
+        return {
+            "modelfile": f'FROM {model.weights}\n{adapter}TEMPLATE """{model.template}"""\n',
+            "parameters": "\n".join(lines),
+            "template": model.template,
+            "details": model.details(),
+            "model_info": {
+                "general.architecture": architecture,
+                length: metadata(model.weights, length),
+            },
+            "capabilities": ["completion", *(["thinking"] if self.thinks else [])],
+            "modified_at": model.modified_at,
+        }
+
+    def answer(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The reply to a chat, or ``{"error": ...}``."""
+        started = time.perf_counter_ns()
+        model = self.models[name]
+        options = {"num_ctx": 4096, **model.parameters, **body.get("options", {})}
+        num_ctx = options["num_ctx"]
+        with self.lock:  # one model is loaded at a time, and again when num_ctx changes
+            if self.loaded.get(name, (0,))[0] != num_ctx:
+                self.loaded[name] = (num_ctx, self.load(model.weights, num_ctx, model.lora))
+            generator = self.loaded[name][1]
+        loaded = time.perf_counter_ns()
+        prompt = (
+            go_template.render(model.template, body["messages"])
+            if model.template
+            else generator.render(body["messages"])
+        )
+        tokens = generator.tokens(prompt)
+        if len(tokens) >= num_ctx:
+            if self.knows_truncate and not (body.get("truncate", True) and body.get("shift", True)):
+                return {"error": too_long(len(tokens), num_ctx)}
+            kept = num_ctx // 2 + 2
+            tokens = tokens[:4] + tokens[len(tokens) - kept + 4 :]
+        made, thinking = self.generate(generator, tokens, prompt, options, body)
+        ended = time.perf_counter_ns()
+        message = {"role": "assistant", "content": made["content"]}
+        if thinking:
+            message["thinking"] = thinking["content"]
+        return {
+            "model": body["model"],
+            "created_at": now(),
+            "message": message,
+            "done": True,
+            "done_reason": "length" if made["stop_type"] == "limit" else "stop",
+            "total_duration": ended - started,
+            "load_duration": loaded - started,
+            "prompt_eval_count": len(tokens),
+            "prompt_eval_duration": int(made["timings"]["prompt_ms"] * 1e6),
+            "eval_count": sum(part["tokens_predicted"] for part in (made, thinking) if part),
+            "eval_duration": int(made["timings"]["predicted_ms"] * 1e6),
+        }
+
+    def generate(
+        self,
+        generator: Generator,
+        tokens: list[int],
+        prompt: str,
+        options: dict[str, Any],
+        body: dict[str, Any],
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """The answer and, where asked for, what the model writes after ``<think>``."""
+        names = "temperature top_p top_k min_p repeat_penalty repeat_last_n seed stop".split()
+        chosen: dict[str, Any] = {"top_k": 40, "repeat_penalty": 1.0}
+        chosen |= {name: options[name] for name in names if name in options}
+        thinking = None
+        if body.get("think"):
+            before = generator.tokens(prompt + "<think>")
+            thinking = generator.generate(before, THINKING_TOKENS, **chosen)
+        if body.get("format"):
+            chosen["json_schema"] = {} if body["format"] == "json" else body["format"]
+        return generator.generate(tokens, options.get("num_predict", -1), **chosen), thinking
+
+
+def full_name(name: str) -> str:
+    return name if ":" in name else f"{name}:latest"
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+def metadata(path: Path, key: str) -> Any:
+    return gguf.GGUFReader(path).fields[key].contents()
+
+
+def too_long(n_tokens: int, num_ctx: int) -> str:
+    """llama.cpp's error as Ollama passes it on: JSON as the text of JSON."""
+    message = (
+        f"request ({n_tokens} tokens) exceeds the available context size ({num_ctx} tokens), "
+        "try increasing it"
+    )
+    error = {"code": 400, "message": message, "type": "exceed_context_size_error"}
+    return json.dumps({"error": {**error, "n_prompt_tokens": n_tokens, "n_ctx": num_ctx}})
+
+
+def in_pieces(reply: dict[str, Any]) -> Iterator[bytes]:
+    """A reply as a stream: the text word by word, then the counts."""
+    head = {"model": reply["model"], "created_at": reply["created_at"]}
+    for name in ("thinking", "content"):
+        for word in reply["message"].get(name, "").split(" "):
+            message = {"role": "assistant", "content": "", name: word}
+            yield json.dumps({**head, "message": message, "done": False}).encode() + b"\n"
+    last = {**reply, "message": {"role": "assistant", "content": ""}}
+    yield json.dumps(last).encode() + b"\n"
