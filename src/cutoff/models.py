@@ -6,6 +6,7 @@ environment (HF_TOKEN) or from `hf auth login`; nothing here ever holds it.
 """
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,36 @@ def adapters(p: Params) -> dict[str, tuple[str, int]]:
         for seed in seeds
         for variant in VARIANTS
     }
+
+
+@dataclass(frozen=True)
+class Files:
+    """The exported files of one model: ``full`` in 16 bits, ``served`` quantised (the same file
+    where nothing is quantised), ``lora`` an adapter file to be added to either."""
+
+    full: Path
+    served: Path
+    lora: Path | None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """What a server needs."""
+        return (self.served,) if self.lora is None else (self.served, self.lora)
+
+
+def files(folder: Path, model: str, p: Params) -> Files:
+    """Where 03 puts the files of ``model`` (``base`` or an adapter) of the size's ``folder``.
+
+    ``export_mode: merged`` gives every model files of its own; ``adapter`` gives all of them
+    the base model's, and each adapter a file of a few MB beside it.
+    """
+    beside = p.export_mode == "adapter" and model != "base"
+    stem = folder / "models" / ("base" if beside else model)
+    full = stem.with_name(f"{stem.name}.{p.export_dtype}.gguf")
+    served = (
+        full if p.quantization == "F16" else stem.with_name(f"{stem.name}.{p.quantization}.gguf")
+    )
+    return Files(full, served, stem.with_name(f"{model}.lora.gguf") if beside else None)
 
 
 def served_name(size: str, model: str) -> str:

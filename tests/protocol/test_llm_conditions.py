@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cutoff import params, run
+from cutoff import models, params, run
+from cutoff.engines import llama_cpp
 from cutoff.errors import CutoffError
 from cutoff.evaluate import conditions
 
@@ -35,11 +36,16 @@ def open_run(folder: Path, weights: Path, **overrides: Any) -> run.Run:
     """Stage 04 of a run whose three models are the same small one."""
     settings = {"output_dir": str(folder), "max_new_tokens": 8, "parallel": 4, **overrides}
     stage = run.open_stage("04_evaluate", params.load("tiny", settings))
-    for model in conditions.MODELS:
-        path = conditions.model_file(stage, model)
+    for model in ("base", *models.adapters(stage.params)):
+        path = served(stage, model)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(weights.read_bytes())
+    run.write_json_atomic(stage.folder / "parity.json", {"provider": "llama_cpp"})
     return stage
+
+
+def served(stage: run.Run, model: str) -> Path:
+    return models.files(stage.folder, model, stage.params).served
 
 
 def test_every_condition_answers_every_question_in_canonical_order(
@@ -103,7 +109,7 @@ def test_finished_answers_need_no_server(
 ) -> None:
     stage = open_run(tmp_path, weights)
     first = conditions.answer(stage, QUESTIONS)
-    monkeypatch.setattr(conditions.llama_cpp, "serve", None)
+    monkeypatch.setattr(llama_cpp, "serve", None)
     assert conditions.answer(stage, QUESTIONS) == first
 
 
@@ -113,7 +119,7 @@ def test_answers_of_other_weights_are_set_aside_and_said_so(
     stage = open_run(tmp_path, weights)
     conditions.answer(stage, QUESTIONS)
     old = (stage.folder / "responses.jsonl").read_bytes()
-    changed = conditions.model_file(stage, "rag_ft")
+    changed = served(stage, "rag_ft")
     changed.write_bytes(changed.read_bytes() + b"\0")  # the same weights in another file
     conditions.answer(stage, QUESTIONS)
     assert "what made the records has changed" in capsys.readouterr().out
@@ -134,6 +140,22 @@ def test_a_prompt_that_does_not_fit_names_its_question_and_keeps_the_others(
 
 def test_a_missing_model_names_the_stage_that_makes_it(tmp_path: Path, weights: Path) -> None:
     stage = open_run(tmp_path, weights)
-    conditions.model_file(stage, "rag_ft").unlink()
+    served(stage, "rag_ft").unlink()
     with pytest.raises(CutoffError, match="rag_ft.*03_export_gguf"):
         conditions.answer(stage, QUESTIONS)
+
+
+def test_a_further_training_seed_is_answered_beside_the_first_and_kept_apart(
+    tmp_path: Path, weights: Path
+) -> None:
+    stage = open_run(tmp_path, weights, training_seeds=2)
+    first = conditions.answer(stage, QUESTIONS)
+    second = conditions.answer(stage, QUESTIONS, training_seed=1)
+    trained = [name for name, c in conditions.CONDITIONS.items() if c.model != "base"]
+    assert [r["key"] for r in second] == [
+        f"{name}|{question['question_id']}" for name in trained for question in QUESTIONS
+    ]
+    assert conditions.answer(stage, QUESTIONS) == first
+    with pytest.raises(CutoffError, match="seed-1.*03_export_gguf"):
+        served(stage, "rag_ft.seed-1").unlink()
+        conditions.answer(stage, QUESTIONS, training_seed=1)

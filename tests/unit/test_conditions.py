@@ -1,11 +1,10 @@
 """What is asked under which condition, and when the answers are complete."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cutoff import params, prompts, run
+from cutoff import params, prompts
 from cutoff.errors import CutoffError
 from cutoff.evaluate import conditions
 
@@ -59,19 +58,11 @@ def test_an_answer_to_no_question_is_named() -> None:
         conditions.complete_records(records([*KEYS, "base|q9"]), QUESTIONS)
 
 
-def test_answers_depend_on_weights_questions_and_settings_but_not_on_concurrency(
-    tmp_path: Path,
-) -> None:
-    weights = {}
-    for model in conditions.MODELS:
-        weights[model] = tmp_path / model
-        weights[model].write_text(model)
+def test_answers_depend_on_weights_questions_and_settings_but_not_on_concurrency() -> None:
+    weights = {"base": {"files": ["a"]}, "rag_ft": {"files": ["b"]}}
 
     def made_from(questions: list[dict[str, Any]] = QUESTIONS, **overrides: Any) -> str:
-        stage = run.open_stage(
-            "04_evaluate", params.load("tiny", {"output_dir": str(tmp_path), **overrides})
-        )
-        return conditions.made_from(stage, questions, weights)
+        return conditions.made_from(params.load("tiny", overrides), questions, weights)
 
     first = made_from()
     assert made_from(parallel=3) == made_from(bootstrap_replicates=200) == first
@@ -79,9 +70,24 @@ def test_answers_depend_on_weights_questions_and_settings_but_not_on_concurrency
         made_from(max_new_tokens=32),
         made_from(num_ctx=2048),
         made_from(temperature=0.5),
+        made_from(repeat_penalty=1.1),
         made_from(QUESTIONS[:2]),
         made_from([{**QUESTIONS[0], "context": ["One.", "Other."]}, *QUESTIONS[1:]]),
     ]
-    weights["rag_ft"].write_text("trained again")
+    weights["rag_ft"] = {"files": ["trained again"]}
     others.append(made_from())
-    assert len({first, *others}) == 7
+    assert len({first, *others}) == 8
+
+
+def test_a_further_training_seed_asks_its_own_models_under_the_trained_conditions() -> None:
+    p = params.load("tiny", {"training_seed": 3, "training_seeds": 2})
+    first = conditions.models_asked(p)
+    assert first == {name: c.model for name, c in conditions.CONDITIONS.items()}
+    assert conditions.models_asked(p, 3) == first and conditions.seed_suffix(p, 3) == ""
+    assert conditions.models_asked(p, 4) == {
+        "instruct_ft": "instruct_ft.seed-4",
+        "instruct_ft_rag": "instruct_ft.seed-4",
+        "rag_ft": "rag_ft.seed-4",
+        "rag_ft_rag": "rag_ft.seed-4",
+    }
+    assert conditions.seed_suffix(p, 4) == ".seed-4"

@@ -7,7 +7,6 @@ stood. Answers that other weights, prompts or settings gave are set aside, never
 """
 
 import hashlib
-import importlib.metadata
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -15,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cutoff import llm, prompts, run
-from cutoff.engines import llama_cpp
+from cutoff import llm, models, prompts, run, serving
 from cutoff.errors import CutoffError
+from cutoff.params import Params
 from cutoff.store import Store
 
 Record = dict[str, Any]
@@ -42,17 +41,25 @@ CONDITIONS = {
 MODELS = tuple(dict.fromkeys(condition.model for condition in CONDITIONS.values()))
 
 
-def answer(stage: run.Run, questions: Sequence[Record]) -> list[Record]:
+def answer(
+    stage: run.Run, questions: Sequence[Record], training_seed: int | None = None
+) -> list[Record]:
     """Answer every question under every condition; returns the records of ``responses.jsonl``.
 
-    ``questions`` are the records of ``eval.jsonl``. Answers that exist are not asked for
-    again. The records come back in the order of ``CONDITIONS`` and ``questions``, whatever
-    the order in which they arrived. Throughput goes to ``run.json``.
+    ``questions`` are the records of ``eval.jsonl``. Another ``training_seed`` than the first
+    asks the models of that seed, under the four conditions that have been trained, and
+    keeps its answers in a file of their own. Answers that exist are not asked for again.
+    The records come back in the order of ``CONDITIONS`` and ``questions``, whatever the
+    order in which they arrived. Throughput goes to ``run.json``.
     Raises ``CutoffError`` when a model is missing, a prompt does not fit, the server fails
     for good, or an answer is missing in the end.
     """
-    weights = {model: stage.require(model_file(stage, model), "03_export_gguf") for model in MODELS}
-    store = Store(stage.folder / "responses.jsonl", made_from=made_from(stage, questions, weights))
+    asked = models_asked(stage.params, training_seed)
+    provider = serving.measured_provider(stage)
+    used = tuple(dict.fromkeys(asked.values()))
+    weights = {model: serving.identity(stage, model, provider) for model in used}
+    path = stage.folder / f"responses{seed_suffix(stage.params, training_seed)}.jsonl"
+    store = Store(path, made_from=made_from(stage.params, questions, weights))
     with store:
         for note in (store.set_aside, store.repaired):
             if note:
@@ -60,31 +67,74 @@ def answer(stage: run.Run, questions: Sequence[Record]) -> list[Record]:
         kept = len(store)
         throughput = {
             model: figures
-            for model in MODELS
-            if (figures := _answer_with(stage, model, weights[model], questions, store))
+            for model in used
+            if (figures := _answer_with(stage, model, provider, asked, questions, store))
         }
         if throughput:  # a run that found every answer keeps the figures of the one that gave them
-            stage.record(answers={"kept": kept, "new": len(store) - kept}, throughput=throughput)
-        return complete_records(store.records(), questions)
+            known = run.read_run(stage.folder)["stages"].get(stage.stage, {}).get("figures", {})
+            stage.record(
+                answers={"kept": kept, "new": len(store) - kept},
+                throughput={**known.get("throughput", {}), **throughput},
+            )
+        return complete_records(store.records(), questions, tuple(asked))
 
 
-def made_from(stage: run.Run, questions: Sequence[Record], weights: dict[str, Path]) -> str:
-    """Hash of all that an answer depends on: weights, questions, prompts, settings, engine."""
-    p = stage.params
+def models_asked(p: Params, training_seed: int | None = None) -> dict[str, str]:
+    """Condition -> name of the model that answers under it, for one training seed.
+
+    The first seed answers under all six conditions; the base model has no further seeds.
+    """
+    names = {(variant, seed): name for name, (variant, seed) in models.adapters(p).items()}
+    seed = p.training_seed if training_seed is None else training_seed
+    return {
+        name: names.get((condition.model, seed), "base")
+        for name, condition in CONDITIONS.items()
+        if condition.model != "base" or seed == p.training_seed
+    }
+
+
+def seed_suffix(p: Params, training_seed: int | None) -> str:
+    """What the files of a further training seed have in their names; empty for the first."""
+    return "" if training_seed in (None, p.training_seed) else f".seed-{training_seed}"
+
+
+def made_from(p: Params, questions: Sequence[Record], weights: dict[str, Any]) -> str:
+    """Hash of all that an answer depends on: weights, engine, questions, prompts, settings."""
     parts = [
-        {model: run.sha256_file(path) for model, path in weights.items()},
+        weights,
         [(q["question_id"], q["question"], q["context"]) for q in questions],
         {name: asdict(condition) for name, condition in CONDITIONS.items()},
         prompts.prompts_sha256(),
-        (p.provider, p.num_ctx, p.max_new_tokens, p.temperature, p.seed),
-        importlib.metadata.version("xllamacpp"),
+        (p.max_new_tokens, asdict(serving.options(p))),
     ]
     return hashlib.sha256(run.to_json(parts)).hexdigest()
 
 
-def model_file(stage: run.Run, model: str) -> Path:
-    """The quantised weights that 03 exports for ``model``."""
-    return stage.folder / "models" / f"{model}.{stage.params.quantization}.gguf"
+def served(stage: run.Run) -> dict[str, str]:
+    """Who answered and from what: provider, export_mode, quantization, base_source."""
+    p = stage.params
+    names = ("export_mode", "quantization", "base_source")
+    return {"provider": serving.measured_provider(stage), **{n: getattr(p, n) for n in names}}
+
+
+def how_served(stage: run.Run) -> str:
+    """``served`` in words, with a warning where base and trained weights differ in more than
+    their training."""
+    how = served(stage)
+    weights = {
+        "merged": "files of their own, with the adapter merged before the quantisation",
+        "adapter": "one base file, with the adapter added by the server",
+    }[how["export_mode"]]
+    text = f"Answered by `{how['provider']}`; {how['quantization']} weights in {weights}."
+    if how["provider"] == "transformers":
+        text = "Answered by `transformers` from the 16-bit weights, the adapter beside them."
+    if how["base_source"] == "ollama":
+        text += (
+            f" **Warning: the base model is the stock `{stage.params.ollama_base_model}`, which "
+            "did not take the road of the trained models: base and trained weights differ in "
+            "their quantisation too, and effects of training include that difference.**"
+        )
+    return text
 
 
 def n_parameters(weights: Path) -> int:
@@ -108,14 +158,18 @@ def request(condition: str, question: Record, max_new_tokens: int) -> llm.Reques
     return llm.Request(key(condition, question["question_id"]), messages, max_new_tokens)
 
 
-def complete_records(records: Iterable[Record], questions: Sequence[Record]) -> list[Record]:
+def complete_records(
+    records: Iterable[Record],
+    questions: Sequence[Record],
+    conditions: Sequence[str] = tuple(CONDITIONS),
+) -> list[Record]:
     """Exactly one record per condition and question, in canonical order, or ``CutoffError``."""
     by_key: dict[str, Record] = {}
     for record in records:
         if record["key"] in by_key:
             raise CutoffError(f"{record['key']} was answered twice; remove responses.jsonl.")
         by_key[record["key"]] = record
-    wanted = [key(name, question["question_id"]) for name in CONDITIONS for question in questions]
+    wanted = [key(name, question["question_id"]) for name in conditions for question in questions]
     missing = [name for name in wanted if name not in by_key]
     if missing:
         raise CutoffError(
@@ -132,12 +186,17 @@ def complete_records(records: Iterable[Record], questions: Sequence[Record]) -> 
 
 
 def _answer_with(
-    stage: run.Run, model: str, weights: Path, questions: Sequence[Record], store: Store
+    stage: run.Run,
+    model: str,
+    provider: str,
+    asked: dict[str, str],
+    questions: Sequence[Record],
+    store: Store,
 ) -> dict[str, float] | None:
     """Ask one model all that is still open; its throughput, or None if nothing was."""
     p = stage.params
     # Long prompts first, so that the short ones fill up the cores in the end.
-    names = [name for name, condition in CONDITIONS.items() if condition.model == model]
+    names = [name for name, of_condition in asked.items() if of_condition == model]
     names.sort(key=lambda name: CONDITIONS[name].context == "none")
     origin = {
         key(name, question["question_id"]): (name, question)
@@ -148,11 +207,11 @@ def _answer_with(
     if not open_keys:
         return None
     requests = [request(*origin[name], p.max_new_tokens) for name in open_keys]
-    options = llm.Options(p.num_ctx, p.temperature, seed=p.seed)
+    options = serving.options(p)
     started = time.monotonic()
     prompt_tokens = completion_tokens = 0
     with (
-        llama_cpp.serve(weights, p.num_ctx, p.parallel) as engine,
+        serving.serve(stage, model, provider) as engine,
         closing(
             llm.complete(requests, engine, options, p.parallel, f"answering, {model}")
         ) as answers,

@@ -14,7 +14,7 @@ from typing import Any
 
 from cutoff import run
 from cutoff.evaluate import reference
-from cutoff.evaluate.conditions import CONDITIONS
+from cutoff.evaluate.conditions import CONDITIONS, seed_suffix
 from cutoff.store import Store
 
 Record = dict[str, Any]
@@ -26,14 +26,21 @@ SCORING = f"reference rules, version {SCORING_VERSION}"
 VERDICTS = ("correct", "incorrect", "not_attempted", "judge_failed")
 
 
-def judge(stage: run.Run, questions: Sequence[Record], responses: Sequence[Record]) -> list[Record]:
+def judge(
+    stage: run.Run,
+    questions: Sequence[Record],
+    responses: Sequence[Record],
+    training_seed: int | None = None,
+) -> list[Record]:
     """Judge every response; returns the records of ``judgements.jsonl``, in order.
 
-    Judgements that exist for exactly these responses and this scoring are kept.
+    Judgements that exist for exactly these responses and this scoring are kept, those of a
+    further ``training_seed`` in a file of their own.
     """
     name = stage.params.judge_model
     asked = {question["question_id"]: question for question in questions}
-    with Store(stage.folder / "judgements.jsonl", made_from=made_from(name, responses)) as store:
+    path = stage.folder / f"judgements{seed_suffix(stage.params, training_seed)}.jsonl"
+    with Store(path, made_from=made_from(name, responses)) as store:
         for response in responses:
             key = f"{name}|{response['key']}"
             if key not in store:
