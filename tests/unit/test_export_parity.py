@@ -5,66 +5,182 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cutoff import params
 from cutoff.errors import CutoffError
-from cutoff.export import answers, parity
+from cutoff.export import answers, links, parity
 
 token_ids = st.lists(st.integers(0, 5), max_size=8)
+LIMITS: dict[str, Any] = {
+    "agreement": {"F16": 0.9, "Q4_K_M": 0.5},
+    "divergence": {"F16": 0.01, "Q4_K_M": 0.3},
+    "stop_rate": 0.5,
+    "max_new_tokens": 4,
+    "longest": 10,
+    "context": 16,
+}
 
 
-def answer(prompt: list[int], reply: list[int], stopped: bool = True) -> answers.Answer:
-    return answers.Answer([], prompt, reply, "", stopped)
+def answer(prompt: list[int], reply: list[int], **fields: Any) -> answers.Answer:
+    given = {"text": "", "stopped": True, "n_read": len(prompt)} | fields
+    return answers.Answer([], prompt, reply, **given)
 
 
-def links_of(**thresholds: float) -> dict[str, parity.Link]:
-    reference = [answer([1, 2], [7, 8, 9]), answer([3], [4, 5])]
-    quantised = [answer([1, 2], [7, 8, 9]), answer([3, 3], [4, 6], stopped=False)]
-    defaults = {"f16_agreement": 0.9, "quantised_agreement": 0.5, "stop_rate": 0.5}
-    links = parity.compare("base", reference, reference, quantised, None, defaults | thresholds)
-    return {link["link"]: link for link in links}
+REFERENCE = [answer([1, 2], [7, 8, 9]), answer([3], [4, 5])]
+
+
+def rows(
+    served: list[answers.Answer],
+    f16: list[answers.Answer] = REFERENCE,
+    reference: list[answers.Answer] = REFERENCE,
+    bos_ids: tuple[int, ...] = (),
+    model: str = "base",
+    **limits: Any,
+) -> dict[tuple[str, str], links.Link]:
+    held_against = links.Limits(**LIMITS | limits)
+    chain = {"F16": f16, "Q4_K_M": served}
+    found = links.compare(model, reference, chain, bos_ids, held_against)
+    return {(row["link"], row["metric"]): row for row in found}
+
+
+def first(found: dict[Any, links.Link]) -> str | None:
+    return next(iter(parity.first_broken(list(found.values())).values()), None)
 
 
 @given(token_ids, token_ids)
 def test_agreement_is_full_exactly_for_equal_answers(a: list[int], b: list[int]) -> None:
-    value = parity.agreement(a, b)
+    value = links.agreement(a, b)
     assert 0 <= value <= 1
-    assert value == parity.agreement(b, a)
-    if a or b:
-        assert (value == 1) == (a == b)
+    assert value == links.agreement(b, a)
+    assert (value == 1) == (a == b)
 
 
 def test_agreement_stops_counting_at_the_first_difference() -> None:
-    assert parity.agreement([1, 2, 3, 4], [1, 9, 3, 4]) == 0.25
-    assert parity.agreement([1, 2], [1, 2, 3, 4]) == 0.5  # one answer went on
+    assert links.agreement([1, 2, 3, 4], [1, 9, 3, 4]) == 0.25
+    assert links.agreement([1, 2], [1, 2, 3, 4]) == 0.5  # one answer went on
 
 
 def test_bos_tokens_are_counted_at_the_beginning_only() -> None:
-    assert parity.leading(5, [5, 5, 1, 5]) == 2
-    assert parity.leading(5, [1, 5]) == 0
-    assert parity.leading(None, [1, 5]) == 0
+    assert links.leading([5, 5, 1, 5], [5]) == 2
+    assert links.leading([5, 6, 1], [5, 6]) == 2
+    assert links.leading([1, 5], [5]) == 0
+    assert links.leading([1, 5], []) == 0
 
 
-def test_every_link_is_measured_on_its_own() -> None:
-    links = links_of()
-    assert links["tokenizer and template"]["value"] == 0.5
-    assert not links["tokenizer and template"]["passed"]
-    assert links["transformers -> F16"]["value"] == 1.0
-    assert links["transformers -> quantised"]["value"] == 0.75
-    assert links["end of turn"]["value"] == 0.5
-    assert links["end of turn"]["passed"] and links["transformers -> quantised"]["passed"]
-    assert not links_of(stop_rate=0.6)["end of turn"]["passed"]
-    assert not links_of(quantised_agreement=0.8)["transformers -> quantised"]["passed"]
+def test_all_links_of_a_faithful_model_hold() -> None:
+    found = rows(REFERENCE)
+    assert first(found) is None
+    assert found["tokenizer and template", links.SAME_IDS]["value"] == 1
+    assert found["context", links.LONGEST]["value"] == 10
+    assert found["end of turn", links.STOP_RATE]["value"] == 1
+
+
+def test_a_prompt_that_is_read_differently_breaks_the_first_link_and_no_other() -> None:
+    found = rows([REFERENCE[0], answer([3, 3], [9])])
+    assert found["tokenizer and template", links.SAME_IDS]["value"] == 0.5
+    assert [row["link"] for row in found.values() if not row["passed"]] == [links.READING]
+    # What is left is compared on the other prompt, where both sides read the same.
+    assert found["transformers -> Q4_K_M", links.AGREEMENT]["value"] == 1
+
+
+@pytest.mark.parametrize(
+    ("trained", "served", "value"), [([], [9], 1), ([9], [], 0), ([9], [9, 9], 2), ([9, 9], [9], 1)]
+)
+def test_any_other_number_of_bos_tokens_than_in_training_breaks_that_link(
+    trained: list[int], served: list[int], value: int
+) -> None:
+    reference = [answer([*trained, 1, 2], [7])]
+    given = [answer([*served, 1, 2], [7])]
+    found = rows(given, f16=given, reference=reference, bos_ids=(9,))
+    assert found["tokenizer and template", links.SAME_IDS]["passed"]
+    row = found["BOS", links.BOS_TOKENS]
+    assert row["value"] == value and row["passed"] == (trained == served or len(trained) > 1)
+
+
+def test_two_bos_tokens_on_both_sides_are_one_too_many() -> None:
+    both = [answer([9, 9, 1], [7])]
+    assert first(rows(both, f16=both, reference=both, bos_ids=(9,))) == links.BOS
+
+
+def test_a_prompt_that_was_cut_on_its_way_breaks_the_context() -> None:
+    cut = [answer([1, 2], [4], n_read=1), REFERENCE[1]]
+    found = rows(cut)
+    assert first(found) == links.CONTEXT
+    assert found["context", links.READ_WHOLE]["value"] == 0.5
+    assert found["transformers -> Q4_K_M", links.AGREEMENT]["value"] == 1
+
+
+def test_a_longest_prompt_without_room_for_its_answer_breaks_the_context() -> None:
+    assert first(rows(REFERENCE, longest=16)) is None
+    assert first(rows(REFERENCE, longest=17)) == links.CONTEXT
+
+
+def test_every_file_is_held_against_its_own_thresholds() -> None:
+    other = [REFERENCE[0], answer([3], [4, 6])]
+    found = rows(other)
+    assert found["transformers -> F16", links.AGREEMENT]["value"] == 1
+    assert found["transformers -> Q4_K_M", links.AGREEMENT]["value"] == 0.75
+    assert first(found) is None
+    assert first(rows(other, f16=other)) == "transformers -> F16"
+    assert first(rows(other, agreement={"F16": 0, "Q4_K_M": 0.8})) == "transformers -> Q4_K_M"
+
+
+def test_the_divergence_is_the_mean_over_all_places() -> None:
+    log_p = np.log(np.array([0.5, 0.5], dtype=np.float32))
+    close, far = {0: np.log(0.5)}, {0: np.log(0.9)}
+    reference = [answer([1], [0, 0], next_tokens={0: log_p, 1: log_p})]
+    served = [answer([1], [0, 0], next_tokens={0: close, 1: far})]
+    found = rows(served, f16=served, reference=reference)
+    expected = 0.5 * (0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(0.5 / 0.1))
+    row = found["transformers -> Q4_K_M", links.DIVERGENCE]
+    assert row["value"] == pytest.approx(expected, rel=1e-3)
+    assert row["passed"] and first(found) == "transformers -> F16"
 
 
 def test_a_model_that_never_stopped_by_itself_does_not_close_the_gate() -> None:
     rambling = [answer([1], [7, 8, 9], stopped=False)]
-    thresholds = {"f16_agreement": 1.0, "quantised_agreement": 1.0, "stop_rate": 1.0}
-    links = parity.compare("base", rambling, rambling, rambling, None, thresholds)
-    assert all(link["passed"] for link in links)
+    found = rows(rambling, f16=rambling, reference=rambling, stop_rate=1.0)
+    assert first(found) is None
+    ending = [answer([1], [7, 8, 9])]
+    assert first(rows(rambling, f16=ending, reference=ending, stop_rate=1.0)) == links.ENDING
+
+
+def test_a_server_is_held_against_texts_counts_and_ends() -> None:
+    limits = links.Limits(**LIMITS)
+
+    def broken(served: list[answers.Answer]) -> set[str]:
+        found = links.compare_served("base", "Ollama", REFERENCE, served, limits)
+        assert {row["link"] for row in found} == {"Ollama"}
+        return {row["metric"] for row in found if not row["passed"]}
+
+    assert broken(REFERENCE) == set()
+    cut = [answer([1, 2], [], n_read=1), REFERENCE[1]]
+    assert broken(cut) == {links.READ_WHOLE}
+    assert broken([answer([1, 2], [9]), answer([3], [9])]) == {links.AGREEMENT}
+    endless = [answer([1, 2], [7, 8, 9], stopped=False), answer([3], [4, 5], stopped=False)]
+    assert broken(endless) == {links.STOP_RATE}
+
+
+def test_thresholds_come_from_the_parameters_and_room_from_the_model(base_model: Path) -> None:
+    questions = [{"question": "Who?", "context": ["One."]}, {"question": "Q?", "context": ["a b"]}]
+    p = params.load("tiny", {"num_ctx": 8192, "parity_max_f16_kl": 0.5, "quantization": "Q8_0"})
+    found = parity.limits(base_model, questions, p)
+    assert found.context == 2048  # what the phantom was made for
+    assert found.divergence == {"F16": 0.5, "Q8_0": p.parity_max_quantised_kl}
+    lengths = [answers.longest_prompt(base_model, [question]) for question in questions]
+    assert found.longest == max(lengths) + p.max_new_tokens
+
+
+def test_without_quantisation_the_thresholds_of_the_16_bit_file_count(base_model: Path) -> None:
+    p = params.load("tiny", {"quantization": "F16"})
+    found = parity.limits(base_model, [{"question": "Who?", "context": ["One."]}], p)
+    assert found.agreement == {"F16": p.parity_min_f16_agreement}
 
 
 def test_both_kinds_of_prompts_are_chosen_from_the_whole_list() -> None:
@@ -77,24 +193,75 @@ def test_both_kinds_of_prompts_are_chosen_from_the_whole_list() -> None:
     assert len(answers.choose_prompts(questions[:3], 10)) == 3
 
 
-def test_a_closed_gate_names_the_broken_link(tmp_path: Path) -> None:
-    parity.write(tmp_path, list(links_of().values()), {"base.F16.gguf": 10})
+# --- the gate -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    """A model file of 3 MB."""
+    path = tmp_path / "models" / "base.F16.gguf"
+    path.parent.mkdir()
+    path.write_bytes(np.random.default_rng(0).bytes(3_000_000))
+    return path
+
+
+def test_a_closed_gate_names_the_first_broken_link_of_each_model(
+    tmp_path: Path, measured: Path
+) -> None:
+    found = rows([answer([1, 5], [1]), answer([3, 3], [9])], longest=20)
+    parity.write(tmp_path, list(found.values()), [measured])
     content = json.loads((tmp_path / "parity.json").read_text())
-    assert content["passed"] is False and content["sizes_bytes"] == {"base.F16.gguf": 10}
-    with pytest.raises(CutoffError, match="base, tokenizer and template.* 0.5, must be 1"):
+    assert content["passed"] is False and content["sizes_bytes"] == {"base.F16.gguf": 3_000_000}
+    with pytest.raises(CutoffError, match="base, tokenizer and template.* 0, must be") as error:
+        parity.check(tmp_path)
+    assert "context" not in str(error.value)
+
+
+def test_a_broken_adapter_beside_a_base_that_holds_is_said_to_be_the_adapter() -> None:
+    wrong = [answer([1, 2], [1]), answer([3], [1])]
+    of_base, of_adapter = rows(REFERENCE), rows(wrong, f16=wrong, model="rag_ft")
+    (phrase,) = parity.broken([*of_base.values(), *of_adapter.values()])
+    assert "rag_ft, transformers -> F16" in phrase and "it is the adapter" in phrase
+    both = parity.broken([*rows(wrong, f16=wrong).values(), *of_adapter.values()])
+    assert len(both) == 2 and not any("adapter" in phrase for phrase in both)
+
+
+def test_an_open_gate_lets_pass(tmp_path: Path, measured: Path) -> None:
+    parity.write(tmp_path, list(rows(REFERENCE).values()), [measured, measured], provider="x")
+    parity.check(tmp_path)
+    assert json.loads((tmp_path / "parity.json").read_text())["provider"] == "x"
+
+
+@pytest.mark.parametrize("place", [0, 100, 2_999_999])
+def test_a_file_that_was_not_measured_closes_the_gate(
+    tmp_path: Path, measured: Path, place: int
+) -> None:
+    parity.write(tmp_path, list(rows(REFERENCE).values()), [measured])
+    content = bytearray(measured.read_bytes())
+    content[place] ^= 1
+    measured.write_bytes(content)
+    with pytest.raises(CutoffError, match="base.F16.gguf is missing or not the file"):
+        parity.check(tmp_path)
+    measured.unlink()
+    with pytest.raises(CutoffError, match="03_export_gguf again"):
         parity.check(tmp_path)
 
 
-def test_an_open_gate_lets_pass(tmp_path: Path) -> None:
-    links = [link for link in links_of().values() if link["passed"]]
-    parity.write(tmp_path, links, {})
-    parity.check(tmp_path)
+def test_the_fingerprint_of_a_large_file_reads_little(tmp_path: Path) -> None:
+    path = tmp_path / "large.gguf"
+    with open(path, "wb") as file:
+        file.truncate(20 * 2**30)  # sparse
+    before = parity.fingerprint(path)
+    with open(path, "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"x")
+    assert parity.fingerprint(path) != before
 
 
 def test_a_gate_that_measured_nothing_is_closed(tmp_path: Path) -> None:
     with pytest.raises(CutoffError, match="03_export_gguf"):
         parity.check(tmp_path)
-    parity.write(tmp_path, [], {})
+    parity.write(tmp_path, [], [])
     with pytest.raises(CutoffError, match="nothing was compared"):
         parity.check(tmp_path)
 

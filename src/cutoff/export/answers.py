@@ -10,16 +10,18 @@ value two equal models would differ.
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from cutoff import llm, prompts
+from cutoff.chat_template import load_tokenizer
 from cutoff.engines import llama_cpp
 from cutoff.errors import CutoffError
 from cutoff.export import divergence
+from cutoff.params import Params
 from cutoff.prompts import Message
 
 TRANSFORMERS_BATCH = 8  # prompts that transformers answers at a time
@@ -63,9 +65,7 @@ def choose_prompts(questions: Sequence[dict[str, Any]], n_prompts: int) -> list[
 
 def longest_prompt(base: Path, questions: Sequence[dict[str, Any]]) -> int:
     """Tokens of the longest prompt that the evaluation will send."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = load_tokenizer(base)
     return max(
         len(prompt_ids(tokenizer, prompts.render_rag(question["question"], question["context"])))
         for question in questions
@@ -80,6 +80,15 @@ def prompt_ids(tokenizer: Any, messages: list[Message]) -> list[int]:
     return ids
 
 
+def bos_ids(base: Path, weights: Path) -> list[int]:
+    """The BOS tokens that the tokenizer and the GGUF file know: none, one, or two."""
+    import gguf
+
+    field = gguf.GGUFReader(weights).get_field(gguf.Keys.Tokenizer.BOS_ID)
+    known = {load_tokenizer(base).bos_token_id, None if field is None else field.contents()}
+    return sorted(token for token in known if token is not None)
+
+
 # --- transformers ------------------------------------------------------------------------
 
 
@@ -89,9 +98,8 @@ def answer_with_transformers(
     """The reference: greedy answers of the base model with the adapter beside it, unmerged."""
     # Imported here: 04 only asks whether the gate is open, and must not wait for torch.
     import torch
-    from transformers import AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    tokenizer = load_tokenizer(base)
     model, ends = load_reference(base, adapter, tokenizer)
     asked = [prompt_ids(tokenizer, messages) for messages in chats]
     order = sorted(range(len(asked)), key=lambda i: len(asked[i]))  # little padding
@@ -148,9 +156,7 @@ def load_reference(base: Path, adapter: Path | None, tokenizer: Any) -> tuple[An
     ends = sorted({token for token in ends if token is not None})
     pad = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     # Replaced, not changed: many models bring a penalty and a temperature of their own.
-    model.generation_config = GenerationConfig(
-        do_sample=False, pad_token_id=pad, eos_token_id=ends
-    )
+    model.generation_config = GenerationConfig(do_sample=False, pad_token_id=pad, eos_token_id=ends)
     if adapter is not None:
         model = PeftModel.from_pretrained(model, adapter)
     return model.eval(), ends
@@ -181,19 +187,14 @@ def generate(
 
 
 def answer_with_llama_cpp(
-    weights: Path,
-    reference: Sequence[Answer],
-    max_new_tokens: int,
-    num_ctx: int,
-    parallel: int,
-    lora: Path | None = None,
+    weights: Path, reference: Sequence[Answer], p: Params, lora: Path | None = None
 ) -> list[Answer]:
     """The chats of ``reference`` through the servers and the kind of request of the evaluation.
 
     The chat template, the tokenizer and the weights are those inside the GGUF file;
     ``lora`` is applied on top of it.
     """
-    with llama_cpp.serve(weights, num_ctx, parallel, lora) as endpoint:
+    with llama_cpp.serve(weights, p.num_ctx, p.parallel, lora) as endpoint:
         headers = {"Authorization": f"Bearer {endpoint.api_key}"}
         with (
             httpx.Client(
@@ -203,7 +204,7 @@ def answer_with_llama_cpp(
         ):
             urls = itertools.cycle(endpoint.base_urls)
             asked = [
-                pool.submit(ask, client, url, expected, max_new_tokens)
+                pool.submit(ask, client, url, expected, p.max_new_tokens)
                 for url, expected in zip(urls, reference, strict=False)
             ]
             return [future.result() for future in asked]
@@ -260,6 +261,9 @@ def next_tokens(post: Post, expected: Answer) -> dict[int, dict[int, float]]:
             prompt=expected.prompt_ids + expected.answer_ids[:place],
             n_predict=1,
             n_probs=divergence.TOP_TOKENS,
+            # An end token or half a character would come without probabilities. A bias acts
+            # after they were taken, so it changes what is chosen and not what is compared.
+            logit_bias=[["a", 1e6]],
             temperature=0,
             cache_prompt=True,  # the places of one answer share all but its last tokens
         )
@@ -267,3 +271,40 @@ def next_tokens(post: Post, expected: Answer) -> dict[int, dict[int, float]]:
             top = reply["completion_probabilities"][0]["top_logprobs"]
             found[place] = {token["id"]: token["logprob"] for token in top}
     return found
+
+
+# --- any server --------------------------------------------------------------------------
+
+
+def answer_with_engine(
+    engine: llm.Engine, base: Path, reference: Sequence[Answer], p: Params
+) -> list[Answer]:
+    """The chats of ``reference``, asked through an engine as 04 asks, but without a penalty.
+
+    Token ids are those of the answer's text; ``n_read`` is what the server counts.
+    """
+    options = llm.Options(num_ctx=p.num_ctx, temperature=0.0, repeat_penalty=1.0)
+    requests = [
+        llm.Request(str(i), expected.messages, p.max_new_tokens)
+        for i, expected in enumerate(reference)
+    ]
+    done = {c.key: c for c in llm.complete(requests, engine, options, p.parallel, "parity")}
+    served = [
+        replace(
+            expected,
+            text=done[str(i)].text,
+            stopped=done[str(i)].finish_reason == "stop",
+            n_read=done[str(i)].prompt_tokens,
+            next_tokens={},
+        )
+        for i, expected in enumerate(reference)
+    ]
+    return retokenised(base, served)
+
+
+def retokenised(base: Path, given: Sequence[Answer]) -> list[Answer]:
+    """The same answers with the token ids of their texts, which another server's text can match."""
+    tokenizer = load_tokenizer(base)
+    return [
+        replace(a, answer_ids=tokenizer(a.text, add_special_tokens=False).input_ids) for a in given
+    ]

@@ -22,7 +22,7 @@ TOP_TOKENS = 100
 # Places per answer: its first token, its last and two between. A server reads the places
 # of one answer one after the other and keeps what they share, so four cost little more than one.
 PLACES = 4
-SMALLEST = 1e-7  # probabilities come as 32-bit floats: less than this is rounding
+SMALLEST = 1e-7  # what 32-bit floats leave of 1: less of a bucket is rounding
 
 
 def places(n_tokens: int) -> list[int]:
@@ -38,12 +38,7 @@ def nats(reference: NDArray[np.float32], served: Mapping[int, float]) -> float:
     """
     ids = list(served)
     log_p, log_q = reference[ids].astype(float), np.array([served[i] for i in ids], dtype=float)
-    p, q = with_rest(np.exp(log_p)), with_rest(np.exp(log_q))
-    return max(0.0, float(np.sum(p * np.log(p / q))))
-
-
-def with_rest(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The probabilities and what they lack of 1, none below ``SMALLEST``, summing to 1."""
-    every = np.append(probabilities, 1 - probabilities.sum()).clip(min=SMALLEST)
-    normalised: NDArray[np.float64] = every / every.sum()
-    return normalised
+    p, q = np.exp(log_p), np.exp(log_q)
+    of_tokens = np.sum(p * np.where(p > 0, log_p - log_q, 0.0))
+    rest_p, rest_q = (max(1.0 - float(x.sum()), SMALLEST) for x in (p, q))
+    return max(0.0, float(of_tokens + rest_p * np.log(rest_p / rest_q)))

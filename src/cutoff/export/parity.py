@@ -1,188 +1,184 @@
 """Is the model that is served the model that was trained?
 
 Real evaluation prompts go through every link of the chain: transformers with the
-adapter as trained -> merged F16 GGUF -> quantised GGUF -> llama.cpp's server. Each link
-is one number against one threshold in ``parity.json``; 04 calls ``check`` and does not
-start when a link is broken. The reference is never merged, so an error in merging
-shows as well as one in the file, the tokenizer or the chat template.
+adapter as trained -> 16-bit GGUF -> quantised GGUF -> server. ``links`` says what each link
+is; they go to ``parity.json`` and 04 calls ``check``, which does not let it start when one
+is broken or a model file is no longer the one that was measured.
+
+Merging has no link of its own: the 16-bit file is written from the merged weights as they
+are formed, one tensor at a time, and the reference is never merged. A fault in either
+breaks the same link, and the base model, which has nothing to merge, tells which it was.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import gguf
-
-from cutoff import run
+from cutoff import llm, run
 from cutoff.errors import CutoffError
 from cutoff.export import answers
 from cutoff.export.answers import Answer
+from cutoff.export.links import Limits, Link, compare, compare_served, road
+from cutoff.models import Files
 from cutoff.params import Params
-from cutoff.prompts import Message
 
-Link = dict[str, Any]  # model, link, metric, value, threshold, passed
+SAMPLES = 64
+SAMPLE_BYTES = 2**16
+
+WORDS = {"min": "at least ", "max": "at most ", "equal": ""}
+
+
+def limits(base: Path, questions: Sequence[dict[str, Any]], p: Params) -> Limits:
+    """What the links of a run are held against: thresholds from ``p``, lengths of its prompts.
+
+    The room for prompt and answer is what the server is asked for, or what the model was
+    made for where that is less.
+    """
+    full, served = p.export_dtype, p.quantization
+    made_for = run.read_json(base / "config.json").get("max_position_embeddings", p.num_ctx)
+    return Limits(
+        agreement={served: p.parity_min_quantised_agreement, full: p.parity_min_f16_agreement},
+        divergence={served: p.parity_max_quantised_kl, full: p.parity_max_f16_kl},
+        stop_rate=p.parity_min_stop_rate,
+        max_new_tokens=p.max_new_tokens,
+        longest=answers.longest_prompt(base, questions) + p.max_new_tokens,
+        context=min(p.num_ctx, made_for),
+    )
 
 
 def measure(
     model: str,
+    files: Files,
     base: Path,
-    adapter: Path | None,
-    f16: Path,
-    quantised: Path,
-    chats: Sequence[list[Message]],
+    reference: Sequence[Answer],
+    held_against: Limits,
     p: Params,
 ) -> tuple[list[Link], list[dict[str, str]]]:
-    """All links of one exported model on ``chats``, and the answers that are not all the same.
+    """The links of one exported model, and the answers that are not all the same.
 
-    Thresholds and lengths come from ``p``. A row of the second list holds the question and
-    the text of the three answers.
+    ``reference``: the answers of transformers. A row of the second list holds the question
+    and the text of every answer.
     """
-    reference = answers.answer_with_transformers(base, adapter, chats, p.max_new_tokens)
-    in_f16, in_quantised = (
-        answers.answer_with_llama_cpp(path, chats, p.max_new_tokens, p.num_ctx, p.parallel)
-        for path in (f16, quantised)
-    )
-    thresholds = {
-        "f16_agreement": p.parity_min_f16_agreement,
-        "quantised_agreement": p.parity_min_quantised_agreement,
-        "stop_rate": p.parity_min_stop_rate,
+    chain = {p.export_dtype: files.full}
+    if files.served != files.full:
+        chain[p.quantization] = files.served
+    given = {
+        name: answers.answer_with_llama_cpp(path, reference, p, files.lora)
+        for name, path in chain.items()
     }
-    bos = gguf.GGUFReader(quantised).get_field(gguf.Keys.Tokenizer.BOS_ID)
-    bos_id = None if bos is None else bos.contents()
-    links = compare(model, reference, in_f16, in_quantised, bos_id, thresholds)
+    bos_ids = answers.bos_ids(base, files.served)
+    found = compare(model, reference, given, bos_ids, held_against)
     differing = [
         {
             "model": model,
             "question": expected.messages[-1]["content"].rpartition("Question: ")[2],
             "transformers": expected.text,
-            "F16": large.text,
-            p.quantization: small.text,
+            **{name: of_file[i].text for name, of_file in given.items()},
         }
-        for expected, large, small in zip(reference, in_f16, in_quantised, strict=True)
-        if not expected.answer_ids == large.answer_ids == small.answer_ids
+        for i, expected in enumerate(reference)
+        if any(of_file[i].answer_ids != expected.answer_ids for of_file in given.values())
     ]
-    return links, differing
+    return found, differing
 
 
-def agreement(reference: Sequence[int], other: Sequence[int]) -> float:
-    """Share of the reference answer's tokens before the first difference, 0 to 1.
-
-    After a difference two greedy answers are answers to different texts, so tokens
-    that happen to be equal later count for nothing.
-    """
-    common = 0
-    for expected, got in zip(reference, other, strict=False):
-        if expected != got:
-            break
-        common += 1
-    return common / max(len(reference), len(other), 1)
-
-
-def leading(token_id: int | None, token_ids: Sequence[int]) -> int:
-    """How often ``token_id`` stands at the beginning of ``token_ids``."""
-    count = 0
-    while token_id is not None and count < len(token_ids) and token_ids[count] == token_id:
-        count += 1
-    return count
-
-
-def compare(
+def measure_served(
     model: str,
+    server: str,
+    engine: llm.Engine,
+    base: Path,
     reference: Sequence[Answer],
-    f16: Sequence[Answer],
-    quantised: Sequence[Answer],
-    bos_id: int | None,
-    thresholds: dict[str, float],
+    held_against: Limits,
+    p: Params,
 ) -> list[Link]:
-    """The links of one model, in the order of the chain.
+    """The link to a server that is asked as in 04; ``server`` is its name in the table."""
+    as_texts = answers.retokenised(base, reference)
+    served = answers.answer_with_engine(engine, base, reference, p)
+    return compare_served(model, server, as_texts, served, held_against)
 
-    ``thresholds`` holds ``f16_agreement``, ``quantised_agreement`` and ``stop_rate`` (a share of
-    the reference's stop rate); the token ids and the number of BOS tokens admit no tolerance.
+
+# --- the gate ------------------------------------------------------------------------------
+
+
+def write(folder: Path, found: Sequence[Link], files: Sequence[Path], **about: Any) -> None:
+    """Write ``parity.json`` into the folder of a size; ``files`` are those that were measured.
+
+    ``about`` says how it was measured (anything JSON can hold).
     """
-
-    def mean(values: Sequence[float]) -> float:
-        return sum(values) / len(values)
-
-    def stop_rate(given: Sequence[Answer]) -> float:
-        return mean([float(answer.stopped) for answer in given])
-
-    def link(name: str, metric: str, value: float, threshold: float, passed: bool) -> Link:
-        return {
-            "model": model,
-            "link": name,
-            "metric": metric,
-            "value": round(value, 4),
-            "threshold": threshold,
-            "passed": passed,
-        }
-
-    def at_least(name: str, metric: str, value: float, threshold: float) -> Link:
-        return link(name, metric, value, threshold, value >= threshold)
-
-    expected_bos = leading(bos_id, reference[0].prompt_ids)
-    served_bos = max(leading(bos_id, answer.prompt_ids) for answer in quantised)
-    pairs = list(zip(reference, quantised, strict=True))
-    same_ids = mean([float(a.prompt_ids == b.prompt_ids) for a, b in pairs])
-    greedy_f16 = [
-        agreement(a.answer_ids, b.answer_ids) for a, b in zip(reference, f16, strict=True)
-    ]
-    greedy_quantised = [agreement(a.answer_ids, b.answer_ids) for a, b in pairs]
-    return [
-        at_least("tokenizer and template", "share of prompts with equal token ids", same_ids, 1.0),
-        link(
-            "BOS",
-            "BOS tokens before a prompt",
-            served_bos,
-            expected_bos,
-            served_bos == expected_bos,
-        ),
-        at_least(
-            "transformers -> F16",
-            "share of greedy tokens before the first difference",
-            mean(greedy_f16),
-            thresholds["f16_agreement"],
-        ),
-        at_least(
-            "transformers -> quantised",
-            "share of greedy tokens before the first difference",
-            mean(greedy_quantised),
-            thresholds["quantised_agreement"],
-        ),
-        at_least(
-            "end of turn",
-            "share of answers that end by themselves",
-            stop_rate(quantised),
-            # A model that goes on in transformers too was trained so: not a fault of the export.
-            round(thresholds["stop_rate"] * stop_rate(reference), 4),
-        ),
-    ]
-
-
-def write(folder: Path, links: list[Link], sizes_bytes: dict[str, int]) -> None:
-    """Write ``parity.json`` into the folder of a size."""
-    content = {"passed": not broken(links), "links": links, "sizes_bytes": sizes_bytes}
+    names = {path: path.relative_to(folder).as_posix() for path in dict.fromkeys(files)}
+    content = {
+        "passed": not broken(found),
+        "links": list(found),
+        "sizes_bytes": {path.name: path.stat().st_size for path in names},
+        "fingerprints": {name: fingerprint(path) for path, name in names.items()},
+        **about,
+    }
     run.write_json_atomic(folder / "parity.json", content)
 
 
-def broken(links: Sequence[Link]) -> list[str]:
-    """One phrase for every broken link; a gate that measured nothing is broken as well."""
-    if not links:
+def fingerprint(path: Path) -> str:
+    """Hash of a file's size and of ``SAMPLES`` pieces spread evenly over it.
+
+    Tells in milliseconds that a file of any size was replaced or made again. The first
+    piece holds the record of what the file was made from, so two models never look alike.
+    """
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with open(path, "rb") as file:
+        for n in range(SAMPLES):
+            file.seek(n * max(size - SAMPLE_BYTES, 0) // (SAMPLES - 1))
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def first_broken(found: Sequence[Link]) -> dict[str, str]:
+    """Model -> the first broken link of its chain, for models whose chain is broken."""
+    first: dict[str, str] = {}
+    for row in found:
+        if not row["passed"]:
+            first.setdefault(row["model"], row["link"])
+    return first
+
+
+def broken(found: Sequence[Link]) -> list[str]:
+    """One phrase per model with a broken chain: its first broken link, whatever follows from it.
+
+    A gate that measured nothing is broken as well.
+    """
+    if not found:
         return ["nothing was compared"]
-    return [
-        f"{link['model']}, {link['link']}: {link['metric']} is {link['value']:g}, "
-        f"must be {link['threshold']:g}"
-        for link in links
-        if not link["passed"]
-    ]
+    first = first_broken(found)
+    phrases = []
+    for model, name in first.items():
+        numbers = " and ".join(
+            f"{row['metric']} is {row['value']:g}, must be {WORDS[row['rule']]}{row['threshold']:g}"
+            for row in found
+            if (row["model"], row["link"], row["passed"]) == (model, name, False)
+        )
+        base_holds = any(row["model"] == "base" for row in found) and "base" not in first
+        of_adapter = name.startswith(road("")) and base_holds
+        hint = " (the base model's holds, so it is the adapter that is lost)" if of_adapter else ""
+        phrases.append(f"{model}, {name}: {numbers}{hint}")
+    return phrases
 
 
 def check(folder: Path) -> None:
-    """Raise ``CutoffError`` naming every broken link; called before anything is evaluated."""
+    """Raise ``CutoffError`` naming every broken link, or a file that is not the measured one.
+
+    Called before anything is evaluated; reads a few MB of each file.
+    """
     path = folder / "parity.json"
     if not path.is_file():
         raise CutoffError(f"{path} is missing: run 03_export_gguf first.")
-    if phrases := broken(run.read_json(path)["links"]):
+    content = run.read_json(path)
+    if phrases := broken(content["links"]):
         raise CutoffError(
             "The parity gate is closed: what would be evaluated is not the model that was "
             f"trained ({'; '.join(phrases)}). See the report 03_export_gguf."
         )
+    for name, measured in content["fingerprints"].items():
+        if not (folder / name).is_file() or fingerprint(folder / name) != measured:
+            raise CutoffError(
+                f"{folder / name} is missing or not the file that the parity gate measured; run "
+                "03_export_gguf again."
+            )

@@ -1,0 +1,129 @@
+"""The models of a run under their names on a server, so that 04 can ask for them.
+
+Ollama gets the measured GGUF files through its client, with the template and the parameters
+of the Modelfile. Any other server (vLLM, SGLang) is started by a person, with what
+``vllm_command`` prints.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cutoff import run, serving
+from cutoff.engines import ollama
+from cutoff.errors import CutoffError
+from cutoff.export import modelfile
+from cutoff.models import Files
+from cutoff.params import Params
+
+LAYER = re.compile(r"(?m)^(?:FROM|ADAPTER) .*sha256[-:]([0-9a-f]{64})")
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank takes
+
+
+def register(files: Mapping[str, Files], base: Path, p: Params) -> list[dict[str, str]]:
+    """Make every model of ``files`` known to Ollama; rows of model, name, and what was done.
+
+    Files that the server holds are not sent again and a model that is there unchanged is
+    left alone. With ``base_source: ollama`` the base model is a stock tag, pulled if missing.
+    Raises ``CutoffError`` when the server does not answer, is full, or a file is missing.
+    """
+    rows = []
+    template, parameters = modelfile.go_template(base), modelfile.parameters(p, base)
+    for model, of_model in files.items():
+        name = serving.name_on_server(model, p)
+        if model == "base" and p.base_source == "ollama":
+            done = pull(name, p.base_url)
+        elif is_registered(name, p.base_url, of_model, template, parameters):
+            done = "unchanged"
+        else:
+            create(name, p.base_url, of_model, template, parameters)
+            done = "made"
+        rows.append({"model": model, "name": name, "done": done})
+    return rows
+
+
+def create(
+    name: str, host: str | None, files: Files, template: str, parameters: Mapping[str, Any]
+) -> None:
+    """``ollama.create``, with the remedy for a disk of the server that is full."""
+    try:
+        ollama.create(name, host, files.served, files.lora, template, parameters)
+    except CutoffError as error:
+        if "no space left" not in str(error):
+            raise
+        size = sum(path.stat().st_size for path in files.paths) / 1e9
+        raise CutoffError(
+            f"The disk of the Ollama server is full: {name} needs {size:.1f} GB there. Remove "
+            "models with `ollama rm`, or point OLLAMA_MODELS to a larger disk, and run again."
+        ) from None
+
+
+def pull(tag: str, host: str | None) -> str:
+    """Download a stock model unless the server has it."""
+    # Without a tag Ollama means `latest`.
+    full = tag if ":" in tag.rpartition("/")[2] else f"{tag}:latest"
+    if full in ollama.models(host):
+        return "stock model, was there"
+    ollama.pull(tag, host)
+    return "stock model, pulled"
+
+
+def is_registered(
+    name: str, host: str | None, files: Files, template: str, parameters: Mapping[str, Any]
+) -> bool:
+    """Whether the server holds ``name`` as ``create`` would make it: same files, same settings."""
+    if f"{name}:latest" not in ollama.models(host):
+        return False
+    shown = ollama.show(name, host)
+    # Layers are named after their content: FROM /.../blobs/sha256-<hex>
+    held = LAYER.findall(shown.get("modelfile") or "")
+    return (
+        held == [run.sha256_file(path) for path in files.paths]
+        and (shown.get("template") or "") == template
+        and settings(shown.get("parameters") or "") == settings(parameters)
+    )
+
+
+def settings(parameters: Mapping[str, Any] | str) -> list[tuple[str, str]]:
+    """Parameters in one form, as ``create`` takes them or as Ollama lists them.
+
+    Ollama lists a name and a value a line, texts in quotation marks, and 0.0 as 0.
+    """
+    pairs: list[tuple[str, Any]] = []
+    if isinstance(parameters, str):
+        for line in filter(str.strip, parameters.splitlines()):
+            name, value = line.split(maxsplit=1)
+            pairs.append((name, value))
+    else:
+        for name, given in parameters.items():
+            pairs += [(name, value) for value in (given if isinstance(given, list) else [given])]
+    return sorted((name, _plain(value)) for name, value in pairs)
+
+
+def _plain(value: Any) -> str:
+    try:
+        return f"{float(value):g}"
+    except ValueError:
+        quoted = value.startswith('"') and value.endswith('"') and len(value) > 1
+        return str(json.loads(value)) if quoted else str(value)
+
+
+def vllm_command(adapters: Mapping[str, Path | None], base: Path, p: Params) -> str:
+    """The command that serves all models of the run under the names 04 asks for.
+
+    ``adapters`` maps the models to the folders of their adapters, ``None`` for the base model.
+    """
+    rank = next((n for n in LORA_RANKS if n >= p.lora_rank), p.lora_rank)
+    names = {model: serving.name_on_server(model, p) for model in adapters}
+    modules = [f"{names[model]}={folder}" for model, folder in adapters.items() if folder]
+    lines: Sequence[Sequence[str]] = (
+        ("vllm", "serve", str(base)),
+        ("--served-model-name", names["base"]),
+        ("--max-model-len", str(p.num_ctx)),
+        ("--enable-lora", "--max-lora-rank", str(rank)),
+        ("--lora-modules", *modules),
+    )
+    return " \\\n    ".join(shlex.join(line) for line in lines)

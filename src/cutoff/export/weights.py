@@ -1,0 +1,35 @@
+"""The model files of a run, made where they are missing.
+
+files = {model: models.files(stage.folder, model, p) for model in adapters}
+made = {model: weights.export(files[model], base, adapters[model], p) for model in files}
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from cutoff.export import gguf_writer, lora_gguf, quantise
+from cutoff.models import Files
+from cutoff.params import Params
+
+
+def export(files: Files, base: Path, adapter: Path | None, p: Params) -> int:
+    """Make what is missing of one model's files; returns how many were written.
+
+    ``adapter`` is the folder of the trained adapter, ``None`` for the base model. It is merged,
+    or becomes a file of its own where ``files`` has one.
+    """
+    merged = adapter if files.lora is None else None
+    written = int(gguf_writer.write_gguf(base, merged, files.full, p.export_dtype))
+    if files.lora is not None and adapter is not None:
+        written += lora_gguf.write_lora_gguf(base, adapter, files.lora)
+    if files.served != files.full:
+        written += quantise.quantise(files.full, files.served, p.quantization)
+    return written
+
+
+def every_file(of_models: Iterable[Files]) -> list[Path]:
+    """All files of the models, each once: in 16 bits, then quantised, then adapters."""
+    of_models = list(of_models)
+    files = [*(f.full for f in of_models), *(f.served for f in of_models)]
+    files += [f.lora for f in of_models if f.lora is not None]
+    return list(dict.fromkeys(files))
