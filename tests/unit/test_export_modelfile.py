@@ -2,62 +2,165 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+import small_families
 from transformers import AutoTokenizer
 
-from cutoff import prompts
+from cutoff import params, prompts
+from cutoff.chat_template import DATE, fix, load_tokenizer
 from cutoff.errors import CutoffError
 from cutoff.export import modelfile
 
+TOKENIZERS: dict[str, Callable[[], Any]] = {
+    "qwen2": lambda: small_families.qwen_tokenizer(small_families.QWEN2_TEMPLATE),
+    "qwen3": lambda: small_families.qwen_tokenizer(small_families.QWEN3_TEMPLATE),
+    "llama": small_families.llama_tokenizer,
+}
+CHATS = (
+    prompts.render_closed_book("What is {{ .Role }}?"),
+    prompts.render_rag("What?\n\nWho?", ["A <|x|> b.", "  C\n"]),
+    [{"role": "user", "content": "no system message"}],
+)
 
-def test_the_template_renders_every_prompt_as_the_tokenizer_does(base_model: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(base_model)
-    assert modelfile.go_template(base_model) == modelfile.CHATML
-    for messages in (
-        prompts.render_closed_book("What is {{ .Role }}?"),
-        prompts.render_rag("What?\n\nWho?", ["A <|x|> b.", "  C\n"]),
-    ):
-        expected = tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=False
+
+@pytest.fixture(params=TOKENIZERS)
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder with the tokenizer of one family."""
+    TOKENIZERS[request.param]().save_pretrained(tmp_path / request.param)
+    return tmp_path / request.param
+
+
+def rendered(folder: Path, messages: list[dict[str, str]]) -> str:
+    tokenizer = load_tokenizer(folder)
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return str(text).removeprefix(tokenizer.bos_token or "")
+
+
+def test_the_template_renders_every_prompt_as_the_tokenizer_does(
+    folder: Path, base_model: Path
+) -> None:
+    for tokenizer in (folder, base_model):
+        template = modelfile.go_template(tokenizer)
+        for messages in CHATS:
+            assert modelfile.render(template, messages) == rendered(tokenizer, messages)
+
+
+def test_no_template_begins_with_the_token_that_ollama_adds_itself(folder: Path) -> None:
+    assert "begin_of_text" not in modelfile.go_template(folder)
+
+
+def test_a_default_system_text_is_written_only_without_a_system_message(tmp_path: Path) -> None:
+    TOKENIZERS["qwen2"]().save_pretrained(tmp_path)
+    template = modelfile.go_template(tmp_path)
+    assert "You are a test model." not in modelfile.render(template, CHATS[0])
+    assert modelfile.render(template, CHATS[2]).startswith(
+        "<|im_start|>system\nYou are a test model.<|im_end|>\n<|im_start|>user\nno system"
+    )
+
+
+def test_thinking_is_off_whatever_a_server_passes(tmp_path: Path) -> None:
+    """Servers pass ``enable_thinking``, and with llama.cpp it is on unless said otherwise."""
+    TOKENIZERS["qwen3"]().save_pretrained(tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    for passed in ({}, {"enable_thinking": True}):
+        text = tokenizer.apply_chat_template(
+            CHATS[0], add_generation_prompt=True, tokenize=False, **passed
         )
-        assert modelfile.render_chatml(messages) == expected
+        assert text.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+    assert modelfile.go_template(tmp_path).endswith("<think>\n\n</think>\n\n")
+
+
+def test_the_date_in_a_prompt_is_always_the_same(tmp_path: Path) -> None:
+    TOKENIZERS["llama"]().save_pretrained(tmp_path)
+    as_on_the_hub = AutoTokenizer.from_pretrained(tmp_path)
+    today = as_on_the_hub.apply_chat_template(CHATS[0], tokenize=False)
+    assert f"Today Date: {datetime.now():%d %b %Y}" in today  # why the template is changed
+    tokenizer = load_tokenizer(tmp_path)
+    for passed in ({}, {"date_string": "01 Jan 2030"}):
+        text = tokenizer.apply_chat_template(CHATS[0], tokenize=False, **passed)
+        assert f"Today Date: {DATE}\n" in text and "2030" not in text
+
+
+def test_a_template_that_asks_for_neither_date_nor_thinking_is_left_alone() -> None:
+    assert fix(small_families.QWEN2_TEMPLATE) == small_families.QWEN2_TEMPLATE
+    once = fix(small_families.LLAMA_TEMPLATE)
+    assert once != small_families.LLAMA_TEMPLATE and fix(once) == once
+
+
+def change(folder: Path, old: str, new: str) -> None:
+    path = folder / "chat_template.jinja"
+    changed = path.read_text().replace(old, new)
+    assert changed != path.read_text()
+    path.write_text(changed)
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("<|im_end|>' + '\\n'", "<|im_end|>'"), ("message['content']", "message['content'].strip()")],
+    [
+        ("message['content'] +", "message['content'].replace('U1', 'U3') +"),
+        ("for message in messages", "for message in messages[-4:]"),
+        ("message['role'] +", "message['role'] + loop.index|string +"),
+        ("assistant\\n' }}", "assistant\\n' + (messages|length)|string }}"),
+    ],
 )
-def test_a_template_that_differs_in_a_blank_is_refused(
+def test_a_template_that_go_would_render_differently_is_refused(
     base_model: Path, tmp_path: Path, old: str, new: str
 ) -> None:
     other = Path(shutil.copytree(base_model, tmp_path / "other"))
-    path = other / "chat_template.jinja"
-    changed = path.read_text().replace(old, new)
-    assert changed != path.read_text()
-    path.write_text(changed)
-    with pytest.raises(CutoffError, match="not ChatML"):
+    change(other, old, new)
+    with pytest.raises(CutoffError, match="No Go template is known.*where the Go template"):
         modelfile.go_template(other)
 
 
-def test_another_end_of_turn_token_is_refused(base_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("message['content'] +", "message['content']|upper +", "changes the messages"),
+        ("'<|im_start|>' +", "'{{<|im_start|>' +", "writes {{ or quotes"),
+        ("<|im_end|>' +", "<|endoftext|>' +", "servers would not stop"),
+    ],
+)
+def test_a_template_that_cannot_be_taken_apart_is_refused(
+    base_model: Path, tmp_path: Path, old: str, new: str, reason: str
+) -> None:
     other = Path(shutil.copytree(base_model, tmp_path / "other"))
-    path = other / "tokenizer_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token": "<|endoftext|>"}))
-    with pytest.raises(CutoffError, match="not ChatML"):
+    change(other, old, new)
+    with pytest.raises(CutoffError, match=reason):
         modelfile.go_template(other)
 
 
-def test_the_file_names_its_weights_relative_to_itself(base_model: Path, tmp_path: Path) -> None:
+def test_stop_tokens_are_those_of_tokenizer_and_generation_config(tmp_path: Path) -> None:
+    tokenizer = TOKENIZERS["llama"]()
+    tokenizer.save_pretrained(tmp_path)
+    assert modelfile.stop_tokens(tmp_path) == ["<|eot_id|>"]
+    names = ["<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"]
+    ids = tokenizer.convert_tokens_to_ids(names)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": ids}))
+    assert sorted(modelfile.stop_tokens(tmp_path)) == sorted(names)
+
+
+def test_the_file_names_weights_and_adapter_relative_to_itself(
+    base_model: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "with a blank"
-    weights = folder / "models" / "base.Q4_K_M.gguf"
+    weights, lora = folder / "models/base.Q4_K_M.gguf", folder / "models/rag_ft.lora.gguf"
     weights.parent.mkdir(parents=True)
     weights.touch()
-    text = modelfile.write_modelfile(base_model, weights, folder / "Modelfile.base", num_ctx=777)
-    assert (folder / "Modelfile.base").read_text() == text
+    p = params.load("tiny", {"num_ctx": 777, "max_new_tokens": 99, "temperature": 0.25})
+    settings = modelfile.parameters(p, base_model)
+    target = folder / "Modelfile.rag_ft"
+    text = modelfile.write_modelfile(base_model, weights, target, settings, lora)
+    assert target.read_text() == text
     lines = text.splitlines()
-    assert lines[0] == "FROM ./models/base.Q4_K_M.gguf"
+    assert lines[:2] == ["FROM ./models/base.Q4_K_M.gguf", "ADAPTER ./models/rag_ft.lora.gguf"]
     assert (folder / lines[0].removeprefix("FROM ")).samefile(weights)
-    for line in ("temperature 0", "num_ctx 777", 'stop "<|im_end|>"'):
+    assert f'TEMPLATE """{modelfile.go_template(base_model)}"""' in text
+    expected = ("temperature 0.25", "top_p 0.9", "repeat_penalty 1", "num_ctx 777")
+    for line in (*expected, "num_predict 99", 'stop "<|im_end|>"'):
         assert f"PARAMETER {line}" in lines
+    assert "ADAPTER" not in modelfile.write_modelfile(base_model, weights, target, settings)
