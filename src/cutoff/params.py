@@ -7,6 +7,7 @@ the place where it stands and, for a misspelling, the nearest valid name.
 """
 
 import ast
+import datetime
 import difflib
 import hashlib
 import json
@@ -14,7 +15,6 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,102 +22,10 @@ import yaml
 
 from cutoff import run
 from cutoff.errors import CutoffError
-
-# A parameter belongs to the first stage it affects: changing it repeats that stage and
-# all later ones. "none" changes where results go, never what they are.
-STAGES = ("generate", "finetune", "export", "evaluate", "compare")
-SECRETS = ("api_key",)
-PROVIDERS = ("auto", "llama_cpp", "ollama", "transformers", "openai")
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One row of the table. ``low`` and ``high`` are inclusive; ``optional`` allows null."""
-
-    name: str
-    type: type
-    stage: str
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    optional: bool = False
-
-    def allowed(self) -> str:
-        """Allowed values in words, for help and error messages."""
-        if self.choices:
-            return "one of " + ", ".join(self.choices)
-        words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-        text = words[self.type]
-        if self.low is not None and self.high is not None:
-            text += f" from {self.low:g} to {self.high:g}"
-        elif self.low is not None:
-            text += f" of at least {self.low:g}"
-        return text + (" or null" if self.optional else "")
-
-
-TABLE = {
-    parameter.name: parameter
-    for parameter in (
-        Parameter("size", str, "none"),
-        Parameter("seed", int, "generate", low=0),
-        Parameter("limit", int, "generate", low=1, optional=True),
-        Parameter("output_dir", str, "none"),
-        Parameter("paper_source", str, "generate", choices=("phantom",)),
-        Parameter("n_post_papers", int, "generate", low=2),
-        Parameter("n_control_papers", int, "generate", low=0),
-        Parameter("n_unseen_papers", int, "generate", low=1),
-        Parameter("seen_facts_per_paper", int, "generate", low=1),
-        Parameter("exposures", int, "generate", low=1),
-        Parameter("gold_in_context", float, "generate", low=0, high=1),
-        Parameter("passage_tokens", int, "generate", low=16, high=8192),
-        Parameter("embedding_model", str, "generate"),
-        Parameter("top_k", int, "generate", low=1, high=50),
-        Parameter("n_eval_seen", int, "generate", low=0),
-        Parameter("n_eval_unseen_fact", int, "generate", low=0),
-        Parameter("n_eval_unseen_paper", int, "generate", low=0),
-        Parameter("n_eval_control", int, "generate", low=0),
-        Parameter("base_model", str, "finetune"),
-        Parameter("base_model_revision", str, "finetune", optional=True),
-        Parameter("load_in_4bit", bool, "finetune"),
-        Parameter("lora_rank", int, "finetune", low=1, high=1024),
-        Parameter("lora_alpha", int, "finetune", low=1),
-        Parameter("lora_dropout", float, "finetune", low=0, high=0.9),
-        Parameter("learning_rate", float, "finetune", low=1e-8, high=1),
-        Parameter("lr_scheduler", str, "finetune", choices=("cosine", "linear", "constant")),
-        Parameter("warmup_ratio", float, "finetune", low=0, high=1),
-        Parameter("epochs", int, "finetune", low=1),
-        Parameter("batch_size", int, "finetune", low=1),
-        Parameter("micro_batch_size", int, "finetune", low=1, optional=True),
-        Parameter("gradient_checkpointing", str, "finetune", choices=("auto", "on", "off")),
-        Parameter("training_processes", int, "finetune", low=1, high=64, optional=True),
-        Parameter("training_seed", int, "finetune", low=0),
-        Parameter("training_seeds", int, "finetune", low=1, high=20),
-        Parameter("loss_eval_questions", int, "finetune", low=0),
-        Parameter("deadline_minutes", float, "none", low=0.1, optional=True),
-        Parameter("export_mode", str, "export", choices=("merged", "adapter")),
-        Parameter("export_dtype", str, "export", choices=("F16", "BF16")),
-        Parameter("quantization", str, "export", choices=("Q4_K_M", "Q8_0", "F16")),
-        Parameter("provider", str, "export", choices=PROVIDERS),
-        Parameter("base_url", str, "export", optional=True),
-        Parameter("api_key", str, "none"),
-        Parameter("base_source", str, "export", choices=("export", "ollama")),
-        Parameter("ollama_base_model", str, "export", optional=True),
-        Parameter("num_ctx", int, "export", low=128),
-        Parameter("max_new_tokens", int, "export", low=1),
-        Parameter("temperature", float, "export", low=0, high=2),
-        Parameter("top_p", float, "export", low=0.01, high=1),
-        Parameter("repeat_penalty", float, "export", low=0.5, high=2),
-        Parameter("parity_prompts", int, "export", low=1),
-        Parameter("parity_min_f16_agreement", float, "export", low=0, high=1),
-        Parameter("parity_min_quantised_agreement", float, "export", low=0, high=1),
-        Parameter("parity_max_f16_kl", float, "export", low=0),
-        Parameter("parity_max_quantised_kl", float, "export", low=0),
-        Parameter("parity_min_stop_rate", float, "export", low=0, high=1),
-        Parameter("parallel", int, "evaluate", low=1, high=256),
-        Parameter("judge_model", str, "evaluate", choices=("reference",)),
-        Parameter("bootstrap_replicates", int, "evaluate", low=100),
-    )
-}
+from cutoff.parameter_table import SECRETS as SECRETS
+from cutoff.parameter_table import STAGES as STAGES
+from cutoff.parameter_table import TABLE as TABLE
+from cutoff.parameter_table import Parameter as Parameter
 
 
 class Params:
@@ -219,6 +127,8 @@ def check(name: str, value: Any, where: str) -> Any:
             value = float(value)
         except ValueError:
             pass
+    if parameter.type is str and type(value) is datetime.date:  # YAML reads 2024-12-01 as a day
+        value = value.isoformat()
     good = type(value) is parameter.type
     if good and parameter.type in (int, float):
         good = math.isfinite(value)
