@@ -38,6 +38,14 @@ class Overflow(CutoffError):
     """A prompt that does not fit, with its answer, into the context."""
 
 
+class Refused(CutoffError):
+    """A request that the server will not have as it is; ``words`` is what it said."""
+
+    def __init__(self, message: str, words: str) -> None:
+        super().__init__(message)
+        self.words = words
+
+
 def overflow(key: str, num_ctx: int, max_new_tokens: int, n_tokens: int | None = None) -> Overflow:
     """The error that names the request ``key``; ``n_tokens`` of its prompt where known."""
     length = "is too long" if n_tokens is None else f"has {n_tokens} tokens"
@@ -75,7 +83,7 @@ def refusal(
     if status == 404:
         remedy = pull or "check the model's name and the address"
         return CutoffError(f"{where} does not know the model {model!r}; {remedy} ({trouble}).")
-    return CutoffError(f"{where} refused the request ({key}: {trouble}).")
+    return Refused(f"{where} refused the request ({key}: {trouble}).", shown)
 
 
 def plain(words: str, secret: str = "") -> str:
