@@ -1,171 +1,318 @@
-"""The parity gate over real llama.cpp: open for a faithful export, closed for each broken link."""
+"""The gate over real llama.cpp: open for faithful exports, closed at the link that is broken."""
 
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import gguf
+import peft
 import pytest
 import torch
-from transformers import AutoTokenizer
+from small_families import build
+from transformers import AutoModelForCausalLM, GenerationConfig
 
-from cutoff import params, prompts
+from cutoff import models, params, prompts
 from cutoff.errors import CutoffError
-from cutoff.export import answers, gguf_writer, merge, parity, quantise
+from cutoff.export import answers, families, gguf_writer, links, lora_gguf, parity, weights
+from cutoff.models import Files
+from cutoff.params import Params
 from cutoff.phantom import world
 
-MAX_NEW_TOKENS = 24
-NUM_CTX = 512
-THRESHOLDS = {"f16_agreement": 0.98, "quantised_agreement": 0.8, "stop_rate": 0.9}
+CHOSEN: dict[str, Any] = {"max_new_tokens": 24, "parallel": 2, "num_ctx": 512}
+Reference = list[answers.Answer]
 
 
 @pytest.fixture(scope="module")
-def chats() -> list[list[prompts.Message]]:
-    """Closed-book and RAG prompts; one with text that is split differently by other rules."""
+def questions() -> list[dict[str, Any]]:
     papers = world.make_papers(seed=0, n_post=4, n_control=4)
-    questions = [
+    return [
         {
             "question": world.question_wordings(attribute, paper.method)["eval"][0],
             "context": [" ".join(body) for _, body in paper.sections[:3]],
         }
         for paper, attribute in zip(papers, world.ATTRIBUTES, strict=False)
     ]
-    odd = prompts.render_rag("Who's at 1234-ab (x)?", ["It is 97 percent.\n\n  The end.", "12M."])
-    return [*answers.choose_prompts(questions, 8), odd]
 
 
 @pytest.fixture(scope="module")
-def references(
-    base_model: Path, adapter: Path, chats: list[list[prompts.Message]]
-) -> dict[str, list[answers.Answer]]:
-    """The replies of transformers: without and with the adapter."""
-
-    def replies(folder: Path | None) -> list[answers.Answer]:
-        return answers.answer_with_transformers(base_model, folder, chats, MAX_NEW_TOKENS)
-
-    return {"base": replies(None), "tuned": replies(adapter)}
+def chats(questions: list[dict[str, Any]]) -> list[list[prompts.Message]]:
+    """Closed-book and RAG prompts; one with text that is split differently by other rules."""
+    odd = prompts.render_rag("Who's at 1234-ab (x)?", ["It is 97 percent.\n\n  The end.", "12M."])
+    return [*answers.choose_prompts(questions, 7), odd]
 
 
-def served(weights: Path, chats: Sequence[list[prompts.Message]]) -> list[answers.Answer]:
-    return answers.answer_with_llama_cpp(weights, chats, MAX_NEW_TOKENS, NUM_CTX, parallel=2)
+@pytest.fixture(scope="module")
+def references(base_model: Path, adapter: Path, chats: Any) -> dict[str, Reference]:
+    """The phantom's answers in transformers: without and with the adapter."""
+    return {
+        "base": answers.answer_with_transformers(base_model, None, chats, 24),
+        "tuned": answers.answer_with_transformers(base_model, adapter, chats, 24),
+    }
 
 
-def export(base: Path, adapter: Path | None, folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def exported(
+    base_model: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Files]:
+    """Makes the files of the phantom, or of it with the adapter, once per mode."""
+    folder = tmp_path_factory.mktemp("exported")
+
+    def make(model: str = "base", **chosen: Any) -> Files:
+        p = load(**chosen)
+        files = models.files(folder, model, p)
+        weights.export(files, base_model, None if model == "base" else adapter, p)
+        return files
+
+    return make
+
+
+def load(**chosen: Any) -> Params:
+    return params.load("tiny", CHOSEN | chosen)
+
+
+def measure(
+    files: Files, base: Path, reference: Reference, questions: Any, **chosen: Any
+) -> list[links.Link]:
+    p = load(**chosen)
+    limits = parity.limits(base, questions, p)
+    found, differing = parity.measure("m", files, base, reference, limits, p)
+    expected = {answer.text for answer in reference}
+    assert all(row["transformers"] in expected for row in differing)
+    return found
+
+
+def full_only(path: Path) -> Files:
+    return Files(path, path, None)
+
+
+def export(base: Path, folder: Path, adapter: Path | None = None) -> Files:
     path = folder / "m.F16.gguf"
-    path.unlink(missing_ok=True)
     gguf_writer.write_gguf(base, adapter, path)
-    return path
+    return full_only(path)
 
 
-def broken(
-    reference: Sequence[answers.Answer], f16: Sequence[answers.Answer], bos_id: int = 0
-) -> set[str]:
-    links = parity.compare("m", reference, f16, f16, bos_id, THRESHOLDS)
-    return {link["link"] for link in links if not link["passed"]}
+def broken(found: Sequence[links.Link]) -> str | None:
+    """The link at which the gate closes, which must be named in what ``check`` would say."""
+    name = parity.first_broken(found).get("m")
+    assert (name is None) == (parity.broken(found) == [])
+    assert name is None or f"m, {name}: " in parity.broken(found)[0]
+    return name
 
 
-def test_the_gate_opens_for_the_base_model(
-    base_model: Path, chats: Any, references: Any, tmp_path: Path
+# --- faithful ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"export_mode": "merged"},
+        {"export_mode": "adapter"},
+        {"export_mode": "adapter", "quantization": "Q8_0"},
+        {"export_mode": "merged", "quantization": "F16", "export_dtype": "BF16"},
+    ],
+    ids=lambda chosen: " ".join(chosen.values()),
+)
+def test_the_gate_opens_for_a_trained_model(
+    chosen: Any, exported: Any, base_model: Path, references: Any, questions: Any
 ) -> None:
-    f16, quantised = export(base_model, None, tmp_path), tmp_path / "q.gguf"
-    quantise.quantise(f16, quantised, "Q4_K_M")
-    p = params.load("tiny", {"max_new_tokens": MAX_NEW_TOKENS, "parallel": 2})
-    links, differing = parity.measure("base", base_model, None, f16, quantised, chats, p)
-    parity.write(tmp_path, links, {"q.gguf": quantised.stat().st_size})
-    parity.check(tmp_path)
-    assert len(links) == 5 and all(link["passed"] for link in links)
-    expected = {answer.text for answer in references["base"]}
-    for row in differing:
-        assert row["transformers"] in expected
-        assert row["transformers"] != row["F16"] or row["transformers"] != row["Q4_K_M"]
-
-
-def test_a_merged_adapter_answers_as_the_adapter_beside_the_base_model(
-    base_model: Path, adapter: Path, chats: Any, references: Any, tmp_path: Path
-) -> None:
-    replies = served(export(base_model, adapter, tmp_path), chats)
-    assert broken(references["tuned"], replies) == set()
+    files = exported("tuned", **chosen)
+    found = measure(files, base_model, references["tuned"], questions, **chosen)
+    assert broken(found) is None
+    roads = {row["link"] for row in found if row["metric"] == links.DIVERGENCE}
+    assert len(roads) == (1 if chosen.get("quantization") == "F16" else 2)
     assert references["tuned"] != references["base"]
 
 
-def test_an_adapter_that_was_not_merged_closes_the_gate(
-    base_model: Path, chats: Any, references: Any, tmp_path: Path
+def test_the_gate_opens_for_the_base_model_and_closes_when_a_file_is_replaced(
+    exported: Any, base_model: Path, references: Any, questions: Any, tmp_path: Path
 ) -> None:
-    replies = served(export(base_model, None, tmp_path), chats)
-    assert "transformers -> F16" in broken(references["tuned"], replies)
+    files = exported("base")
+    found = measure(files, base_model, references["base"], questions)
+    assert len(found) == 9 and broken(found) is None
+    copies = [Path(shutil.copy(path, tmp_path)) for path in weights.every_file([files])]
+    parity.write(tmp_path, found, copies)
+    parity.check(tmp_path)
+    shutil.copy(exported("tuned").served, tmp_path / copies[1].name)
+    with pytest.raises(CutoffError, match="base.Q4_K_M.gguf is missing or not the file"):
+        parity.check(tmp_path)
 
 
-def test_swapped_rows_close_the_gate(
-    base_model: Path, chats: Any, references: Any, tmp_path: Path, monkeypatch: Any
+@pytest.mark.parametrize("family", ["qwen3", "llama"])
+def test_the_gate_opens_for_other_families_merged_and_beside(
+    family: str, chats: Any, questions: Any, tmp_path: Path
 ) -> None:
-    read_tensor = merge.read_tensor
+    """Also where the model has a BOS token; the random weights answer differently everywhere."""
+    base = build(family, tied=family == "qwen3", folder=tmp_path / "base")
+    adapter = small_adapter(base, tmp_path / "adapter")
+    reference = answers.answer_with_transformers(base, adapter, chats, 8)
+    for mode in ("merged", "adapter"):
+        chosen = {"export_mode": mode, "quantization": "Q8_0", "max_new_tokens": 8}
+        files = models.files(tmp_path, "tuned", load(**chosen))
+        weights.export(files, base, adapter, load(**chosen))
+        # Random weights leave near ties that trained ones do not: 8 bits flip some of them.
+        relaxed = {"parity_min_quantised_agreement": 0.3, "parity_min_f16_agreement": 0.8}
+        found = measure(files, base, reference, questions, num_ctx=1024, **chosen, **relaxed)
+        at = {(row["link"], row["metric"]): row["value"] for row in found}
+        assert at["BOS", links.BOS_TOKENS] == (family == "llama")
+        assert {row["link"] for row in found if not row["passed"]} <= {links.CONTEXT}
 
-    def as_for_llama(name: str, *rest: Any) -> torch.Tensor:
-        """The order of query and key rows that llama.cpp wants for Llama, not for Qwen2."""
-        weight = read_tensor(name, *rest)
-        if name.endswith(("q_proj.weight", "k_proj.weight")):
-            n_rows, n_columns = weight.shape
-            weight = weight.view(-1, 2, 32, n_columns).transpose(1, 2).reshape(n_rows, n_columns)
-        return weight
 
-    monkeypatch.setattr(merge, "read_tensor", as_for_llama)
-    replies = served(export(base_model, None, tmp_path), chats)
-    assert "transformers -> F16" in broken(references["base"], replies)
+def small_adapter(base: Path, folder: Path) -> Path:
+    """A random adapter of a small model."""
+    torch.manual_seed(1)
+    settings = peft.LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), settings)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    model.save_pretrained(folder)
+    return folder
 
 
-def test_another_rule_of_splitting_text_closes_the_gate(
-    base_model: Path, chats: Any, references: Any, tmp_path: Path, monkeypatch: Any
+def test_penalties_and_temperature_that_a_model_brings_do_not_reach_the_reference(
+    base_model: Path, references: Any, chats: Any, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(gguf_writer, "pre_tokenizer_name", lambda spec: "gpt-2")
-    replies = served(export(base_model, None, tmp_path), chats)
-    assert "tokenizer and template" in broken(references["base"], replies)
+    other = Path(shutil.copytree(base_model, tmp_path / "other"))
+    config = GenerationConfig.from_pretrained(other)
+    config.update(repetition_penalty=3.0, do_sample=True, temperature=5.0)
+    config.save_pretrained(other)
+    assert answers.answer_with_transformers(other, None, chats, 24) == references["base"]
+
+
+def test_two_servings_of_one_file_give_the_same_answers(exported: Any, references: Any) -> None:
+    path, reference = exported("base").full, references["base"]
+    first, second = (answers.answer_with_llama_cpp(path, reference, load()) for _ in range(2))
+    assert first == second
+    assert [a.next_tokens for a in first] == [a.next_tokens for a in second]
+
+
+# --- broken, one link at a time --------------------------------------------------------------
 
 
 def test_another_chat_template_closes_the_gate(
-    base_model: Path, chats: Any, references: Any, tmp_path: Path
+    base_model: Path, references: Any, questions: Any, tmp_path: Path
 ) -> None:
     other = Path(shutil.copytree(base_model, tmp_path / "other"))
     template = other / "chat_template.jinja"
     changed = template.read_text().replace("message['content']", "message['content'] + ' '")
     assert changed != template.read_text()
     template.write_text(changed)
-    replies = served(export(other, None, tmp_path), chats)
-    assert "tokenizer and template" in broken(references["base"], replies)
+    found = measure(export(other, tmp_path), base_model, references["base"], questions)
+    assert broken(found) == links.READING
+
+
+def test_another_rule_of_splitting_text_closes_the_gate(
+    base_model: Path, references: Any, questions: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(gguf_writer, "pre_tokenizer_name", lambda spec: "gpt-2")
+    found = measure(export(base_model, tmp_path), base_model, references["base"], questions)
+    assert broken(found) == links.READING
+
+
+@pytest.mark.parametrize("n_bos", [0, 2])
+def test_another_number_of_bos_tokens_closes_the_gate(
+    n_bos: int, chats: Any, questions: Any, tmp_path: Path
+) -> None:
+    base = build("llama", tied=False, folder=tmp_path / "base")
+    other = Path(shutil.copytree(base, tmp_path / "other"))
+    template = other / "chat_template.jinja"
+    changed = template.read_text().replace("{{- bos_token }}", "{{- bos_token }}" * n_bos)
+    assert changed != template.read_text()
+    template.write_text(changed)
+    reference = answers.answer_with_transformers(base, None, chats[:2], 4)
+    chosen = {"num_ctx": 1024, "max_new_tokens": 4}
+    found = measure(export(other, tmp_path), base, reference, questions[:1], **chosen)
+    assert broken(found) == links.BOS
+    at = {row["link"]: row for row in found}
+    assert at[links.READING]["passed"] and at[links.BOS]["value"] == n_bos
 
 
 def test_a_bos_token_that_the_model_does_not_have_closes_the_gate(
-    base_model: Path, chats: Any, references: Any, tmp_path: Path, monkeypatch: Any
+    base_model: Path, references: Any, questions: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
+    add = gguf_writer.gguf.GGUFWriter.add_add_bos_token
     monkeypatch.setattr(
-        gguf.GGUFWriter,
-        "add_add_bos_token",
-        lambda self, value: self.add_bool(gguf.Keys.Tokenizer.ADD_BOS, True),
+        gguf_writer.gguf.GGUFWriter, "add_add_bos_token", lambda self, value: add(self, True)
     )
-    replies = served(export(base_model, None, tmp_path), chats)
-    pad_id = AutoTokenizer.from_pretrained(base_model).pad_token_id
-    assert {"BOS", "tokenizer and template"} <= broken(references["base"], replies, pad_id)
+    found = measure(export(base_model, tmp_path), base_model, references["base"], questions)
+    assert broken(found) == links.BOS
+
+
+def test_a_context_that_is_too_short_closes_the_gate(
+    exported: Any, base_model: Path, references: Any, questions: Any
+) -> None:
+    """llama.cpp refuses what does not fit, so the longer half of the prompts is not answered."""
+    files = full_only(exported("base").full)
+    found = measure(files, base_model, references["base"], questions, num_ctx=128)
+    assert broken(found) == links.CONTEXT
+    # Prompts that fit are answered as before, so nothing else is in doubt.
+    assert {row["link"] for row in found if not row["passed"]} == {links.CONTEXT}
+    assert {row["metric"] for row in found} >= {links.AGREEMENT, links.DIVERGENCE}
+
+
+def test_an_adapter_that_was_not_merged_closes_the_gate(
+    exported: Any, base_model: Path, references: Any, questions: Any
+) -> None:
+    found = measure(exported("base"), base_model, references["tuned"], questions)
+    assert broken(found) == "transformers -> F16"
+
+
+def test_an_adapter_file_that_is_not_applied_closes_the_gate(
+    exported: Any, base_model: Path, references: Any, questions: Any
+) -> None:
+    files = replace(exported("tuned", export_mode="adapter"), lora=None)
+    found = measure(files, base_model, references["tuned"], questions)
+    assert broken(found) == "transformers -> F16"
+
+
+def test_an_adapter_file_with_another_scale_closes_the_gate(
+    exported: Any, base_model: Path, adapter: Path, references: Any, questions: Any, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(adapter, tmp_path / "other"))
+    config = json.loads((other / "adapter_config.json").read_text())
+    config["lora_alpha"] /= 2
+    (other / "adapter_config.json").write_text(json.dumps(config))
+    lora_gguf.write_lora_gguf(base_model, other, tmp_path / "other.lora.gguf")
+    files = replace(exported("base"), lora=tmp_path / "other.lora.gguf")
+    found = measure(files, base_model, references["tuned"], questions)
+    assert broken(found) == "transformers -> F16"
+
+
+@pytest.mark.parametrize("family", ["qwen2", "llama"])
+def test_query_and_key_rows_in_the_order_of_another_family_close_the_gate(
+    family: str, chats: Any, questions: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Swapped where they must stay (Qwen2), left where they must be swapped (Llama)."""
+    base = build(family, tied=False, folder=tmp_path / "base")
+    reference = answers.answer_with_transformers(base, None, chats[:3], 4)
+    name = {"qwen2": "Qwen2ForCausalLM", "llama": "LlamaForCausalLM"}[family]
+    right = families.FAMILIES[name]
+    wrong = replace(right, interleaved=not right.interleaved)
+    monkeypatch.setitem(families.FAMILIES, name, wrong)
+    chosen = {"num_ctx": 1024, "max_new_tokens": 4}
+    found = measure(export(base, tmp_path), base, reference, questions[:1], **chosen)
+    assert broken(found) == "transformers -> F16"
+    assert max(row["value"] for row in found if row["metric"] == links.DIVERGENCE) > 0.1
+
+
+def test_the_quantised_file_of_another_model_closes_the_gate(
+    exported: Any, base_model: Path, references: Any, questions: Any
+) -> None:
+    files = replace(exported("tuned"), served=exported("base").served)
+    found = measure(files, base_model, references["tuned"], questions)
+    assert broken(found) == "transformers -> Q4_K_M"
 
 
 def test_an_end_of_turn_that_is_not_recognised_closes_the_gate(
-    base_model: Path, chats: Any, references: Any, tmp_path: Path
+    exported: Any, base_model: Path, references: Any, questions: Any
 ) -> None:
-    replies = served(export(base_model, None, tmp_path), chats)
-    rambling = [
-        replace(answer, answer_ids=answer.answer_ids[:-1], stopped=False) for answer in replies
-    ]
-    assert "end of turn" in broken(references["base"], rambling)
-
-
-def test_two_servings_of_one_file_give_the_same_answers(
-    base_model: Path, chats: Any, tmp_path: Path
-) -> None:
-    f16 = export(base_model, None, tmp_path)
-    assert served(f16, chats) == served(f16, list(chats))
-
-
-def test_a_prompt_that_the_server_refuses_is_an_error(base_model: Path, tmp_path: Path) -> None:
-    too_long = [prompts.render_closed_book("word " * 2 * NUM_CTX)]
-    with pytest.raises(CutoffError, match="refused"):
-        served(export(base_model, None, tmp_path), too_long)
+    p = load()
+    served = answers.answer_with_llama_cpp(exported("base").full, references["base"], p)
+    assert all(answer.stopped for answer in served)
+    endless = [replace(a, answer_ids=a.answer_ids[:-1], stopped=False) for a in served]
+    limits = parity.limits(base_model, questions, p)
+    relaxed = replace(limits, agreement={"F16": 0.5})
+    found = links.compare("m", references["base"], {"F16": endless}, [], relaxed)
+    assert broken(found) == links.ENDING

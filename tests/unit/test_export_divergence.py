@@ -1,4 +1,4 @@
-"""The divergence against computations over the whole vocabulary, and the properties it must have."""
+"""The divergence against computations over all tokens, and the properties it must have."""
 
 import numpy as np
 import pytest

@@ -150,7 +150,9 @@ def load_reference(base: Path, adapter: Path | None, tokenizer: Any) -> tuple[An
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     spread = {"device_map": "auto"} if torch.cuda.is_available() else {}
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=reference_format(base), **spread)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        base, dtype=reference_format(base), **spread
+    )
     own = model.generation_config.eos_token_id
     ends = [tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
     ends = sorted({token for token in ends if token is not None})
