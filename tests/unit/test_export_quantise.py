@@ -1,8 +1,14 @@
 """Quantisation: real K-quants, the same bytes every time, finished files recognised."""
 
+import resource
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import small_families
 import torch
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
@@ -22,6 +28,39 @@ def test_q4_k_m_is_made_of_k_quants_and_under_half_the_size(f16: Path, tmp_path:
     assert quantise.quantise(f16, target, "Q4_K_M")
     assert set(quantise.matrix_types(target)) == {"Q4_K", "Q6_K"}
     assert target.stat().st_size < 0.4 * f16.stat().st_size
+
+
+def test_q8_0_is_made_of_q8_0_and_about_half_the_size(f16: Path, tmp_path: Path) -> None:
+    target = tmp_path / "base.Q8_0.gguf"
+    assert quantise.quantise(f16, target, "Q8_0")
+    assert set(quantise.matrix_types(target)) == {"Q8_0"}
+    assert 0.5 < target.stat().st_size / f16.stat().st_size < 0.6
+
+
+def test_another_quantisation_under_the_target_name_is_replaced(f16: Path, tmp_path: Path) -> None:
+    target = tmp_path / "base.gguf"
+    for quantization in ("Q8_0", "Q4_K_M"):
+        assert quantise.quantise(f16, target, quantization)
+        assert not quantise.quantise(f16, target, quantization)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama"])
+def test_quantised_files_of_other_families_predict_nearly_the_same(
+    family: str, tmp_path: Path
+) -> None:
+    base = small_families.build(family, True, tmp_path / "base", hidden_size=256)
+    gguf_writer.write_gguf(base, None, tmp_path / "full.gguf", "BF16")
+    quantise.quantise(tmp_path / "full.gguf", tmp_path / "8.gguf", "Q8_0")
+    quantise.quantise(tmp_path / "full.gguf", tmp_path / "4.gguf", "Q4_K_M")
+    found = {}
+    for name in ("full", "8", "4"):
+        with small_families.llama_cpp(tmp_path / f"{name}.gguf") as server:
+            found[name] = server.logprobs(range(20, 40))
+    divergence = {
+        name: float((found["full"].exp() * (found["full"] - found[name])).sum()) for name in "84"
+    }
+    assert 0 < divergence["8"] < 0.02  # 8-bit blocks of 32 cost little
+    assert divergence["8"] < divergence["4"] < 0.5  # random weights; another model costs 1 to 3
 
 
 def test_quantising_twice_gives_the_same_bytes(f16: Path, tmp_path: Path) -> None:
@@ -86,3 +125,52 @@ def test_a_torn_source_is_refused(f16: Path, tmp_path: Path) -> None:
 def test_a_failing_quantiser_is_an_error_with_a_reason(f16: Path, tmp_path: Path) -> None:
     with pytest.raises(CutoffError, match=r"base.F16.gguf could not be quantised .*failed to"):
         quantise.quantise(f16, tmp_path / "no such folder" / "out.gguf", "Q4_K_M")
+
+
+class Disk(NamedTuple):
+    """What ``shutil.disk_usage`` returns."""
+
+    total: int
+    used: int
+    free: int
+
+
+def test_too_little_space_is_an_error_with_both_numbers_before_anything_is_written(
+    f16: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(10**9, 10**9, 1000))
+    with pytest.raises(CutoffError, match=r"x.gguf needs 0.0 GB in .*, where 0.0 GB are free"):
+        quantise.quantise(f16, tmp_path / "x.gguf", "Q4_K_M")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_fits_only_quantised_is_quantised(
+    f16: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = f16.stat().st_size // 2
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(10**9, 10**9 - free, free))
+    assert quantise.quantise(f16, tmp_path / "x.gguf", "Q4_K_M")
+    with pytest.raises(CutoffError, match="needs"):
+        quantise.quantise(f16, tmp_path / "y.gguf", "Q8_0")
+
+
+@contextmanager
+def file_size_limit(n_bytes: int) -> Iterator[None]:
+    """The system refuses to write a file beyond ``n_bytes``, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_fills_up_leaves_an_error_and_no_file(
+    base_model: Path, f16: Path, tmp_path: Path
+) -> None:
+    with file_size_limit(1_000_000):
+        with pytest.raises(CutoffError, match="could not be quantised.*disk full"):
+            quantise.quantise(f16, tmp_path / "x.gguf", "Q4_K_M")
+        with pytest.raises(CutoffError, match="Cannot write .*m.gguf"):
+            gguf_writer.write_gguf(base_model, None, tmp_path / "m.gguf")
+    assert list(tmp_path.iterdir()) == []
