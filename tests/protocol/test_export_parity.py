@@ -130,7 +130,7 @@ def test_the_gate_opens_for_the_base_model_and_closes_when_a_file_is_replaced(
 ) -> None:
     files = exported("base")
     found = measure(files, base_model, references["base"], questions)
-    assert len(found) == 9 and broken(found) is None
+    assert len(found) == 10 and broken(found) is None
     copies = [Path(shutil.copy(path, tmp_path)) for path in weights.every_file([files])]
     parity.write(tmp_path, found, copies)
     parity.check(tmp_path)
@@ -144,7 +144,7 @@ def test_the_gate_opens_for_other_families_merged_and_beside(
     family: str, chats: Any, questions: Any, tmp_path: Path
 ) -> None:
     """Also where the model has a BOS token; the random weights answer differently everywhere."""
-    base = build(family, tied=family == "qwen3", folder=tmp_path / "base")
+    base = build(family, family == "qwen3", tmp_path / "base", max_position_embeddings=2048)
     adapter = small_adapter(base, tmp_path / "adapter")
     reference = answers.answer_with_transformers(base, adapter, chats, 8)
     for mode in ("merged", "adapter"):
@@ -153,10 +153,10 @@ def test_the_gate_opens_for_other_families_merged_and_beside(
         weights.export(files, base, adapter, load(**chosen))
         # Random weights leave near ties that trained ones do not: 8 bits flip some of them.
         relaxed = {"parity_min_quantised_agreement": 0.3, "parity_min_f16_agreement": 0.8}
-        found = measure(files, base, reference, questions, num_ctx=1024, **chosen, **relaxed)
+        found = measure(files, base, reference, questions, num_ctx=2048, **chosen, **relaxed)
         at = {(row["link"], row["metric"]): row["value"] for row in found}
         assert at["BOS", links.BOS_TOKENS] == (family == "llama")
-        assert {row["link"] for row in found if not row["passed"]} <= {links.CONTEXT}
+        assert broken(found) is None
 
 
 def small_adapter(base: Path, folder: Path) -> Path:
@@ -215,14 +215,14 @@ def test_another_rule_of_splitting_text_closes_the_gate(
 def test_another_number_of_bos_tokens_closes_the_gate(
     n_bos: int, chats: Any, questions: Any, tmp_path: Path
 ) -> None:
-    base = build("llama", tied=False, folder=tmp_path / "base")
+    base = build("llama", False, tmp_path / "base", max_position_embeddings=2048)
     other = Path(shutil.copytree(base, tmp_path / "other"))
     template = other / "chat_template.jinja"
     changed = template.read_text().replace("{{- bos_token }}", "{{- bos_token }}" * n_bos)
     assert changed != template.read_text()
     template.write_text(changed)
     reference = answers.answer_with_transformers(base, None, chats[:2], 4)
-    chosen = {"num_ctx": 1024, "max_new_tokens": 4}
+    chosen = {"num_ctx": 2048, "max_new_tokens": 4}
     found = measure(export(other, tmp_path), base, reference, questions[:1], **chosen)
     assert broken(found) == links.BOS
     at = {row["link"]: row for row in found}
@@ -285,13 +285,13 @@ def test_query_and_key_rows_in_the_order_of_another_family_close_the_gate(
     family: str, chats: Any, questions: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """Swapped where they must stay (Qwen2), left where they must be swapped (Llama)."""
-    base = build(family, tied=False, folder=tmp_path / "base")
+    base = build(family, False, tmp_path / "base", max_position_embeddings=2048)
     reference = answers.answer_with_transformers(base, None, chats[:3], 4)
     name = {"qwen2": "Qwen2ForCausalLM", "llama": "LlamaForCausalLM"}[family]
     right = families.FAMILIES[name]
     wrong = replace(right, interleaved=not right.interleaved)
     monkeypatch.setitem(families.FAMILIES, name, wrong)
-    chosen = {"num_ctx": 1024, "max_new_tokens": 4}
+    chosen = {"num_ctx": 2048, "max_new_tokens": 4}
     found = measure(export(base, tmp_path), base, reference, questions[:1], **chosen)
     assert broken(found) == "transformers -> F16"
     assert max(row["value"] for row in found if row["metric"] == links.DIVERGENCE) > 0.1
@@ -303,6 +303,8 @@ def test_the_quantised_file_of_another_model_closes_the_gate(
     files = replace(exported("tuned"), served=exported("base").served)
     found = measure(files, base_model, references["tuned"], questions)
     assert broken(found) == "transformers -> Q4_K_M"
+    values = {row["metric"]: row["value"] for row in found if row["link"] == broken(found)}
+    assert values[links.ORIGIN] == 0
 
 
 def test_an_end_of_turn_that_is_not_recognised_closes_the_gate(
@@ -310,7 +312,7 @@ def test_an_end_of_turn_that_is_not_recognised_closes_the_gate(
 ) -> None:
     p = load()
     served = answers.answer_with_llama_cpp(exported("base").full, references["base"], p)
-    assert all(answer.stopped for answer in served)
+    assert sum(answer.stopped for answer in served) > 0.8 * len(served)
     endless = [replace(a, answer_ids=a.answer_ids[:-1], stopped=False) for a in served]
     limits = parity.limits(base_model, questions, p)
     relaxed = replace(limits, agreement={"F16": 0.5})

@@ -7,7 +7,6 @@ by it over the whole prompt, llama.cpp over the last 64 tokens only, so that wit
 value two equal models would differ.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -150,9 +149,7 @@ def load_reference(base: Path, adapter: Path | None, tokenizer: Any) -> tuple[An
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     spread = {"device_map": "auto"} if torch.cuda.is_available() else {}
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        base, dtype=reference_format(base), **spread
-    )
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=reference_format(base), **spread)
     own = model.generation_config.eos_token_id
     ends = [tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
     ends = sorted({token for token in ends if token is not None})
@@ -198,18 +195,24 @@ def answer_with_llama_cpp(
     """
     with llama_cpp.serve(weights, p.num_ctx, p.parallel, lora) as endpoint:
         headers = {"Authorization": f"Bearer {endpoint.api_key}"}
+        n_servers = len(endpoint.base_urls)
         with (
             httpx.Client(
                 headers=headers, timeout=llm.REQUEST_TIMEOUT_SECONDS, trust_env=False
             ) as client,
-            ThreadPoolExecutor(len(endpoint.base_urls)) as pool,
+            ThreadPoolExecutor(n_servers) as pool,
         ):
-            urls = itertools.cycle(endpoint.base_urls)
-            asked = [
-                pool.submit(ask, client, url, expected, p.max_new_tokens)
-                for url, expected in zip(urls, reference, strict=False)
-            ]
-            return [future.result() for future in asked]
+
+            def ask_all(number: int) -> list[Answer]:
+                url = endpoint.base_urls[number]
+                return [
+                    ask(client, url, expected, p.max_new_tokens)
+                    for expected in reference[number::n_servers]
+                ]
+
+            # One after the other at each server: they share the beginning of what they ask.
+            shares = list(pool.map(ask_all, range(n_servers)))
+    return [shares[i % n_servers][i // n_servers] for i in range(len(reference))]
 
 
 def ask(client: httpx.Client, url: str, expected: Answer, max_new_tokens: int) -> Answer:

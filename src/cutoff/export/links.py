@@ -23,6 +23,7 @@ BOS_TOKENS = "BOS tokens before a prompt"
 LONGEST = "longest prompt and answer (tokens)"
 READ_WHOLE = "share of prompts that are read whole"
 DIVERGENCE = "mean KL of the next token (nats)"
+ORIGIN = "made of the 16-bit file (1: yes)"
 AGREEMENT = "share of greedy tokens before the first difference"
 STOP_RATE = "share of answers that end by themselves"
 
@@ -55,12 +56,13 @@ def compare(
     chain: Mapping[str, Sequence[Answer]],
     bos_ids: Sequence[int],
     limits: Limits,
+    origins: Sequence[object] = (),
 ) -> list[Link]:
     """The links of one model, in the order of the chain.
 
     ``chain`` maps the files to the answers of llama.cpp with them; the last one is served.
     ``bos_ids`` are the BOS tokens that either side knows. Token ids, BOS tokens and
-    lengths admit no tolerance.
+    lengths admit no tolerance. ``origins``: what each file records that it was made from.
     """
     last = list(chain.values())[-1]
     pairs = list(zip(reference, last, strict=True))
@@ -82,6 +84,9 @@ def compare(
     for name, given in chain.items():
         agreed = mean([agreement(reference[i].answer_ids, given[i].answer_ids) for i in kept])
         kl = mean_divergence(reference, given)
+        if name != next(iter(chain)) and origins:
+            # Two models that training has hardly moved apart can pass for each other in 4 bits.
+            links += link(model, road(name), ORIGIN, len(set(origins)) == 1, "equal", 1)
         links += link(model, road(name), DIVERGENCE, kl, "max", limits.divergence[name])
         links += link(model, road(name), AGREEMENT, agreed, "min", limits.agreement[name])
     return links + _ending(model, ENDING, [pairs[i] for i in kept], limits)

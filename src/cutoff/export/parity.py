@@ -60,6 +60,8 @@ def measure(
     ``reference``: the answers of transformers. A row of the second list holds the question
     and the text of every answer.
     """
+    from cutoff.export.gguf_file import MADE_FROM_KEY, recorded  # needs torch, which 04 does not
+
     chain = {p.export_dtype: files.full}
     if files.served != files.full:
         chain[p.quantization] = files.served
@@ -68,7 +70,8 @@ def measure(
         for name, path in chain.items()
     }
     bos_ids = answers.bos_ids(base, files.served)
-    found = compare(model, reference, given, bos_ids, held_against)
+    origins = [recorded(path, MADE_FROM_KEY) for path in chain.values()]
+    found = compare(model, reference, given, bos_ids, held_against, origins)
     differing = [
         {
             "model": model,
