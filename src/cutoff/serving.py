@@ -110,7 +110,9 @@ def identity(stage: run.Run, model: str, provider: str) -> dict[str, Any]:
     if provider == "ollama":
         from cutoff.engines import ollama
 
-        return {"digest": ollama.digest(name, p.base_url), "engine": ollama.version(p.base_url)}
+        # It names the layers by their content, and holds template and parameters.
+        modelfile = ollama.show(name, p.base_url)["modelfile"]
+        return {"modelfile": modelfile, "engine": ollama.version(p.base_url)}
     return {"model": name, "server": p.base_url}
 
 
