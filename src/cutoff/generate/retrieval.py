@@ -17,6 +17,7 @@ import numpy as np
 
 from cutoff import run
 from cutoff.errors import CutoffError
+from cutoff.generate.context import fit_context as fit_context
 
 if TYPE_CHECKING:  # both are slow to import, and a finished data set needs neither
     import faiss
