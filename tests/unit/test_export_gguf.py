@@ -2,18 +2,22 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import gguf
 import numpy as np
 import peft
 import pytest
+import small_families
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
+from cutoff.chat_template import load_tokenizer
 from cutoff.errors import CutoffError
-from cutoff.export import gguf_writer, merge
+from cutoff.export import families, gguf_writer, merge
 
 N_TOKENS = 48
 
@@ -104,6 +108,151 @@ def test_a_merged_adapter_reads_back_as_the_adapter_beside_the_base_model(
     torch.testing.assert_close(logits_of_gguf(tmp_path / "tuned.gguf"), tuned, rtol=0, atol=0.02)
 
 
+FAMILIES = [(family, tied) for family in ("qwen2", "qwen3", "llama") for tied in (True, False)]
+
+
+def family_logits(base: Path) -> torch.Tensor:
+    """Reference logits of a small model on one sequence: (tokens, vocabulary)."""
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with torch.no_grad():
+        return model(torch.tensor([SEQUENCE])).logits[0]
+
+
+SEQUENCE = torch.randint(10, 700, (48,), generator=torch.Generator().manual_seed(1)).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["F16", "BF16"])
+@pytest.mark.parametrize(("family", "tied"), FAMILIES)
+def test_every_family_reads_back_with_the_same_logits(
+    family: str, tied: bool, dtype: str, tmp_path: Path
+) -> None:
+    """transformers' reader does not know RoPE factors, so Llama is without scaling here."""
+    plain = {"rope_type": "default", "rope_theta": 5000.0}
+    base = small_families.build(family, tied, tmp_path / "base", rope_parameters=plain)
+    gguf_writer.write_gguf(base, None, tmp_path / "m.gguf", dtype)
+    read_back = AutoModelForCausalLM.from_pretrained(
+        tmp_path, gguf_file="m.gguf", dtype=torch.float32
+    )
+    expected = family_logits(base)
+    assert expected.std() > 1
+    with torch.no_grad():
+        found = read_back(torch.tensor([SEQUENCE])).logits[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+def served_divergences(path: Path, expected: torch.Tensor) -> list[float]:
+    """KL divergence, in nats, of llama.cpp's next token after 1, 5, 20 and all tokens."""
+    divergences = []
+    with small_families.llama_cpp(path) as server:
+        for n in (1, 5, 20, len(SEQUENCE)):
+            reference = expected[n - 1].log_softmax(-1)
+            served = server.logprobs(SEQUENCE[:n])
+            divergences.append(float((reference.exp() * (reference - served)).sum()))
+    return divergences
+
+
+@pytest.mark.parametrize(("family", "tied"), FAMILIES)
+def test_llama_cpp_predicts_what_transformers_does(family: str, tied: bool, tmp_path: Path) -> None:
+    """Every part counts here: Q/K rows, head widths, biases, norms, scaled RoPE."""
+    base = small_families.build(family, tied, tmp_path / "base")
+    gguf_writer.write_gguf(base, None, tmp_path / "m.gguf")
+    assert max(served_divergences(tmp_path / "m.gguf", family_logits(base))) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("broken", "replacement"),
+    [
+        ("interleave", lambda rows, head_dim: rows),
+        ("rope_factors", lambda config, base: None),
+    ],
+)
+def test_a_llama_without_one_of_its_specialities_would_be_seen(
+    broken: str, replacement: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = small_families.build("llama", False, tmp_path / "base")
+    monkeypatch.setattr(families, broken, replacement)
+    gguf_writer.write_gguf(base, None, tmp_path / "m.gguf")
+    divergences = served_divergences(tmp_path / "m.gguf", family_logits(base))
+    assert divergences[0] < 1e-4  # a single token has nothing to attend to
+    assert max(divergences[1:]) > 0.1
+
+
+def test_settings_of_the_hub_and_of_transformers_5_give_the_same_file(tmp_path: Path) -> None:
+    """Hub configurations have rope_theta and rope_scaling at the top level."""
+    base = small_families.build("llama", False, tmp_path / "base")
+    config = json.loads((base / "config.json").read_text())
+    scaling = config.pop("rope_parameters")
+    theta = scaling.pop("rope_theta")
+    gguf_writer.write_gguf(base, None, tmp_path / "new.gguf")
+    on_the_hub = config | {"rope_theta": theta, "rope_scaling": scaling}
+    (base / "config.json").write_text(json.dumps(on_the_hub))
+    gguf_writer.write_gguf(base, None, tmp_path / "old.gguf")
+    for name in ("llama.rope.freq_base", "llama.attention.key_length", "llama.vocab_size"):
+        assert field(tmp_path / "old.gguf", name) == field(tmp_path / "new.gguf", name) is not None
+    old, new = (
+        {t.name: t.data for t in gguf.GGUFReader(tmp_path / name).tensors}
+        for name in ("old.gguf", "new.gguf")
+    )
+    assert old.keys() == new.keys() and "rope_freqs.weight" in new
+    assert all(np.array_equal(old[name], new[name]) for name in new)
+
+
+def test_a_tensor_in_slices_is_the_tensor_in_one_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = small_families.build("llama", False, tmp_path / "base")
+    gguf_writer.write_gguf(base, None, tmp_path / "whole.gguf")
+    monkeypatch.setattr(merge, "SLICE_BYTES", 7 * 128 * 4)  # seven rows, less than a head
+    gguf_writer.write_gguf(base, None, tmp_path / "sliced.gguf")
+    assert (tmp_path / "sliced.gguf").read_bytes() == (tmp_path / "whole.gguf").read_bytes()
+
+
+EXPORT_AND_MEASURE = """
+import re, sys
+from pathlib import Path
+from cutoff.export import gguf_writer, merge
+merge.SLICE_BYTES = 2**22
+base, warm_up, target = map(Path, sys.argv[1:])
+def peak():  # in bytes; getrusage would count what the parent had before it started this
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+gguf_writer.write_gguf(warm_up, None, target.with_name("warm.gguf"))
+before = peak()
+gguf_writer.write_gguf(base, None, target)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_memory_does_not_grow_with_the_size_of_the_model(tmp_path: Path) -> None:
+    """A model of 170 MB, whose largest tensor has 16 MB, takes little more than that tensor."""
+    warm_up = small_families.build("qwen2", False, tmp_path / "small")
+    large = Path(shutil.copytree(warm_up, tmp_path / "large"))
+    change_config(
+        large, hidden_size=1024, intermediate_size=8192, num_hidden_layers=3, layer_types=None
+    )
+    config = Qwen2Config.from_pretrained(large)
+    with torch.device("meta"):
+        shapes = {name: w.shape for name, w in Qwen2ForCausalLM(config).named_parameters()}
+    weights = {name: torch.zeros(shape, dtype=torch.bfloat16) for name, shape in shapes.items()}
+    save_file(weights, large / "model.safetensors")
+    done = subprocess.run(
+        [sys.executable, "-c", EXPORT_AND_MEASURE, large, warm_up, tmp_path / "m.gguf"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    largest = 8192 * 1024 * 2
+    assert (tmp_path / "m.gguf").stat().st_size > 10 * largest
+    assert int(done.stdout) < largest + 6 * 2**22
+
+
+def test_a_missing_shard_is_named(untied_model: Path, tmp_path: Path) -> None:
+    shards = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (untied_model / "model.safetensors.index.json").write_text(json.dumps(shards))
+    with pytest.raises(CutoffError, match="model-00002-of-00002.safetensors cannot be read"):
+        gguf_writer.write_gguf(untied_model, None, tmp_path / "m.gguf")
+
+
 def test_swapped_rows_would_be_seen(
     base_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +312,76 @@ def test_the_tokenizer_inside_is_the_tokenizer_of_the_folder(
     assert field(path, "tokenizer.chat_template") == tokenizer.chat_template
 
 
+@pytest.mark.parametrize("family", ["qwen2", "qwen3", "llama"])
+def test_llama_cpp_splits_odd_texts_as_the_tokenizer_does(family: str, tmp_path: Path) -> None:
+    base = small_families.build(family, True, tmp_path / "base", num_hidden_layers=1)
+    tokenizer = load_tokenizer(base)
+    gguf_writer.write_gguf(base, None, tmp_path / "m.gguf")
+    with small_families.llama_cpp(tmp_path / "m.gguf") as server:
+        for text in (*small_families.ODD_TEXTS, "".join(small_families.ODD_TEXTS)):
+            expected = tokenizer(text, add_special_tokens=False)["input_ids"]
+            assert server.tokenize(text) == expected, text
+
+
+def test_another_splitting_rule_would_be_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = small_families.build("llama", True, tmp_path / "base", num_hidden_layers=1)
+    tokenizer = load_tokenizer(base)
+    monkeypatch.setattr(gguf_writer, "WHOLE_WORDS_FIRST", {"qwen2"})
+    monkeypatch.setattr(gguf_writer, "pre_tokenizer_name", lambda spec: "qwen2")
+    gguf_writer.write_gguf(base, None, tmp_path / "m.gguf")
+    with small_families.llama_cpp(tmp_path / "m.gguf") as server:
+        differing = [
+            text
+            for text in small_families.ODD_TEXTS
+            if server.tokenize(text) != tokenizer(text, add_special_tokens=False)["input_ids"]
+        ]
+    assert small_families.ODD_TEXTS[0] in differing  # 1234567 in threes or digit by digit
+
+
+@pytest.mark.parametrize(("family", "n_bos"), [("qwen2", 0), ("qwen3", 0), ("llama", 1)])
+def test_a_chat_has_as_many_bos_tokens_on_the_server_as_in_training(
+    family: str, n_bos: int, tmp_path: Path
+) -> None:
+    """The Llama template writes a BOS and llama.cpp adds one; the prompt must have one."""
+    base = small_families.build(family, True, tmp_path / "base", num_hidden_layers=1)
+    tokenizer = load_tokenizer(base)
+    path = tmp_path / "m.gguf"
+    gguf_writer.write_gguf(base, None, path)
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why 42?"}]
+    trained = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+    with small_families.llama_cpp(path) as server:
+        text = server.post("/apply-template", messages=chat)["prompt"]
+        assert server.tokenize(text, add_special=True) == trained
+        reply = server.post("/v1/chat/completions", messages=chat, max_tokens=1)
+        assert reply["usage"]["prompt_tokens"] == len(trained)
+    bos = field(path, "tokenizer.ggml.bos_token_id")
+    assert trained.count(bos) == n_bos
+    assert field(path, "tokenizer.ggml.add_bos_token") is bool(n_bos)
+
+
+def test_llama_cpp_stops_at_every_token_at_which_transformers_does(tmp_path: Path) -> None:
+    base = small_families.build("qwen2", True, tmp_path / "base", num_hidden_layers=1)
+    tokenizer = load_tokenizer(base)
+    special = {"additional_special_tokens": ["<|done|>", "<|over|>"]}
+    tokenizer.add_special_tokens(special)
+    tokenizer.save_pretrained(base)
+    ids = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>", "<|done|>", "<|over|>"])
+    path = base / "generation_config.json"
+    path.write_text(json.dumps({"eos_token_id": ids[:3]}))
+    gguf_writer.write_gguf(base, None, tmp_path / "m.gguf")
+    with small_families.llama_cpp(tmp_path / "m.gguf") as server:
+        for token in ids[:3]:
+            reply = server.post("/completion", prompt="a", n_predict=5, logit_bias=[[token, 1e6]])
+            assert reply["stop_type"] == "eos", token
+        reply = server.post("/completion", prompt="a", n_predict=5, logit_bias=[[ids[3], 1e6]])
+        assert reply["stop_type"] == "limit"
+    path.write_text(json.dumps({"eos_token_id": ids}))
+    with pytest.raises(CutoffError, match="<|over|>.*room for one"):
+        gguf_writer.write_gguf(base, None, tmp_path / "m.gguf")
+
+
 def test_an_unsupported_architecture_is_named_with_those_supported(
     base_model: Path, tmp_path: Path
 ) -> None:
@@ -210,6 +429,26 @@ def test_an_unknown_way_of_splitting_text_is_refused() -> None:
     words = {"type": "Split", "pattern": {"Regex": r"\w+|\W"}, "behavior": "Isolated"}
     with pytest.raises(CutoffError, match="splits text"):
         gguf_writer.pre_tokenizer_name({"type": "Sequence", "pretokenizers": [words]})
+
+
+def test_a_tokenizer_whose_merges_llama_cpp_would_ignore_is_refused(tmp_path: Path) -> None:
+    base = small_families.build("llama", True, tmp_path / "base", num_hidden_layers=1)
+    path = base / "tokenizer.json"
+    spec = json.loads(path.read_text())
+    spec["model"]["ignore_merges"] = False
+    path.write_text(json.dumps(spec))
+    with pytest.raises(CutoffError, match="ignore_merges.*llama-bpe"):
+        gguf_writer.write_gguf(base, None, tmp_path / "m.gguf")
+
+
+def test_too_little_space_is_an_error_before_anything_is_written(
+    base_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type(shutil.disk_usage(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 0))
+    with pytest.raises(CutoffError, match="m.gguf needs 0.1 GB.*0.0 GB are free"):
+        gguf_writer.write_gguf(base_model, None, tmp_path / "m.gguf")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_beyond_float16_are_refused_and_leave_nothing_behind(

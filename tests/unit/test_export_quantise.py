@@ -2,10 +2,9 @@
 
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import small_families
@@ -127,18 +126,16 @@ def test_a_failing_quantiser_is_an_error_with_a_reason(f16: Path, tmp_path: Path
         quantise.quantise(f16, tmp_path / "no such folder" / "out.gguf", "Q4_K_M")
 
 
-class Disk(NamedTuple):
-    """What ``shutil.disk_usage`` returns."""
-
-    total: int
-    used: int
-    free: int
+def disk_with(free: int) -> Callable[[Path], object]:
+    """``shutil.disk_usage`` of a disk that is nearly full."""
+    usage = type(shutil.disk_usage("."))
+    return lambda path: usage(10**9, 10**9 - free, free)
 
 
 def test_too_little_space_is_an_error_with_both_numbers_before_anything_is_written(
     f16: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(10**9, 10**9, 1000))
+    monkeypatch.setattr(shutil, "disk_usage", disk_with(free=1000))
     with pytest.raises(CutoffError, match=r"x.gguf needs 0.0 GB in .*, where 0.0 GB are free"):
         quantise.quantise(f16, tmp_path / "x.gguf", "Q4_K_M")
     assert list(tmp_path.iterdir()) == []
@@ -148,7 +145,7 @@ def test_a_file_that_fits_only_quantised_is_quantised(
     f16: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = f16.stat().st_size // 2
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(10**9, 10**9 - free, free))
+    monkeypatch.setattr(shutil, "disk_usage", disk_with(free))
     assert quantise.quantise(f16, tmp_path / "x.gguf", "Q4_K_M")
     with pytest.raises(CutoffError, match="needs"):
         quantise.quantise(f16, tmp_path / "y.gguf", "Q8_0")
