@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from anthropic_server import AnthropicServer
 from ollama_server import OllamaServer
+from openai_server import OpenAIServer
 
 from cutoff import llm
 
@@ -40,6 +42,22 @@ def ollama_server(tmp_path: Path) -> Iterator[OllamaServer]:
     folder = tmp_path / "ollama blobs"
     folder.mkdir()
     server = OllamaServer(folder)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def openai_server(base_gguf: Path) -> Iterator[OpenAIServer]:
+    """The phantom's base model behind OpenAI's protocol, with 512 tokens of context."""
+    server = OpenAIServer(base_gguf, 512)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def anthropic_server(base_gguf: Path) -> Iterator[AnthropicServer]:
+    """The phantom's base model behind Anthropic's protocol, with 512 tokens of context."""
+    server = AnthropicServer(base_gguf, 512)
     yield server
     server.close()
 

@@ -5,9 +5,10 @@ llama.cpp generate. ``faults`` are used up one per answer, ``always`` comes with
 """
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class Handler(BaseHTTPRequestHandler):
         super().setup()
         with self.owner.lock:
             self.owner.connections += 1
+            self.owner.open.append(self.connection)
 
     def body(self) -> Any:
         """The JSON of the request."""
@@ -80,6 +82,7 @@ class Loopback:
         self.answers: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.connections = 0
+        self.open: list[socket.socket] = []
         self.faults: list[Fault] = []
         self.always: Fault | None = None
         self.engines = ExitStack()
@@ -92,9 +95,16 @@ class Loopback:
         return f"http://127.0.0.1:{self.http.server_port}"
 
     def close(self) -> None:
+        self.stop()
+        self.engines.close()
+
+    def stop(self) -> None:
+        """Nobody answers any more, on kept-alive connections neither."""
         self.http.shutdown()
         self.http.server_close()
-        self.engines.close()
+        for connection in self.open:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def error_body(self, words: str, status: int) -> Any:
         raise NotImplementedError

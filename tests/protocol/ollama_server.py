@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -316,7 +317,10 @@ class OllamaServer(Loopback):
             thinking = generator.generate(before, THINKING_TOKENS, **chosen)
         if body.get("format"):
             chosen["json_schema"] = {} if body["format"] == "json" else body["format"]
-        return generator.generate(tokens, options.get("num_predict", -1), **chosen), thinking
+        room = options["num_ctx"] - len(tokens)  # llama.cpp rounds its context up
+        limit = options.get("num_predict", -1)
+        limit = room if limit < 0 else min(limit, room)
+        return generator.generate(tokens, limit, **chosen), thinking
 
 
 def full_name(name: str) -> str:
@@ -327,6 +331,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
+@lru_cache
 def metadata(path: Path, key: str) -> Any:
     return gguf.GGUFReader(path).fields[key].contents()
 
@@ -345,8 +350,8 @@ def in_pieces(reply: dict[str, Any]) -> Iterator[bytes]:
     """A reply as a stream: the text word by word, then the counts."""
     head = {"model": reply["model"], "created_at": reply["created_at"]}
     for name in ("thinking", "content"):
-        for word in reply["message"].get(name, "").split(" "):
-            message = {"role": "assistant", "content": "", name: word}
+        for number, word in enumerate(reply["message"].get(name, "").split(" ")):
+            message = {"role": "assistant", "content": "", name: " " * bool(number) + word}
             yield json.dumps({**head, "message": message, "done": False}).encode() + b"\n"
     last = {**reply, "message": {"role": "assistant", "content": ""}}
     yield json.dumps(last).encode() + b"\n"

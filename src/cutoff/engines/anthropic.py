@@ -81,11 +81,12 @@ class Engine:
             body["output_config"] = {"format": {"type": "json_schema", "schema": request.schema}}
         if request.think is not None:
             body["thinking"] = self._thinking if request.think else {"type": "disabled"}
-        # Thinking goes with the default temperature only.
+        # Older models take a temperature, though not while thinking; the client has no
+        # argument for it any more.
         if not request.think and self._takes_temperature:
-            body["temperature"] = options.temperature
+            body["extra_body"] = {"temperature": options.temperature}
             if options.temperature > 0 and options.top_p < 1:
-                body["top_p"] = options.top_p
+                body["extra_body"]["top_p"] = options.top_p
         return body
 
     def _adapt(self, words: str, body: dict[str, Any], options: llm.Options) -> bool:
@@ -93,7 +94,7 @@ class Engine:
         if "adaptive" in words and body.get("thinking", {}).get("type") == "enabled":
             self._thinking = {"type": "adaptive"}
             return True
-        if hosted.leave_out_temperature(words, "temperature" in body, options, self.model):
+        if hosted.leave_out_temperature(words, "extra_body" in body, options, self.model):
             self._takes_temperature = False
             return True
         return False

@@ -18,7 +18,7 @@ def explained(
 ) -> Iterator[None]:
     """Turns exceptions of the client ``package`` into one to retry or one sentence.
 
-    Neither the sentence nor what it was raised from holds ``secret``, the API key.
+    The sentence does not hold ``secret``, the API key, even if the server repeats it.
     """
     try:
         yield
@@ -42,7 +42,7 @@ def explained(
         )
     except ValueError:
         problem = failures.Transient("the reply is not whole JSON")
-    raise problem  # outside of the handlers: no chain to requests and their headers
+    raise problem from None
 
 
 def refuse_repeat_penalty(options: llm.Options, where: str) -> None:

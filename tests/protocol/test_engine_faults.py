@@ -1,0 +1,215 @@
+"""What goes wrong between the engines and their servers, the same for every protocol."""
+
+import re
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import loopback
+import pytest
+from anthropic_server import AnthropicServer
+from ollama_server import Model, OllamaServer
+from openai_server import OpenAIServer
+
+from cutoff import llm, prompts
+from cutoff.engines import anthropic, connections, failures, llama_cpp, ollama, openai
+from cutoff.errors import CutoffError
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
+OPTIONS = llm.Options(num_ctx=512)
+TOO_LONG = prompts.render_closed_book("what " * 600)
+
+
+@dataclass
+class Served:
+    """A server of one protocol and how to connect to it."""
+
+    server: Any
+    connect: Callable[..., AbstractContextManager[Any]]
+
+    def complete(self, requests: list[llm.Request], parallel: int = 4, **other: Any) -> Any:
+        with self.connect(**other) as engine:
+            return {c.key: c for c in llm.complete(requests, engine, OPTIONS, parallel)}
+
+
+@pytest.fixture(params=["ollama", "openai", "anthropic"])
+def served(request: pytest.FixtureRequest, base_gguf: Path, tmp_path: Path) -> Iterator[Served]:
+    server: Any
+    if request.param == "ollama":
+        server = OllamaServer(tmp_path)
+        server.models["small:latest"] = Model(base_gguf)
+        made = Served(server, lambda model="small": ollama.connect(model, server.host))
+    elif request.param == "openai":
+        server = OpenAIServer(base_gguf, 512)
+        made = Served(
+            server,
+            lambda model=server.model, key=server.key: openai.connect(model, server.base_url, key),
+        )
+    else:
+        server = AnthropicServer(base_gguf, 512)
+        made = Served(
+            server,
+            lambda model=server.model, key=server.key: anthropic.connect(model, key, server.host),
+        )
+    yield made
+    server.close()
+
+
+def requests(n: int, max_new_tokens: int = 16) -> list[llm.Request]:
+    texts = [f"What is the task of method {i}?" for i in range(n)]
+    return [
+        llm.Request(f"q{i}", prompts.render_closed_book(text), max_new_tokens)
+        for i, text in enumerate(texts)
+    ]
+
+
+def test_every_request_gets_its_own_answer_of_the_model(served: Served, base_gguf: Path) -> None:
+    done = served.complete(requests(6))
+    with llama_cpp.serve(base_gguf, 512, 1, threads=1) as engine:
+        expected = {c.key: c for c in llm.complete(requests(6), engine, OPTIONS, 1)}
+    same = ("key", "text", "prompt_tokens", "completion_tokens", "finish_reason", "thinking")
+    for key, completion in expected.items():
+        for name in same:
+            assert getattr(done[key], name) == getattr(completion, name)
+    assert len({completion.text for completion in done.values()}) > 1
+    assert all(completion.latency_seconds > 0 for completion in done.values())
+
+
+def test_connections_are_kept_alive(served: Served) -> None:
+    served.complete(requests(12), parallel=2)
+    assert served.server.connections <= 3
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        loopback.status(429, Retry_After="0"),
+        loopback.status(500),
+        loopback.status(503),
+        loopback.cut,
+        loopback.cut_in_the_body,
+        loopback.torn_json,
+    ],
+    ids=["429", "500", "503", "cut", "cut in the body", "torn JSON"],
+)
+def test_a_transient_fault_is_retried(served: Served, fault: loopback.Fault) -> None:
+    served.server.faults = [fault, fault]
+    done = served.complete(requests(1))
+    assert done["q0"].retries == 2
+    assert len(served.server.answers) == 3
+
+
+def test_the_pause_that_the_server_asks_for_is_kept(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = []
+    wait = threading.Event.wait
+    monkeypatch.setattr(
+        threading.Event,
+        "wait",
+        lambda self, timeout=None: pauses.append(timeout) or wait(self, 0.001),
+    )
+    served.server.faults = [loopback.status(429, Retry_After="7")]
+    served.complete(requests(1))
+    assert 7 in pauses
+
+
+def test_a_reply_that_does_not_come_is_asked_for_again(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_TIMEOUT_SECONDS", 3.0)
+    released = threading.Event()
+    served.server.faults = [loopback.silent(released)]
+    assert served.complete(requests(1))["q0"].retries == 1
+    released.set()
+
+
+def test_a_fault_that_stays_ends_in_a_sentence_that_names_the_request(served: Served) -> None:
+    served.server.always = loopback.status(500, "out of order")
+    with pytest.raises(CutoffError, match=r"failed 6 times on q0 .*out of order.*Run again"):
+        served.complete(requests(1))
+    assert len(served.server.answers) == llm.MAX_RETRIES + 1
+
+
+@pytest.mark.parametrize("code", [400, 403, 422])
+def test_a_permanent_fault_is_not_retried(served: Served, code: int) -> None:
+    served.server.always = loopback.status(code, "no such thing")
+    with pytest.raises(CutoffError, match="no such thing"):
+        served.complete(requests(1))
+    assert len(served.server.answers) == 1
+
+
+def test_a_model_that_the_server_lacks_is_named(served: Served) -> None:
+    with pytest.raises(CutoffError, match="'absent'"):
+        served.complete(requests(1), model="absent")
+    assert len(served.server.answers) <= 1
+
+
+def test_a_prompt_that_does_not_fit_names_its_request_and_the_others_are_answered(
+    served: Served,
+) -> None:
+    long = llm.Request("too long", TOO_LONG, 16)
+    done = []
+    with pytest.raises(failures.Overflow, match="too long") as raised:
+        with served.connect() as engine:
+            for completion in llm.complete([*requests(3), long], engine, OPTIONS, 4):
+                done.append(completion.key)
+    assert "512" in str(raised.value)
+    assert sorted(done) == ["q0", "q1", "q2"]
+
+
+def test_a_server_that_is_gone_ends_in_a_sentence(served: Served) -> None:
+    with served.connect() as engine:
+        served.server.stop()
+        with pytest.raises(CutoffError, match=r"failed 6 times on q0.*(serve|running)"):
+            list(llm.complete(requests(1), engine, OPTIONS, 1))
+
+
+def test_an_answer_follows_its_schema(served: Served) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"verdict": {"enum": ["correct", "incorrect"]}},
+        "required": ["verdict"],
+        "additionalProperties": False,
+    }
+    request = llm.Request("q", prompts.render_closed_book("what"), 64, schema)
+    done = served.complete([request])
+    # A model of this size may go on with blanks for ever, but with nothing else.
+    assert re.match(r'\s*\{\s*"verdict"\s*:\s*("|$)', done["q"].text)
+
+
+@pytest.mark.parametrize("served", ["openai", "anthropic"], indirect=True)
+def test_a_wrong_key_ends_in_a_sentence_and_is_shown_nowhere(served: Served) -> None:
+    wrong = "sk-wrong-key-of-the-test"
+    with pytest.raises(CutoffError, match="refused the API key") as raised:
+        served.complete(requests(1), key=wrong)
+    assert wrong not in "".join(traceback.format_exception(raised.value))
+    assert len(served.server.answers) == 1
+
+
+@pytest.mark.parametrize("served", ["openai", "anthropic"], indirect=True)
+def test_a_key_is_sent_but_in_no_name_of_the_engine(served: Served) -> None:
+    with served.connect() as engine:
+        list(llm.complete(requests(1), engine, OPTIONS, 1))
+        assert served.server.key not in repr(engine) + engine.where
+    assert any(served.server.key in value for value in served.server.headers[0].values())
+
+
+@pytest.mark.parametrize("served", ["openai", "anthropic"], indirect=True)
+@pytest.mark.parametrize("key", ["sk-1234\nsk-5678", "sk-ключ-1234", "sk 1234 5678"])
+def test_a_key_that_no_header_can_hold_is_refused_unseen(served: Served, key: str) -> None:
+    with pytest.raises(CutoffError, match="API_KEY") as raised:
+        served.complete(requests(1), key=key)
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "1234" not in shown and "5678" not in shown
+
+
+@pytest.mark.parametrize("served", ["openai", "anthropic"], indirect=True)
+def test_a_penalty_that_the_protocol_cannot_carry_is_an_error(served: Served) -> None:
+    with served.connect() as engine, pytest.raises(CutoffError, match="repeat_penalty"):
+        list(llm.complete(requests(1), engine, llm.Options(512, repeat_penalty=1.05), 1))
+    assert served.server.answers == []
