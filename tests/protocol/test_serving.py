@@ -1,0 +1,122 @@
+"""Whoever answers for a run: the same files give the same answers, and the choice is one."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ollama_server import OllamaServer
+from openai_server import OpenAIServer
+
+from cutoff import llm, models, params, run, serving
+from cutoff.errors import CutoffError
+from cutoff.evaluate import conditions
+from cutoff.export import registration, weights
+from cutoff.phantom import world
+
+N_QUESTIONS = 4
+
+
+@pytest.fixture(scope="module")
+def exported(base_model: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A size's folder after 03: 16-bit files of the base model, the adapter as both variants."""
+    top = tmp_path_factory.mktemp("exported")
+    stage = opened(top)
+    for name in models.VARIANTS:
+        shutil.copytree(adapter, stage.folder / "adapters" / name)
+        run.write_json_atomic(stage.folder / "adapters" / name / "training.json", {})
+    for name in ("base", *models.VARIANTS):
+        files = models.files(stage.folder, name, stage.params)
+        weights.export(files, base_model, None if name == "base" else adapter, stage.params)
+    return top
+
+
+def opened(top: Path, **overrides: Any) -> run.Run:
+    settings = {
+        "output_dir": str(top),
+        "export_mode": "adapter",
+        "quantization": "F16",
+        "max_new_tokens": 12,
+        "parallel": 2,
+        "num_ctx": 512,
+        **overrides,
+    }
+    return run.open_stage("04_evaluate", params.load("tiny", settings))
+
+
+@pytest.fixture(scope="module")
+def questions() -> list[dict[str, Any]]:
+    papers = world.make_papers(seed=0, n_post=N_QUESTIONS, n_control=1)[:N_QUESTIONS]
+    return [
+        {
+            "question_id": f"{paper.paper_id}?1",
+            "question": world.question_wordings("task", paper.method)["eval"][0],
+            "context": [" ".join(body) for _, body in paper.sections[:3]],
+        }
+        for paper in papers
+    ]
+
+
+def responses(stage: run.Run, questions: list[dict[str, Any]], provider: str) -> dict[str, str]:
+    """Answers under all six conditions, from scratch."""
+    (stage.folder / "responses.jsonl").unlink(missing_ok=True)
+    run.write_json_atomic(stage.folder / "parity.json", {"provider": provider})
+    return {r["key"]: r["response"] for r in conditions.answer(stage, questions)}
+
+
+def test_ollama_and_transformers_answer_as_the_embedded_engine_does(
+    exported: Path, questions: Any, base_model: Path, ollama_server: OllamaServer
+) -> None:
+    embedded = responses(opened(exported), questions, "llama_cpp")
+    stage = opened(exported, provider="ollama", base_url=ollama_server.host)
+    files = {m: models.files(stage.folder, m, stage.params) for m in ("base", *models.VARIANTS)}
+    registration.register(files, base_model, stage.params)
+    assert responses(stage, questions, "ollama") == embedded
+    assert {body["options"]["num_ctx"] for body in ollama_server.answers} == {512}
+    unmerged = responses(opened(exported, provider="transformers"), questions, "transformers")
+    for model in ("base", "rag_ft"):  # the random adapter leaves many near ties to 16 bits
+        keys = [key for key in embedded if key.startswith(model)]
+        same = sum(unmerged[key] == embedded[key] for key in keys)
+        assert same >= len(keys) * (1.0 if model == "base" else 0.5), model
+    trained = [key for key in embedded if key.startswith("rag_ft")]
+    assert any(embedded[key] != embedded[key.replace("rag_ft", "base")] for key in trained)
+
+
+def test_a_compatible_server_is_asked_by_name_with_the_key_of_the_environment(
+    exported: Path, openai_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY_OF_THE_TEST", openai_server.key)
+    openai_server.model = "cutoff-tiny-base"
+    given = {"provider": "openai", "base_url": openai_server.base_url}
+    stage = opened(exported, **given, api_key="${KEY_OF_THE_TEST}")
+    request = llm.Request("a", [{"role": "user", "content": "What is it?"}], 8)
+    with serving.serve(stage, "base", "openai") as engine:
+        [answer] = llm.complete([request], engine, serving.options(stage.params), parallel=1)
+    assert answer.completion_tokens > 0
+    monkeypatch.delenv("KEY_OF_THE_TEST")
+    with (
+        pytest.raises(CutoffError, match="KEY_OF_THE_TEST is not set"),
+        serving.serve(stage, "base", "openai"),
+    ):
+        pass
+
+
+def test_auto_takes_ollama_where_it_answers_and_the_embedded_engine_elsewhere(
+    ollama_server: OllamaServer,
+) -> None:
+    there = {"provider": "auto", "base_url": ollama_server.host}
+    assert serving.choose_provider(params.load("tiny", there)) == "ollama"
+    ollama_server.close()
+    assert serving.choose_provider(params.load("tiny", there)) == "llama_cpp"
+    stock = there | {"base_source": "ollama", "ollama_base_model": "qwen2.5:0.5b-instruct"}
+    with pytest.raises(CutoffError, match="ollama serve"):
+        serving.choose_provider(params.load("tiny", stock))
+
+
+def test_the_report_warns_where_the_base_model_is_a_stock_one(exported: Path) -> None:
+    stock = {"provider": "ollama", "base_source": "ollama", "ollama_base_model": "stock:1b"}
+    stage = opened(exported, **stock)
+    run.write_json_atomic(stage.folder / "parity.json", {"provider": "ollama"})
+    assert serving.name_on_server("base", stage.params) == "stock:1b"
+    assert "Warning" in conditions.how_served(stage) and "stock:1b" in conditions.how_served(stage)
+    assert "Warning" not in conditions.how_served(opened(exported))
