@@ -72,8 +72,6 @@ def refusal(
     """
     shown = plain(words, secret)
     trouble = f"HTTP {status}: {shown}"
-    if "insufficient_quota" in words:
-        return CutoffError(f"The account at {where} has no credit left ({key}: {trouble}).")
     if status in TRANSIENT_STATUS or status >= 500:
         return Transient(trouble, seconds_until(retry_after))
     if status in (401, 403):

@@ -32,6 +32,8 @@ def explained(
                 f"does not fit the context of {model} ({failures.plain(words, secret)}; num_ctx "
                 f"is {num_ctx}). Lower top_k or passage_tokens, or serve it with more."
             )
+        elif "insufficient_quota" in error.response.text:  # a 429 that no waiting ends
+            problem = CutoffError(f"{where}: no credit left ({failures.plain(words, secret)}).")
         else:
             problem = failures.refusal(
                 status, words, where, request.key, model, retry_after=wanted, secret=secret

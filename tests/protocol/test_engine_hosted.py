@@ -1,0 +1,186 @@
+"""OpenAI's and Anthropic's protocols: what goes into a request, what comes out of a reply."""
+
+import warnings
+from typing import Any
+
+import pytest
+from anthropic_server import AnthropicServer
+from openai_server import OpenAIServer
+from transformers import AutoTokenizer
+
+from cutoff import llm, prompts
+from cutoff.engines import anthropic, failures, openai
+from cutoff.errors import CutoffError
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
+OPTIONS = llm.Options(num_ctx=512)
+CHAT = prompts.render_closed_book("What is the task of Crimson Valley?")
+REQUEST = llm.Request("q", CHAT, 16)
+SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+
+
+def ask_openai(
+    server: OpenAIServer,
+    request: llm.Request = REQUEST,
+    options: llm.Options = OPTIONS,
+    **other: Any,
+) -> llm.Completion:
+    with openai.connect(server.model, server.base_url, server.key, **other) as engine:
+        (done,) = llm.complete([request], engine, options, 1)
+    return done
+
+
+def ask_anthropic(
+    server: AnthropicServer, request: llm.Request = REQUEST, options: llm.Options = OPTIONS
+) -> llm.Completion:
+    with anthropic.connect(server.model, server.key, server.host) as engine:
+        (done,) = llm.complete([request], engine, options, 1)
+    return done
+
+
+def test_only_what_is_asked_for_is_sent(
+    openai_server: OpenAIServer, anthropic_server: AnthropicServer
+) -> None:
+    ask_openai(openai_server)
+    assert set(openai_server.answers[0]) == {"model", "messages", "max_tokens", "temperature"}
+    ask_anthropic(anthropic_server)
+    assert set(anthropic_server.answers[0]) == set(openai_server.answers[0]) | {"system"}
+
+
+def test_sampling_takes_the_nucleus_and_the_seed(
+    openai_server: OpenAIServer, anthropic_server: AnthropicServer
+) -> None:
+    options = llm.Options(512, temperature=1.5, top_p=0.8, seed=7)
+    same = [ask_openai(openai_server, options=options).text for _ in range(2)]
+    assert same[0] == same[1]
+    assert {"top_p": 0.8, "seed": 7}.items() <= openai_server.answers[0].items()
+    ask_anthropic(anthropic_server, options=options)
+    assert {"top_p": 0.8, "temperature": 1.5}.items() <= anthropic_server.answers[0].items()
+
+
+def test_reasoning_models_are_asked_in_their_own_way_and_asked_so_from_then_on(
+    openai_server: OpenAIServer,
+) -> None:
+    openai_server.reasons = True
+    with (
+        openai.connect(openai_server.model, openai_server.base_url, openai_server.key) as engine,
+        pytest.warns(UserWarning, match="takes no temperature"),
+    ):
+        (first,) = llm.complete([REQUEST], engine, OPTIONS, 1)
+        n_asked = len(openai_server.answers)
+        (second,) = llm.complete([REQUEST], engine, OPTIONS, 1)
+    assert first.retries == second.retries == 0
+    assert len(openai_server.answers) == n_asked + 1
+    last = openai_server.answers[-1]
+    assert last["max_completion_tokens"] == 16
+    assert "max_tokens" not in last and "temperature" not in last
+
+
+def test_a_temperature_that_matters_is_never_left_out(
+    openai_server: OpenAIServer, anthropic_server: AnthropicServer
+) -> None:
+    openai_server.reasons = anthropic_server.newest = True
+    options = llm.Options(512, temperature=0.7)
+    with pytest.raises(CutoffError, match="temperature"):
+        ask_openai(openai_server, options=options)
+    with pytest.raises(CutoffError, match="temperature"):
+        ask_anthropic(anthropic_server, options=options)
+
+
+def test_thinking_of_a_compatible_server_is_apart_from_the_answer(
+    openai_server: OpenAIServer,
+) -> None:
+    plain = ask_openai(openai_server)
+    openai_server.thinks = True
+    openai_server.num_ctx = 4096
+    options = llm.Options(4096)
+    thought = ask_openai(openai_server, llm.Request("q", CHAT, 16, think=True), options)
+    body = openai_server.answers[-1]
+    assert body["chat_template_kwargs"] == {"enable_thinking": True}
+    assert body["max_tokens"] == 16 + llm.THINKING_TOKENS
+    assert thought.text == plain.text and thought.thinking
+    assert plain.thinking == ""
+
+
+@pytest.mark.parametrize("newest", [False, True])
+def test_thinking_does_not_eat_the_answer(anthropic_server: AnthropicServer, newest: bool) -> None:
+    plain = ask_anthropic(anthropic_server)
+    anthropic_server.newest = newest
+    thought = ask_anthropic(anthropic_server, llm.Request("q", CHAT, 16, think=True))
+    assert thought.text == plain.text and thought.finish_reason == "stop"
+    assert thought.thinking and thought.thinking not in thought.text
+    assert thought.completion_tokens > plain.completion_tokens
+    body = anthropic_server.answers[-1]
+    assert body["thinking"]["type"] == ("adaptive" if newest else "enabled")
+    assert body["max_tokens"] == 16 + llm.THINKING_TOKENS
+    assert "temperature" not in body
+
+
+def test_a_model_without_a_temperature_answers_after_a_warning(
+    anthropic_server: AnthropicServer,
+) -> None:
+    anthropic_server.newest = True
+    with pytest.warns(UserWarning, match="takes no temperature"):
+        assert ask_anthropic(anthropic_server).text
+    assert "temperature" not in anthropic_server.answers[-1]
+
+
+def test_an_accepted_temperature_gives_no_warning(anthropic_server: AnthropicServer) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        ask_anthropic(anthropic_server)
+    assert anthropic_server.answers[0]["temperature"] == 0
+
+
+def test_a_schema_goes_where_the_protocol_wants_it(
+    openai_server: OpenAIServer, anthropic_server: AnthropicServer
+) -> None:
+    request = llm.Request("q", CHAT, 16, schema=SCHEMA)
+    ask_openai(openai_server, request)
+    assert openai_server.answers[0]["response_format"]["json_schema"]["schema"] == SCHEMA
+    ask_anthropic(anthropic_server, request)
+    format_ = anthropic_server.answers[0]["output_config"]["format"]
+    assert format_ == {"type": "json_schema", "schema": SCHEMA}
+
+
+def test_cached_prompt_tokens_are_counted(
+    openai_server: OpenAIServer, anthropic_server: AnthropicServer
+) -> None:
+    assert ask_anthropic(anthropic_server).prompt_tokens == ask_openai(openai_server).prompt_tokens
+
+
+def test_a_server_that_reads_less_than_the_prompt_is_noticed(
+    openai_server: OpenAIServer, base_model: Any
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base_model)
+
+    def count(messages: list[prompts.Message]) -> int:
+        return len(
+            tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        )
+
+    assert ask_openai(openai_server, count_tokens=count).prompt_tokens == count(CHAT)
+    with pytest.raises(CutoffError, match="changed on its way"):
+        ask_openai(openai_server, count_tokens=lambda messages: count(messages) + 200)
+    with pytest.raises(failures.Overflow, match="q has 500 tokens"):
+        ask_openai(openai_server, count_tokens=lambda messages: 500)
+
+
+def test_used_up_credit_is_not_waited_for(openai_server: OpenAIServer) -> None:
+    error = {"message": "You exceeded your current quota.", "code": "insufficient_quota"}
+    openai_server.always = lambda handler: handler.reply({"error": error}, 429)
+    with pytest.raises(CutoffError, match="no credit left"):
+        ask_openai(openai_server)
+    assert len(openai_server.answers) == 1
+
+
+def test_a_missing_key_names_its_variable_and_a_server_of_ones_own_needs_none(
+    openai_server: OpenAIServer,
+) -> None:
+    with pytest.raises(CutoffError, match="OPENAI_API_KEY"), openai.connect("m", None, " "):
+        pass
+    with pytest.raises(CutoffError, match="ANTHROPIC_API_KEY"), anthropic.connect("m", ""):
+        pass
+    openai_server.key = "none"
+    with openai.connect(openai_server.model, openai_server.base_url, "") as engine:
+        assert list(llm.complete([REQUEST], engine, OPTIONS, 1))
