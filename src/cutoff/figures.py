@@ -141,16 +141,36 @@ def _note(panel: Axes, side: int, y: float, text: str, weight: str = "normal") -
     )  # fmt: skip
 
 
-def losses(curves: Mapping[str, pd.DataFrame]) -> Figure:
-    """Training loss by step; ``curves`` maps a variant to columns ``step`` and ``loss``."""
-    figure, (panel,) = canvas(3.4)
-    for variant, curve in curves.items():
-        colour = COLOURS.get(f"{variant}_rag", INK)
-        panel.plot(curve["step"], curve["loss"], color=colour, lw=2, label=label(variant))
-    panel.set_xlabel("optimiser step")
-    panel.set_ylabel("training loss (nats per token)")
-    panel.set_ylim(bottom=0)
-    panel.legend()
+def losses(
+    curves: Mapping[str, pd.DataFrame], held_out: Mapping[str, pd.DataFrame] | None = None
+) -> Figure:
+    """Training loss by step, and below it the loss on questions that are not trained.
+
+    ``curves`` maps an adapter to columns ``step`` and ``loss``; ``held_out`` to ``step`` and a
+    column per stratum. Adapters of further seeds share their variant's colour.
+    """
+    shown = {name: curve for name, curve in (held_out or {}).items() if len(curve)}
+    figure, panels = canvas(5.6 if shown else 3.4, 2 if shown else 1)
+    for name, curve in curves.items():
+        variant, _, further = name.partition(".")
+        panels[0].plot(
+            curve["step"], curve["loss"], color=COLOURS.get(f"{variant}_rag", INK),
+            lw=1 if further else 2, label=None if further else label(variant),
+        )  # fmt: skip
+    for name, curve in shown.items():
+        variant, _, further = name.partition(".")
+        for stratum, style in zip(curve.columns.drop("step"), ("o-", "s--", "^:"), strict=False):
+            panels[1].plot(
+                curve["step"], curve[stratum], style, color=COLOURS.get(f"{variant}_rag", INK),
+                ms=4, lw=1 if further else 2,
+                label=None if further else f"{label(variant)}: {label(stratum).lower()}",
+            )  # fmt: skip
+        panels[1].set_ylabel("loss, not trained")
+    panels[0].set_ylabel("training loss (nats per token)" if not shown else "training loss")
+    panels[-1].set_xlabel("optimiser step" + ("; losses in nats per token" if shown else ""))
+    for panel in panels:
+        panel.set_ylim(bottom=0)
+        panel.legend(fontsize=9 if shown else None)
     return figure
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from cutoff import run
 from cutoff.errors import CutoffError
-from cutoff.finetune import examples, failures, launch, settings
+from cutoff.finetune import failures, launch, settings
 from cutoff.finetune.settings import Training
 
 SOURCE = str(Path(__file__).parents[2] / "src")
@@ -24,7 +24,7 @@ SOURCE = str(Path(__file__).parents[2] / "src")
 
 def adapters_sha256(training: Training) -> list[str]:
     folder = Path(training.adapters_folder)
-    files = [folder / variant / "adapter_model.safetensors" for variant in examples.VARIANTS]
+    files = [folder / name / "adapter_model.safetensors" for name in settings.adapters(training)]
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
 
 
@@ -72,7 +72,7 @@ def test_a_killed_training_resumes_to_the_same_bytes_and_losses(
     assert all(report["resumed_at_step"] == 0 for report in reports.values())
 
     killed = moved(Training(**small_training), tmp_path / "killed")
-    work = Path(killed.adapters_folder, f".rag_ft.{settings.fingerprint(killed, 'rag_ft')}")
+    work = settings.work_folder(killed, "rag_ft")
     process = start(killed)
     wait_for(lambda: settings.newest_checkpoint(work), process)
     process.kill()
@@ -85,6 +85,7 @@ def test_a_killed_training_resumes_to_the_same_bytes_and_losses(
     assert newest is not None
     torn = work / "checkpoint-999"  # a save that the kill has cut off
     shutil.copytree(newest, torn)
+    (torn / settings.COMPLETE).unlink()
     (torn / "trainer_state.json").write_text('{"epoch": 0.')
     assert settings.newest_checkpoint(work) == newest
 
@@ -146,14 +147,6 @@ def test_a_diverging_loss_ends_in_one_sentence(small_training: dict[str, Any]) -
     assert "\n" not in str(info.value)
 
 
-def test_a_missing_base_model_is_named_before_any_process_starts(
-    small_training: dict[str, Any], tmp_path: Path
-) -> None:
-    training = Training(**{**small_training, "base_folder": str(tmp_path / "nowhere")})
-    with pytest.raises(CutoffError, match="no config.json in .*nowhere"):
-        launch.train_all(training)
-
-
 @pytest.mark.parametrize(
     ("code", "message"),
     [
@@ -169,7 +162,7 @@ def test_every_death_of_the_process_reaches_the_notebook(
     training = Training(**small_training)
     run.make_folder(Path(training.adapters_folder))
     with pytest.raises(CutoffError, match=message):
-        launch._run_process([sys.executable, "-c", code], training)
+        launch._run_process([sys.executable, "-c", code], training, {})
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device /dev/full")
@@ -217,7 +210,7 @@ def test_an_interrupt_of_the_notebook_stops_the_training(small_training: dict[st
     signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
     try:
         with pytest.raises(KeyboardInterrupt):
-            launch._run_process([sys.executable, "-c", code, str(pid_file)], training)
+            launch._run_process([sys.executable, "-c", code, str(pid_file)], training, {})
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from cutoff import run
 from cutoff.errors import CutoffError
-from cutoff.finetune import examples, pictures, settings
+from cutoff.finetune import examples, pictures
 
 
 @pytest.fixture(scope="module")
@@ -140,33 +140,12 @@ def test_grouping_by_length_leaves_little_padding_and_still_mixes_the_examples()
     assert order != examples.training_order(lengths, epochs=3, batch_size=16, seed=2)
 
 
-@pytest.mark.parametrize(
-    ("capability", "dtype"),
-    [(None, "float32"), ((7, 5), "float16"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")],
-)
-def test_number_format_follows_the_devices_capability(
-    capability: tuple[int, int] | None, dtype: str
-) -> None:
-    chosen, why = settings.choose_dtype(capability)
-    assert chosen == dtype and why
-
-
-def test_a_step_is_always_batch_size_examples_whatever_fits_at_once() -> None:
-    for n_processes in (1, 2, 4):
-        for longest in (40, 180, 1000, 9000):
-            at_once = settings.micro_batch(16, n_processes, longest)
-            assert 16 % (at_once * n_processes) == 0
-            assert at_once == 1 or at_once * longest <= settings.MICRO_BATCH_TOKENS
-    with pytest.raises(CutoffError, match="multiple of 3"):
-        settings.micro_batch(16, 3, 100)
-
-
 def test_text_of_a_paper_is_escaped_in_the_shown_example() -> None:
     segments = [
         {"trained": False, "text": "<script>alert(1)</script><|im_start|>"},
         {"trained": True, "text": "An <b>answer</b>.<|im_end|>"},
     ]
     example = {"example_id": "rag_ft|<i>", "segments": segments}
-    shown = pictures.example_html({"variant": "rag_ft", "example": example})
+    shown = pictures.example_html({"variant": "rag_ft", "adapter": "rag_ft", "example": example})
     assert "<script>" not in shown and "<b>" not in shown and "<i>" not in shown
     assert "<mark>An &lt;b&gt;answer&lt;/b&gt;.&lt;|im_end|&gt;</mark>" in shown

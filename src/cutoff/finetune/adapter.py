@@ -1,116 +1,128 @@
-"""Trains one LoRA adapter with TRL and PEFT, checks what the trainer made of the examples,
-and puts the finished adapter in its place."""
+"""Trains one LoRA adapter with TRL and PEFT and puts the finished adapter in its place."""
 
-import math
 import os
 import random
 import resource
 import shutil
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cutoff import run
-from cutoff.errors import CutoffError
-from cutoff.finetune import examples, settings
+from cutoff import deadline, models, run
+from cutoff.errors import CutoffError, DeadlineReached
+from cutoff.finetune import base, examples, failures, machine, memory, settings, trainer
+from cutoff.finetune.machine import Machine
+from cutoff.finetune.memory import Plan
 from cutoff.finetune.settings import Training
 
 # The heavy libraries are imported where they are used: a mistake in the settings is
 # reported before they are loaded.
 
-PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-LOGGED_POINTS = 100  # of a loss curve
 N_SAMPLES = 5  # training questions that the trained model answers for the report
 
 
-def train_variant(training: Training, variant: str) -> None:
-    """Train one adapter to its end, from its newest checkpoint where there is one."""
-    if settings.finished(training, variant):
-        return
-    _prepare_libraries()
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def train(training: Training, name: str) -> None:
+    """Train one adapter to its end, from its newest checkpoint where there is one.
 
+    Raises ``DeadlineReached`` with a checkpoint left behind, and ``failures.TryAgain`` when
+    the memory was not enough and a smaller plan is worth another start.
+    """
+    if settings.finished(training, name):
+        return
+    deadline.check(f"the training of {name} has not been started")
+    prepare_libraries(training.load_in_4bit)
+    from cutoff.finetune.held_out import HeldOutLoss
     from cutoff.finetune.watch import Watch
 
-    mark = settings.fingerprint(training, variant)
-    adapters = Path(training.adapters_folder)
-    work = adapters / f".{variant}.{mark}"
-    capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
-    dtype, why = settings.choose_dtype(capability)
-    tokenizer = AutoTokenizer.from_pretrained(training.base_folder)
+    variant, seed = settings.adapters(training)[name]
+    work = settings.work_folder(training, name)
+    here = machine.find()
+    tokenizer = base.load_tokenizer(training.base_folder)
     end = examples.end_of_turn(tokenizer)
     records = examples.read_records(Path(training.train_file), variant)
     tokenized = [examples.tokenize(record, tokenizer) for record in records]
-    model = AutoModelForCausalLM.from_pretrained(
-        training.base_folder, dtype=getattr(torch, dtype), attn_implementation="sdpa"
-    )
-    longest = examples.longest(records, tokenized, model.config.max_position_embeddings)
     lengths = [len(example["input_ids"]) for example in tokenized]
-    order = examples.training_order(
-        lengths, training.epochs, training.batch_size, training.training_seed
+    machine.require_feasible(
+        Path(training.base_folder),
+        sum(lengths) * training.epochs,
+        training.training_processes,
+        training.load_in_4bit,
+        gpu=here.index is not None,
     )
-    trainer = _trainer(training, model, tokenizer, tokenized, longest, len(order), dtype, work)
-    n_truncated = _count_truncated(trainer, tokenized)
+    order = examples.training_order(lengths, training.epochs, training.batch_size, seed)
+    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    model = base.load(training, here)
+    context_length = model.config.max_position_embeddings
+    examples.longest(records, tokenized, context_length)
+    watched = _held_out(training, variant, len(records))
+    watched_examples = [examples.tokenize(record, tokenizer) for record in watched]
+    if watched:
+        examples.longest(watched, watched_examples, context_length)
+    model = base.with_adapter(model, training, seed)
+    build = partial(
+        trainer.build, training, seed, model, tokenizer, tokenized, here, n_processes, work
+    )
+    plan = _plan(training, tokenized, here, n_processes, work, build)
+    fit = build(plan)
+    n_truncated = trainer.count_truncated(fit, tokenized)
     if n_truncated:
-        raise CutoffError(f"{n_truncated} examples of {variant} lost tokens before the training.")
-    # The whole training is laid out here as one pass in a fixed order, so that a resumed
-    # training sees exactly what the killed one would have seen.
-    trainer.train_dataset = trainer.train_dataset.select(order)
-    shown = _checked_batch(trainer, tokenized, order, end)
-    checkpoint = settings.newest_checkpoint(work)
-    watch = Watch(variant, Path(training.progress_file), training.checkpoint_seconds)
-    trainer.add_callback(watch)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds = watch.seconds()
-    if not trainer.is_world_process_zero():
+        raise CutoffError(f"{n_truncated} examples of {name} lost tokens before the training.")
+    trainer.lay_out(fit, order, n_processes)
+    if fit.is_world_process_zero():
+        trainer.check_batch(fit, tokenized, order, end)
+    loss = HeldOutLoss(watched, watched_examples)
+    loss.trainer = fit
+    watch = Watch(name, Path(training.progress_file), training.checkpoint_seconds)
+    fit.add_callback(loss)
+    fit.add_callback(watch)
+    _fit(fit, training, plan, here, work)
+    seconds = watch.seconds() - loss.seconds
+    if watch.out_of_time:
+        raise DeadlineReached(
+            f"deadline_minutes reached: checkpoint of {name} saved at step "
+            f"{fit.state.global_step:,} of {fit.state.max_steps:,}. Run again to continue."
+        )
+    if not fit.is_world_process_zero():
         return
-    n_trained, n_weights = trainer.model.get_nb_trainable_parameters()
     report = {
-        "fingerprint": mark,
+        "fingerprint": settings.fingerprint(training, name),
+        "adapter": name,
         "variant": variant,
-        "base_sha256": settings.base_sha256(Path(training.base_folder)),
+        "training_seed": seed,
+        "base_sha256": models.base_sha256(Path(training.base_folder)),
         "settings": asdict(training),
-        "dtype": dtype,
-        "dtype_reason": why,
-        "trainable_parameters": n_trained,
-        "base_parameters": n_weights - n_trained,
-        "n_examples": len(records),
-        "n_facts": len({record["fact_id"] for record in records}),
-        "longest_tokens": longest,
-        "mean_tokens": sum(lengths) / len(lengths),
-        "trained_tokens_per_example": sum(_n_trained(e) for e in tokenized) / len(tokenized),
-        "max_length": trainer.args.max_length,
+        **_of_examples(records, tokenized, order, plan, fit),
+        **_of_effort(fit, tokenized, training, here, n_processes, seconds),
         "n_truncated": n_truncated,
-        "padding_share": examples.padding_share(
-            lengths, order, trainer.args.per_device_train_batch_size
-        ),
-        "micro_batch": trainer.args.per_device_train_batch_size,
-        "steps": trainer.state.global_step,
+        "memory_plan": plan.reason,
+        "checkpointing": plan.checkpointing,
         "resumed_at_step": watch.resumed_at_step,
-        "train_seconds": seconds,
-        "tokens_per_second": sum(lengths) * training.epochs / seconds,
-        "peak_rss_mb": peak_rss_mb(),
-        "losses": [_point(entry, len(records), training) for entry in _logged(trainer)],
+        "held_out_seconds": loss.seconds,
+        "n_held_out": len(watched),
+        "losses": [_point(entry, len(records), training) for entry in _logged(fit, "loss")],
+        "held_out": [
+            {"step": entry["step"], **entry["held_out"]} for entry in _logged(fit, "held_out")
+        ],
         "example": {
             "example_id": records[order[0]]["example_id"],
-            "segments": examples.segments(shown, tokenizer),
+            "segments": examples.segments(tokenized[order[0]], tokenizer),
         },
-        "samples": _samples(trainer.model, tokenizer, records, training.training_seed),
+        "samples": _samples(fit.model, tokenizer, records, seed),
     }
-    _save(trainer, report, adapters / variant, work)
+    _save(fit, report, Path(training.adapters_folder, name), work)
 
 
-def _prepare_libraries() -> None:
+def prepare_libraries(load_in_4bit: bool) -> None:
     """Load them fast, and leave stderr to what matters."""
     import warnings
 
     os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
     warnings.filterwarnings("ignore", category=FutureWarning)
-    # PEFT loads bitsandbytes, which loads PyTorch's compiler: seconds that only 4-bit
-    # training has a use for.
-    sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
+    if not load_in_4bit:
+        base.skip_bitsandbytes()
     import datasets
     import transformers
 
@@ -118,104 +130,144 @@ def _prepare_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def _trainer(
+def _held_out(training: Training, variant: str, n_examples: int) -> list[dict[str, Any]]:
+    from cutoff.finetune import held_out
+
+    if not training.eval_file or not training.loss_eval_questions:
+        return []
+    asked = held_out.affordable(training.loss_eval_questions, n_examples, training.epochs)
+    return held_out.records(Path(training.eval_file), variant, asked)
+
+
+def _plan(
     training: Training,
-    model: Any,
-    tokenizer: Any,
-    tokenized: list[examples.Example],
-    longest: int,
-    n_total: int,
-    dtype: str,
+    tokenized: Sequence[examples.Example],
+    here: Machine,
+    n_processes: int,
     work: Path,
-) -> Any:
-    """TRL's trainer with a LoRA adapter on ``model``; ``n_total`` examples over all epochs."""
-    from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import PrinterCallback
-    from trl import SFTConfig, SFTTrainer
+    build: Callable[[Plan], Any],
+) -> Plan:
+    """How the examples go through the device: measured once, then kept for every resumption."""
+    longest_first = sorted(tokenized, key=lambda e: len(e["input_ids"]), reverse=True)
+    longest = len(longest_first[0]["input_ids"])
+    wanted, checkpointing = training.micro_batch_size, training.gradient_checkpointing
+    if here.index is None:
+        return memory.on_cpu(training.batch_size, n_processes, wanted, checkpointing, longest)
+    file, conditions = work / "memory.json", _conditions(training, here, n_processes)
+    plan = memory.stored(file, conditions)
+    if plan is None:
+        possible = memory.sizes(training.batch_size, n_processes, wanted)
+        probe = build(Plan(1, False, ""))
+        attempt = memory.attempt_on_gpu(probe, longest_first)
+        plan = memory.choose(possible, checkpointing, longest, memory.free_on_gpu(), attempt)
+        plan = _most_careful(plan, n_processes)
+        if probe.is_world_process_zero():
+            memory.store(file, conditions, plan)
+    return plan
 
-    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
-    per_pass = settings.micro_batch(training.batch_size, n_processes, longest)
-    steps = math.ceil(n_total / training.batch_size)
-    arguments = SFTConfig(
-        output_dir=str(work),
-        num_train_epochs=1,  # the order holds every epoch
-        train_sampling_strategy="sequential",
-        per_device_train_batch_size=per_pass,
-        gradient_accumulation_steps=training.batch_size // (per_pass * n_processes),
-        max_length=longest,
-        completion_only_loss=True,
-        learning_rate=training.learning_rate,
-        lr_scheduler_type=training.lr_scheduler
-        if training.lr_scheduler != "constant"
-        else "constant_with_warmup",
-        warmup_steps=round(training.warmup_ratio * steps),
-        seed=training.training_seed,
-        use_cpu=dtype == "float32",
-        bf16=dtype == "bfloat16",
-        fp16=dtype == "float16",
-        activation_checkpointing=False,
-        dataloader_pin_memory=dtype != "float32",
-        logging_steps=max(1, steps // LOGGED_POINTS),
-        logging_nan_inf_filter=False,  # a NaN must be seen
-        save_strategy="no",  # the callback decides when, by the clock
-        save_total_limit=2,
-        report_to="none",
-        disable_tqdm=True,
+
+def _conditions(training: Training, here: Machine, n_processes: int) -> dict[str, Any]:
+    return {
+        "device": here.name,
+        "processes": n_processes,
+        "micro_batch_size": training.micro_batch_size,
+        "gradient_checkpointing": training.gradient_checkpointing,
+    }
+
+
+def _most_careful(plan: Plan, n_processes: int) -> Plan:
+    """The plan of the process with the least memory: all must make the same steps."""
+    if n_processes == 1:
+        return plan
+    from accelerate.utils import gather_object
+
+    return min(gather_object([plan]), key=lambda p: (not p.checkpointing, p.micro_batch))
+
+
+def _fit(fit: Any, training: Training, plan: Plan, here: Machine, work: Path) -> None:
+    import torch
+
+    if here.index is not None:
+        torch.cuda.reset_peak_memory_stats()
+    checkpoint = settings.newest_checkpoint(work)
+    try:
+        fit.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except torch.OutOfMemoryError:
+        way = training.gradient_checkpointing
+        less = memory.smaller(plan, way, training.micro_batch_size)
+        if less is None:
+            longest = int(fit.args.max_length)
+            text = memory.too_small(longest, plan.micro_batch, plan.checkpointing)
+            raise CutoffError(text) from None
+        memory.store(
+            work / "memory.json", _conditions(training, here, int(fit.args.world_size)), less
+        )
+        raise failures.TryAgain(less.reason) from None
+
+
+def _of_examples(
+    records: Sequence[dict[str, Any]],
+    tokenized: Sequence[examples.Example],
+    order: Sequence[int],
+    plan: Plan,
+    fit: Any,
+) -> dict[str, Any]:
+    """What the report says of the examples."""
+    lengths = [len(example["input_ids"]) for example in tokenized]
+    return {
+        "n_examples": len(records),
+        "n_facts": len({record["fact_id"] for record in records}),
+        "longest_tokens": max(lengths),
+        "mean_tokens": sum(lengths) / len(lengths),
+        "trained_tokens_per_example": sum(map(_n_trained, tokenized)) / len(tokenized),
+        "max_length": fit.args.max_length,
+        "padding_share": examples.padding_share(lengths, order, plan.micro_batch),
+        "micro_batch": plan.micro_batch,
+        "steps": fit.state.global_step,
+    }
+
+
+def _of_effort(
+    fit: Any,
+    tokenized: Sequence[examples.Example],
+    training: Training,
+    here: Machine,
+    n_processes: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """What the report says of time, memory and speed; what does not apply is None."""
+    import torch
+
+    gpu = here.index is not None
+    lengths = [len(example["input_ids"]) for example in tokenized]
+    n_lora = sum(p.numel() for p in fit.model.parameters() if p.requires_grad)
+    flops = machine.training_flops(
+        fit.model.config, lengths, sum(map(_n_trained, tokenized)), n_lora, training.epochs
     )
-    adapter = LoraConfig(
-        r=training.lora_rank,
-        lora_alpha=training.lora_alpha,
-        lora_dropout=training.lora_dropout,
-        target_modules=PROJECTIONS,
-        task_type="CAUSAL_LM",
-    )
-    trainer = SFTTrainer(
-        model,
-        args=arguments,
-        train_dataset=Dataset.from_list([dict(example) for example in tokenized]),
-        processing_class=tokenizer,
-        peft_config=adapter,
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def _count_truncated(trainer: Any, tokenized: list[examples.Example]) -> int:
-    """Examples that the trainer's own preparation has changed or dropped."""
-    kept = [(row["input_ids"], row["labels"]) for row in trainer.train_dataset]
-    if len(kept) != len(tokenized):
-        return abs(len(tokenized) - len(kept))
-    made = [(example["input_ids"], example["labels"]) for example in tokenized]
-    return sum(a != b for a, b in zip(kept, made, strict=True))
-
-
-def _checked_batch(
-    trainer: Any, tokenized: list[examples.Example], order: list[int], end: int
-) -> examples.Example:
-    """First example of the first batch as the model receives it, compared with what was meant."""
-    n_rows = min(trainer.args.per_device_train_batch_size, len(order))
-    batch = trainer.data_collator([trainer.train_dataset[row] for row in range(n_rows)])
-    for row in range(n_rows):
-        meant = tokenized[order[row]]
-        size = len(meant["input_ids"])
-        labels = batch["labels"][row].tolist()
-        if (
-            batch["input_ids"][row, :size].tolist() != meant["input_ids"]
-            or labels[:size] != meant["labels"]
-            or any(label != examples.IGNORED for label in labels[size:])
-            or labels[size - 1] != end
-        ):
-            raise CutoffError("The trainer's batch differs from the prepared examples.")
-    return tokenized[order[0]]
+    return {
+        "device": here.name,
+        "processes": n_processes,
+        "dtype": here.dtype,
+        "dtype_reason": here.dtype_reason,
+        "load_in_4bit": training.load_in_4bit,
+        "trainable_parameters": n_lora,
+        "base_parameters": machine.base_parameters(Path(training.base_folder)),
+        "train_seconds": seconds,
+        "tokens_per_second": sum(lengths) * training.epochs / seconds,
+        "training_flops": flops,
+        "mfu": machine.utilisation(flops, seconds, here.name, n_processes),
+        "gpu_hours": n_processes * seconds / 3600 if gpu else None,
+        "peak_gpu_mb": int(torch.cuda.max_memory_reserved()) // 1_000_000 if gpu else None,
+        "peak_rss_mb": peak_rss_mb(),
+    }
 
 
 def _n_trained(example: examples.Example) -> int:
     return sum(label != examples.IGNORED for label in example["labels"])
 
 
-def _logged(trainer: Any) -> list[dict[str, Any]]:
-    return [entry for entry in trainer.state.log_history if "loss" in entry]
+def _logged(fit: Any, kind: str) -> list[dict[str, Any]]:
+    return [entry for entry in fit.state.log_history if kind in entry]
 
 
 def _point(entry: dict[str, Any], n_examples: int, training: Training) -> dict[str, Any]:
@@ -255,18 +307,18 @@ def _samples(
     return samples
 
 
-def _save(trainer: Any, report: dict[str, Any], target: Path, work: Path) -> None:
+def _save(fit: Any, report: dict[str, Any], target: Path, work: Path) -> None:
     """Put the adapter in its place: a complete folder replaces the old one, marker included."""
     new = work / "adapter"
     shutil.rmtree(new, ignore_errors=True)
-    trainer.model.save_pretrained(new)
+    fit.model.save_pretrained(new)
     (new / "README.md").unlink(missing_ok=True)  # PEFT's empty form
     run.write_json_atomic(new / "training.json", report)
     if target.exists():
         (target / "training.json").unlink(missing_ok=True)
         shutil.rmtree(target)
     os.replace(new, target)
-    for leftover in target.parent.glob(f".{target.name}.*"):
+    for leftover in target.parent.glob(f".{target.name}-*"):
         shutil.rmtree(leftover)
 
 

@@ -5,16 +5,22 @@ Nothing heavy is imported here: the notebook uses it before the training process
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from cutoff import run
-from cutoff.errors import CutoffError
+from cutoff import models, run
 from cutoff.finetune import examples
+from cutoff.params import Params
 
-STATE_FILES = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt")
-MICRO_BATCH_TOKENS = 2048  # larger tensors leave the processor's cache and train no faster
+# What shapes an adapter. The other settings say where it lies, how fast it is made and what
+# is watched meanwhile; with other processes or micro batches it differs in rounding only.
+SHAPING = (
+    "lora_rank lora_alpha lora_dropout learning_rate lr_scheduler warmup_ratio epochs batch_size "
+    "load_in_4bit"
+).split()
+COMPLETE = "complete"  # the file that ends a checkpoint
+STARTER = "CUTOFF_TRAINING_STARTER"  # environment: the process that a training must not outlive
 
 
 @dataclass(frozen=True)
@@ -34,73 +40,46 @@ class Training:
     epochs: int
     batch_size: int
     training_seed: int
+    training_seeds: int = 1
+    load_in_4bit: bool = False
+    micro_batch_size: int | None = None
+    gradient_checkpointing: str = "auto"
+    training_processes: int | None = None
+    eval_file: str | None = None
+    loss_eval_questions: int = 0
     checkpoint_seconds: float = 20.0
 
 
-def choose_dtype(capability: tuple[int, int] | None) -> tuple[str, str]:
-    """Number format of the weights for a GPU's compute capability (None: CPU), and why."""
-    if capability is None:
-        return "float32", "the CPU's own format"
-    version = f"compute capability {capability[0]}.{capability[1]}"
-    if capability >= (8, 0):
-        return "bfloat16", f"{version} computes it natively and it cannot overflow"
-    return "float16", f"{version} has no native bfloat16"
+def adapters(training: Training) -> dict[str, tuple[str, int]]:
+    """Name of each adapter -> its variant and training seed."""
+    return models.adapters(cast(Params, training))  # its fields have the parameters' names
 
 
-def micro_batch(batch_size: int, n_processes: int, longest: int) -> int:
-    """Examples per forward pass: the largest share of a step that stays small in memory."""
-    if batch_size % n_processes:
-        raise CutoffError(
-            f"batch_size = {batch_size} cannot be shared by {n_processes} processes; "
-            f"choose a multiple of {n_processes}."
-        )
-    per_process = batch_size // n_processes
-    fitting = [n for n in range(1, per_process + 1) if per_process % n == 0]
-    return max([n for n in fitting if n * longest <= MICRO_BATCH_TOKENS], default=1)
-
-
-def fingerprint(training: Training, variant: str) -> str:
+def fingerprint(training: Training, name: str) -> str:
     """Hash of all that shapes an adapter: settings, its examples, the base model's files."""
-    settings = asdict(training)
-    for name in ("base_folder", "train_file", "adapters_folder", "progress_file"):
-        del settings[name]
-    del settings["checkpoint_seconds"]  # when a checkpoint is written changes nothing
-    digest = hashlib.sha256(json.dumps([variant, settings], sort_keys=True).encode())
+    variant, seed = adapters(training)[name]
+    shaping = {setting: getattr(training, setting) for setting in SHAPING}
+    digest = hashlib.sha256(json.dumps([variant, seed, shaping], sort_keys=True).encode())
     for record in examples.read_records(Path(training.train_file), variant):
         digest.update(run.to_json(record))
-    digest.update(base_sha256(Path(training.base_folder)).encode())
+    digest.update(models.base_sha256(Path(training.base_folder)).encode())
     return digest.hexdigest()[:16]
 
 
-def base_sha256(folder: Path) -> str:
-    """Hash of the base model's weights, configuration and tokenizer."""
-    if not (folder / "config.json").is_file():
-        raise CutoffError(
-            f"The base model is missing: there is no config.json in {folder}. "
-            "Restore the folder from the repository or set base_model."
-        )
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".json", ".jinja", ".safetensors"):
-            digest.update(path.name.encode() + run.sha256_file(path).encode())
-    return digest.hexdigest()
-
-
-def finished(training: Training, variant: str) -> dict[str, Any] | None:
+def finished(training: Training, name: str) -> dict[str, Any] | None:
     """``training.json`` of an adapter that these settings have made; None when there is none."""
-    marker = Path(training.adapters_folder, variant, "training.json")
+    marker = Path(training.adapters_folder, name, "training.json")
     report: dict[str, Any] = run.read_json(marker) if marker.exists() else {}
-    return report if report.get("fingerprint") == fingerprint(training, variant) else None
+    return report if report.get("fingerprint") == fingerprint(training, name) else None
+
+
+def work_folder(training: Training, name: str) -> Path:
+    """Where an adapter's checkpoints lie until it is finished."""
+    return Path(training.adapters_folder, f".{name}-{fingerprint(training, name)}")
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint; one that a kill has torn is passed over."""
     found = [path for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()]
-    for path in sorted(found, key=lambda path: int(path.name[11:]), reverse=True):
-        try:  # the trainer writes this file last
-            json.loads((path / "trainer_state.json").read_bytes())
-        except (OSError, ValueError):
-            continue
-        if all((path / name).is_file() for name in STATE_FILES):
-            return path
-    return None
+    complete = [path for path in found if (path / COMPLETE).is_file()]
+    return max(complete, key=lambda path: int(path.name[11:]), default=None)

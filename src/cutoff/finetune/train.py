@@ -18,36 +18,66 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from cutoff import run
-from cutoff.errors import CutoffError
-from cutoff.finetune import adapter, examples, failures
+from cutoff import deadline, run
+from cutoff.errors import CutoffError, DeadlineReached
+from cutoff.finetune import adapter, failures, settings
 from cutoff.finetune.settings import Training
 
 PARENT_CHECK_SECONDS = 1.0
 
 
 def main(arguments: list[str]) -> int:
-    """Train every adapter that is not finished; the exit status is 0, or 2 after a sentence."""
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    """Train every adapter that is not finished; the exit status is 0, or another one after a
+    sentence: 2 an error, 75 the deadline, 76 another start with less memory is worth trying."""
+    starter = int(os.environ.get(settings.STARTER, os.getppid()))
+    threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
     try:
         training = Training(**run.read_json(Path(arguments[0])))
         with _alone(Path(training.adapters_folder)):
-            for variant in examples.VARIANTS:
-                adapter.train_variant(training, variant)
+            for name in settings.adapters(training):
+                adapter.train(training, name)
+    except failures.TryAgain as reason:
+        return _say(failures.RETRY_MARK, str(reason), failures.RETRY_STATUS)
+    except DeadlineReached as reached:
+        _leave_group()
+        return _say(failures.DEADLINE_MARK, str(reached), deadline.EXIT_STATUS)
     except Exception as error:
         sentence = failures.explain(error, Path(arguments[0]).parent)
         if sentence is None:
             raise
-        print(failures.ERROR_MARK + sentence, file=sys.stderr, flush=True)
-        return 2
+        return _say(failures.ERROR_MARK, sentence, 2)
+    _leave_group()
     return 0
 
 
-def _end_with_parent(parent: int) -> None:
+def _say(mark: str, sentence: str, status: int) -> int:
+    print(mark + sentence, file=sys.stderr, flush=True)
+    return status
+
+
+def _leave_group() -> None:
+    """PyTorch warns of every group of processes that just ends."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _end_with(starter: int) -> None:
     """A training whose starter was killed would write beside the next one: end too."""
-    while os.getppid() == parent:
+    while _descends_from(starter):
         time.sleep(PARENT_CHECK_SECONDS)
     os._exit(3)
+
+
+def _descends_from(starter: int) -> bool:
+    if os.getppid() == starter:
+        return True
+    import psutil
+
+    try:
+        return any(parent.pid == starter for parent in psutil.Process().parents())
+    except psutil.Error:
+        return False
 
 
 @contextlib.contextmanager

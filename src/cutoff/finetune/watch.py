@@ -1,4 +1,5 @@
-"""Watches a training from inside: progress lines, checkpoints by the clock, NaN guard."""
+"""Watches a training from inside: progress lines, checkpoints by the clock, the deadline, and
+a guard against losses that are no number."""
 
 import json
 import math
@@ -8,20 +9,27 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from cutoff import deadline
 from cutoff.errors import CutoffError
+from cutoff.finetune import settings
+
+MOST_SKIPPED = 10  # steps in a row whose gradients overflow while the float16 scale halves
 
 
 class Watch(TrainerCallback):
-    """Appends a line to ``progress_file`` at every log entry and asks for a checkpoint when
-    ``checkpoint_seconds`` have passed since the last one."""
+    """Appends a line to ``progress_file`` at every log entry, asks for a checkpoint when
+    ``checkpoint_seconds`` have passed since the last one, and for the last one in time."""
 
-    def __init__(self, variant: str, progress_file: Path, checkpoint_seconds: float) -> None:
-        self.variant = variant
+    def __init__(self, name: str, progress_file: Path, checkpoint_seconds: float) -> None:
+        self.name = name
         self.progress_file = progress_file
         self.checkpoint_seconds = checkpoint_seconds
         self.resumed_at_step = 0
+        self.out_of_time = False
         self._before = 0.0  # seconds that a killed training had spent up to its checkpoint
-        self._start = self._saved = time.monotonic()
+        self._start = self._saved = self._stepped = time.monotonic()
+        self._step_seconds = self._save_seconds = 0.0
+        self._skipped = 0
 
     def seconds(self) -> float:
         """Seconds of training, those before a resumed checkpoint included."""
@@ -34,7 +42,7 @@ class Watch(TrainerCallback):
         self.resumed_at_step = state.global_step
         spent = [entry["seconds"] for entry in state.log_history if "seconds" in entry]
         self._before = spent[-1] if spent else 0.0
-        self._start = self._saved = time.monotonic()
+        self._start = self._saved = self._stepped = time.monotonic()
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -44,16 +52,13 @@ class Watch(TrainerCallback):
         if "loss" not in entry:
             return
         loss = float(entry["loss"])
-        if not math.isfinite(loss) or not math.isfinite(float(entry["grad_norm"])):
-            raise CutoffError(
-                f"The training of {self.variant} diverged: its loss is {loss} at step "
-                f"{state.global_step} of {state.max_steps}. Choose a smaller learning_rate "
-                f"(now {args.learning_rate:g})."
-            )
+        # Gradients may overflow in float16: the step is skipped and their scale halved.
+        if not math.isfinite(loss) or not (args.fp16 or math.isfinite(float(entry["grad_norm"]))):
+            self._diverged(f"its loss is {loss}", args, state)
         entry["seconds"] = self.seconds()
         if state.is_world_process_zero:
             line = {
-                "variant": self.variant,
+                "adapter": self.name,
                 "step": state.global_step,
                 "steps": state.max_steps,
                 "loss": loss,
@@ -63,16 +68,70 @@ class Watch(TrainerCallback):
                 file.write(json.dumps(line) + "\n")
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Ask for a checkpoint when it is time, at a step that is logged: what a log entry
         averages is then never torn apart."""
+        skipped = getattr(given.get("optimizer"), "step_was_skipped", False)
+        self._skipped = self._skipped + 1 if skipped else 0
+        if self._skipped > MOST_SKIPPED:
+            self._diverged(f"its gradients overflowed in {self._skipped} steps", args, state)
+        now = time.monotonic()
+        self._step_seconds = max(now - self._stepped, 0.5 * self._step_seconds)
         logged = state.global_step % int(args.logging_steps) == 0
-        if logged and time.monotonic() - self._saved >= self.checkpoint_seconds:
+        due = logged and now - self._saved >= self.checkpoint_seconds
+        stop = self._is_late(logged, int(args.logging_steps), state)
+        due, stop = _as_the_first_process(due, stop, args)
+        if due or stop:
             control.should_save = True
+            self._saving = time.monotonic()
+        if stop:
+            self.out_of_time = control.should_training_stop = control.should_log = True
+        self._stepped = time.monotonic()
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Count from the end of the save, so that slow disks do not save all the time."""
-        self._saved = time.monotonic()
+        """End the checkpoint, once every process has written its part; count from here, so
+        that slow disks do not save all the time."""
+        _wait_for_all(args)
+        if state.is_world_process_zero:
+            folder = Path(str(args.output_dir), f"checkpoint-{state.global_step}")
+            (folder / settings.COMPLETE).touch()
+        self._saved = self._stepped = time.monotonic()
+        self._save_seconds = max(self._save_seconds, self._saved - self._saving)
+
+    def _is_late(self, logged: bool, interval: int, state: TrainerState) -> bool:
+        """Whether there is no time for what comes before the next chance to save.
+
+        That is the next logged step; where not even one more step fits, it is this one.
+        """
+        left = deadline.seconds_left()
+        to_do = state.max_steps - state.global_step
+        if left is None or to_do <= 0:
+            return False
+        steps = min(interval, to_do) if logged else 1
+        return left < steps * self._step_seconds + self._save_seconds
+
+    def _diverged(self, how: str, args: TrainingArguments, state: TrainerState) -> None:
+        raise CutoffError(
+            f"The training of {self.name} diverged: {how} at step {state.global_step} of "
+            f"{state.max_steps}. Choose a smaller learning_rate (now {args.learning_rate:g})."
+        )
+
+
+def _as_the_first_process(due: bool, stop: bool, args: TrainingArguments) -> tuple[bool, bool]:
+    """What the first process has read from its clock: all must save and stop at one step."""
+    if args.world_size == 1:
+        return due, stop
+    from accelerate.utils import broadcast_object_list
+
+    due, stop = broadcast_object_list([due, stop])
+    return due, stop
+
+
+def _wait_for_all(args: TrainingArguments) -> None:
+    if args.world_size > 1:
+        from accelerate.utils import wait_for_everyone
+
+        wait_for_everyone()

@@ -1,0 +1,119 @@
+"""TRL's trainer as it is set up here, and the checks of what it makes of the examples."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cutoff.errors import CutoffError
+from cutoff.finetune import examples, memory
+from cutoff.finetune.machine import Machine
+from cutoff.finetune.memory import Plan
+from cutoff.finetune.settings import Training
+
+LOGGED_POINTS = 100  # of a loss curve
+
+
+def build(
+    training: Training,
+    seed: int,
+    model: Any,
+    tokenizer: Any,
+    tokenized: Sequence[examples.Example],
+    machine: Machine,
+    n_processes: int,
+    work: Path,
+    plan: Plan,
+) -> Any:
+    """A trainer of ``model``, which holds its adapter, over all epochs of ``tokenized``."""
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl import SFTConfig, SFTTrainer
+
+    steps = math.ceil(len(tokenized) * training.epochs / training.batch_size)
+    arguments = SFTConfig(
+        output_dir=str(work),
+        num_train_epochs=1,  # the order holds every epoch
+        train_sampling_strategy="sequential",
+        per_device_train_batch_size=plan.micro_batch,
+        gradient_accumulation_steps=training.batch_size // (plan.micro_batch * n_processes),
+        max_length=max(len(example["input_ids"]) for example in tokenized),
+        completion_only_loss=True,
+        learning_rate=training.learning_rate,
+        lr_scheduler_type=training.lr_scheduler
+        if training.lr_scheduler != "constant"
+        else "constant_with_warmup",
+        warmup_steps=round(training.warmup_ratio * steps),
+        seed=seed,
+        use_cpu=machine.index is None,
+        bf16=machine.dtype == "bfloat16",
+        fp16=machine.dtype == "float16",  # with a scaler of the gradients
+        activation_checkpointing=plan.checkpointing,
+        ddp_find_unused_parameters=False,
+        dataloader_pin_memory=machine.index is not None,
+        logging_steps=max(1, steps // LOGGED_POINTS),
+        logging_nan_inf_filter=False,  # a NaN must be seen
+        save_strategy="no",  # the callback decides when, by the clock
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    trainer = SFTTrainer(
+        model,
+        args=arguments,
+        train_dataset=Dataset.from_list([dict(example) for example in tokenized]),
+        processing_class=tokenizer,
+    )
+    trainer.remove_callback(PrinterCallback)
+    for weight in model.parameters():  # TRL makes them bfloat16 on a 4-bit base
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+    return trainer
+
+
+def count_truncated(trainer: Any, tokenized: Sequence[examples.Example]) -> int:
+    """Examples that the trainer's own preparation has changed or dropped."""
+    kept = [(row["input_ids"], row["labels"]) for row in trainer.train_dataset]
+    if len(kept) != len(tokenized):
+        return abs(len(tokenized) - len(kept))
+    made = [(example["input_ids"], example["labels"]) for example in tokenized]
+    return sum(a != b for a, b in zip(kept, made, strict=True))
+
+
+def lay_out(trainer: Any, order: Sequence[int], n_processes: int) -> None:
+    """Put the whole training in front of the trainer as one pass in a fixed order, so that a
+    resumed training sees exactly what the killed one would have seen.
+
+    Several processes take turns in it. What is missing at the end for all to have equally
+    many passes is filled with an example without any label, which has no gradient; repeating
+    an example, as accelerate would, trains it once more than the others.
+    """
+    from datasets import Dataset, concatenate_datasets
+
+    micro = trainer.args.per_device_train_batch_size
+    missing = memory.of_passes(len(order), micro, n_processes) if n_processes > 1 else 0
+    rows = trainer.train_dataset
+    if missing:
+        shortest = min(rows, key=lambda row: len(row["input_ids"]))["input_ids"]
+        blank = {"input_ids": shortest, "labels": [examples.IGNORED] * len(shortest)}
+        rows = concatenate_datasets([rows, Dataset.from_list([blank], features=rows.features)])
+    trainer.train_dataset = rows.select([*order, *[len(rows) - 1] * missing])
+
+
+def check_batch(
+    trainer: Any, tokenized: Sequence[examples.Example], order: Sequence[int], end: int
+) -> None:
+    """Raise ``CutoffError`` unless the first batch, as the model receives it, is what was meant."""
+    n_rows = min(trainer.args.per_device_train_batch_size, len(order))
+    batch = trainer.data_collator([trainer.train_dataset[row] for row in range(n_rows)])
+    for row in range(n_rows):
+        meant = tokenized[order[row]]
+        size = len(meant["input_ids"])
+        labels = batch["labels"][row].tolist()
+        if (
+            batch["input_ids"][row, :size].tolist() != meant["input_ids"]
+            or labels[:size] != meant["labels"]
+            or any(label != examples.IGNORED for label in labels[size:])
+            or labels[size - 1] != end
+        ):
+            raise CutoffError("The trainer's batch differs from the prepared examples.")
