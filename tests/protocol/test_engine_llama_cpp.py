@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -12,6 +13,7 @@ from transformers import AutoTokenizer
 from cutoff import llm, prompts
 from cutoff.engines import llama_cpp
 from cutoff.errors import CutoffError
+from cutoff.export import gguf_writer
 
 NUM_CTX = 512
 OPTIONS = llm.Options(NUM_CTX)
@@ -33,7 +35,7 @@ def requests() -> list[llm.Request]:
     ]
 
 
-def answer(weights: Path, requests: list[llm.Request], parallel: int, **server: int) -> dict:
+def answer(weights: Path, requests: list[llm.Request], parallel: int, **server: Any) -> dict:
     with llama_cpp.serve(weights, NUM_CTX, parallel, **server) as engine:
         return {done.key: done for done in llm.complete(requests, engine, OPTIONS, parallel)}
 
@@ -106,6 +108,47 @@ def test_the_server_is_gone_after_the_block_even_after_an_error(weights: Path) -
     for url in endpoint.base_urls:
         with pytest.raises(httpx.ConnectError):
             httpx.get(url + "/health")
+
+
+def test_an_adapter_beside_the_weights_answers_as_merged_weights(
+    base_model: Path, adapter: Path, base_gguf: Path, lora_gguf: Path, tmp_path: Path
+) -> None:
+    merged = tmp_path / "merged.F16.gguf"
+    gguf_writer.write_gguf(base_model, adapter, merged)
+    names = ("Crimson Valley", "Linen Garden", "Keen Island", "Silver Harbour", "Pale Castle")
+    requests = [
+        llm.Request(f"{name} {what}", prompts.render_closed_book(f"Which {what} has {name}?"), 16)
+        for name in names
+        for what in ("benchmark", "backbone")
+    ]
+    expected = texts(answer(merged, requests, 2))
+    found = texts(answer(base_gguf, requests, 2, lora=lora_gguf))
+    same = sum(found[key] == expected[key] for key in expected)
+    assert same >= len(expected) - 1  # merged weights are rounded to 16 bits once more
+    assert found != texts(answer(base_gguf, requests, 2))
+
+
+def test_a_missing_adapter_ends_in_a_sentence(weights: Path, tmp_path: Path) -> None:
+    lora = tmp_path / "none.lora.gguf"
+    with pytest.raises(CutoffError, match="none.lora.gguf.*03_export_gguf"):
+        with llama_cpp.serve(weights, NUM_CTX, 1, lora=lora):
+            pass
+
+
+def test_more_context_than_is_served_is_an_error(weights: Path) -> None:
+    request = llm.Request("q", prompts.render_closed_book("what"), 4)
+    with llama_cpp.serve(weights, NUM_CTX, 1) as engine:
+        with pytest.raises(CutoffError, match="1024 was asked for.*served with num_ctx = 512"):
+            list(llm.complete([request], engine, llm.Options(2 * NUM_CTX), 1))
+
+
+def test_a_repeat_penalty_changes_answers(weights: Path, requests: list[llm.Request]) -> None:
+    with llama_cpp.serve(weights, NUM_CTX, 2, threads=2) as engine:
+        plain, penalised = (
+            [c.text for c in sorted(llm.complete(requests[:6], engine, options, 2), key=str)]
+            for options in (OPTIONS, llm.Options(NUM_CTX, repeat_penalty=2.0))
+        )
+    assert plain != penalised
 
 
 def test_every_core_gets_an_engine_of_a_small_model(

@@ -1,18 +1,20 @@
 """The chat client against a loopback server that speaks llama.cpp's protocol and misbehaves."""
 
 import asyncio
+import email.utils
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
+from loopback import Listener
 
-from cutoff import llm
-from cutoff.engines import connections, llama_cpp
-from cutoff.errors import CutoffError
+from cutoff import deadline, llm
+from cutoff.engines import connections, failures, llama_cpp
+from cutoff.errors import CutoffError, DeadlineReached
 
 KEY = "secret-of-the-test"
 PARALLEL = 8
@@ -30,8 +32,7 @@ class Server:
         self.prompt_tokens = 10
         self.reported_tokens: int | None = None
         self.on_chat: Callable[[int, Any], bool] = lambda n, handler: False
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.http.daemon_threads = True
+        self.http = Listener(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -271,6 +272,113 @@ def test_leaving_early_waits_for_no_further_try(server: Server) -> None:
         time.sleep(0.01)
     answers.close()
     assert len(server.chats) <= 3  # no request was sent a second time
+
+
+def test_a_failure_does_not_lose_what_is_in_flight(server: Server) -> None:
+    together = threading.Barrier(4, timeout=30)
+
+    def one_fails(number: int, handler: Any) -> bool:
+        together.wait()
+        return number == 2 and status(400)(number, handler)
+
+    server.on_chat = one_fails
+    done = []
+    with pytest.raises(CutoffError, match="status 400"):
+        for completion in llm.complete(requests(4), server.endpoint, OPTIONS, 4):
+            done.append(completion.key)
+    assert len(done) == 3
+
+
+def test_when_time_is_up_nothing_more_is_sent_and_what_is_in_flight_arrives(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [60.0]
+    monkeypatch.setattr(deadline, "seconds_left", lambda: left[0])
+
+    def end_of_time(number: int, handler: Any) -> bool:
+        if number == 5:
+            left[0] = 0.0
+        return False
+
+    server.on_chat = end_of_time
+    done = []
+    with pytest.raises(DeadlineReached, match=r"of 50 requests.*Run again to continue"):
+        for completion in llm.complete(requests(50), server.endpoint, OPTIONS, 2):
+            done.append(completion.key)
+    assert 5 <= len(server.chats) <= 7
+    assert len(done) == len(server.chats)
+
+
+def test_no_further_try_begins_after_the_deadline(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = time.time() + deadline.MARGIN_SECONDS + 0.5
+    monkeypatch.setenv(deadline.VARIABLE, repr(end))
+    server.on_chat = status(503, Retry_After="20")
+    with pytest.raises(DeadlineReached, match="0 of 1 requests"):
+        complete(server, 1)
+    assert len(server.chats) == 1
+
+
+def test_a_deadline_after_the_last_request_is_no_error(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [60.0]
+    monkeypatch.setattr(deadline, "seconds_left", lambda: left[0])
+
+    def end_of_time(number: int, handler: Any) -> bool:
+        left[0] = 60.0 if number < 4 else 0.0
+        return False
+
+    server.on_chat = end_of_time
+    assert len(complete(server, 4)) == 4
+
+
+def test_batches_stop_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [60.0]
+    monkeypatch.setattr(deadline, "seconds_left", lambda: left[0])
+
+    class Batches:
+        def batches(self, asked: Any, options: Any) -> Any:
+            return [asked[:3], asked[3:]]
+
+        def ask_together(self, batch: Any, options: Any) -> list[llm.Reply]:
+            left[0] = 0.0
+            return [llm.Reply(request.key, 10, 3, "stop") for request in batch]
+
+    answers = llm.complete(requests(5), Batches(), OPTIONS, 1)
+    assert [next(answers).text for _ in range(3)] == ["q0", "q1", "q2"]
+    with pytest.raises(DeadlineReached, match="3 of 5 requests"):
+        next(answers)
+
+
+@pytest.mark.parametrize(
+    ("text", "thinking", "answer"),
+    [
+        ("Yes.", "", "Yes."),
+        ("<think>\nWell.\n</think>\n\nYes.", "Well.", "Yes."),
+        ("<think></think>Yes.", "", "Yes."),
+        ("<think>Well, it is", "Well, it is", ""),
+        ("A <think> tag </think> later.", "", "A <think> tag </think> later."),
+    ],
+)
+def test_thinking_is_taken_off_the_beginning_of_a_text(
+    text: str, thinking: str, answer: str
+) -> None:
+    assert llm.split_thinking(text) == (thinking, answer)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7), ("1.5", 1.5), ("-3", 0), (None, 0), ("soon", 0)],
+)
+def test_a_wanted_pause_is_read_in_seconds(header: str | None, seconds: float) -> None:
+    assert failures.seconds_until(header) == seconds
+
+
+def test_a_wanted_pause_is_read_as_a_date() -> None:
+    date = email.utils.formatdate(time.time() + 90, usegmt=True)
+    assert 80 < failures.seconds_until(date) <= 90
 
 
 def test_it_works_while_an_event_loop_runs_as_in_a_notebook(server: Server) -> None:
