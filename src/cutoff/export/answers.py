@@ -236,8 +236,9 @@ def ask(client: httpx.Client, url: str, expected: Answer, max_new_tokens: int) -
         temperature=0,
         repeat_penalty=1.0,
         cache_prompt=False,
-        logprobs=True,  # the only way to see token ids of a chat answer
-        top_logprobs=1,
+        reasoning_format="none",  # the text exactly as the model wrote it
+        verbose=True,  # with the token ids, which the format of OpenAI has no place for
+        return_tokens=True,
     )
     if reply is None:
         return Answer(messages, tokens, [], "", stopped=False, n_read=0)
@@ -245,7 +246,7 @@ def ask(client: httpx.Client, url: str, expected: Answer, max_new_tokens: int) -
     return Answer(
         messages,
         prompt_ids=tokens,
-        answer_ids=[token["id"] for token in choice["logprobs"]["content"]],
+        answer_ids=reply["__verbose"]["tokens"],
         text=choice["message"]["content"] or "",
         stopped=choice["finish_reason"] == "stop",
         n_read=reply["usage"]["prompt_tokens"],
