@@ -10,13 +10,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cutoff import run
-from cutoff.errors import CutoffError
-from cutoff.finetune import failures, launch, settings
+from cutoff.errors import CutoffError, DeadlineReached
+from cutoff.finetune import adapter, failures, launch, memory, settings
+from cutoff.finetune.machine import Machine
+from cutoff.finetune.memory import Plan
 from cutoff.finetune.settings import Training
 
 SOURCE = str(Path(__file__).parents[2] / "src")
@@ -112,34 +115,6 @@ def test_a_changed_setting_trains_another_adapter(small_training: dict[str, Any]
     assert settings.fingerprint(same, "rag_ft") == settings.fingerprint(training, "rag_ft")
 
 
-def test_the_training_ends_when_its_starter_is_killed(
-    small_training: dict[str, Any], tmp_path: Path
-) -> None:
-    long = {"epochs": 600, "checkpoint_seconds": 3600.0}
-    training = moved(Training(**small_training), tmp_path / "orphan", **long)
-    run.make_folder(Path(training.adapters_folder))
-    config = Path(training.adapters_folder, "config.json")
-    run.write_json_atomic(config, dataclasses.asdict(training))
-    code = (
-        "import sys; from pathlib import Path; from cutoff import run\n"
-        "from cutoff.finetune import launch, settings\n"
-        "launch.train_all(settings.Training(**run.read_json(Path(sys.argv[1]))))"
-    )
-    starter = subprocess.Popen(
-        [sys.executable, "-c", code, str(config)],
-        env={**os.environ, "PYTHONPATH": SOURCE},
-        stderr=subprocess.DEVNULL,
-    )
-    progress = Path(training.progress_file)
-    wait_for(lambda: progress.exists() and progress.stat().st_size > 0, starter)
-    starter.kill()
-    starter.wait()
-    time.sleep(3)
-    size = progress.stat().st_size
-    time.sleep(2)
-    assert progress.stat().st_size == size, "the orphaned training goes on"
-
-
 def test_a_diverging_loss_ends_in_one_sentence(small_training: dict[str, Any]) -> None:
     training = Training(**{**small_training, "learning_rate": 1e30})
     with pytest.raises(CutoffError, match=r"instruct_ft diverged: .*smaller learning_rate") as info:
@@ -163,6 +138,46 @@ def test_every_death_of_the_process_reaches_the_notebook(
     run.make_folder(Path(training.adapters_folder))
     with pytest.raises(CutoffError, match=message):
         launch._run_process([sys.executable, "-c", code], training, {})
+
+
+def test_the_process_says_when_time_is_up_and_when_to_start_it_once_more(
+    small_training: dict[str, Any],
+) -> None:
+    training = Training(**small_training)
+    run.make_folder(Path(training.adapters_folder))
+    # Status 1: what a launcher makes of every other one.
+    code = "import sys; sys.exit(print(sys.argv[1]) or 1)"
+    command = [sys.executable, "-c", code]
+    late = failures.DEADLINE_MARK + "deadline_minutes reached: run again."
+    with pytest.raises(DeadlineReached, match="^deadline_minutes reached: run again.$"):
+        launch._run_process([*command, late], training, {})
+    assert launch._run_process([*command, failures.RETRY_MARK + "smaller"], training, {})
+    assert not launch._run_process([sys.executable, "-c", ""], training, {})
+
+
+def test_running_out_of_gpu_memory_asks_for_another_start_until_nothing_is_left_to_save(
+    small_training: dict[str, Any], tmp_path: Path
+) -> None:
+    import torch
+
+    class Full:
+        """A trainer whose GPU is full: no part of one can run here."""
+
+        args = SimpleNamespace(max_length=512, world_size=1)
+
+        def train(self, resume_from_checkpoint: str | None) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    training, here = Training(**small_training), Machine(None, "Tesla T4", "float16", "")
+    conditions = adapter._conditions(training, here, 1)
+    plan, made = Plan(4, False, ""), []
+    with pytest.raises(CutoffError, match="micro batch 1 with checkpointing"):
+        for _ in range(9):
+            with pytest.raises(failures.TryAgain, match="ran out of memory with more"):
+                adapter._fit(Full(), training, plan, here, tmp_path)
+            plan = memory.stored(tmp_path / "memory.json", conditions) or plan
+            made.append((plan.micro_batch, plan.checkpointing))
+    assert made == [(2, False), (1, False), (1, True)]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device /dev/full")

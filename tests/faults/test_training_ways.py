@@ -147,6 +147,38 @@ def test_every_seed_has_its_adapters_and_the_first_ones_stay_as_they_are(
     assert len(set(after.values())) == 4
 
 
+def test_watching_other_questions_changes_nothing_and_a_resumed_curve_has_no_gap(
+    variation: Callable[..., Training], train: Callable[[Training], Reports], tmp_path: Path
+) -> None:
+    questions = [
+        {
+            "question_id": f"paper-{n}/task?9",
+            "stratum": stratum,
+            "question": f"And what is {stratum} {n}?",
+            "statement": "The backbone of Crimson Valley is capsule.",
+            "gold_passage_ids": ["a#1"],
+            "context_passage_ids": ["a#0", "a#1"],
+            "context": ["We hope.", "The backbone of Crimson Valley is capsule."],
+        }
+        for n in range(9)
+        for stratum in ("seen", "unseen_fact", "control")
+    ]
+    run.write_jsonl_atomic(tmp_path / "eval.jsonl", questions)
+    watching = {"eval_file": str(tmp_path / "eval.jsonl"), "loss_eval_questions": 4}
+    unwatched = variation("unwatched", epochs=8, lora_dropout=0.1)
+    watched = variation("watched", epochs=8, lora_dropout=0.1, **watching)
+    stopped = variation("stopped", epochs=8, lora_dropout=0.1, **watching)
+    train(unwatched)
+    curves = {name: report["held_out"] for name, report in train(watched).items()}
+    assert adapter_bytes(watched) == adapter_bytes(unwatched)
+    for curve in curves.values():
+        assert [point["step"] for point in curve] == [0, 3, 5, 8, 11, 13, 16, 19, 21, 24]
+        assert all(set(point) == {"step", "seen", "unseen_fact"} for point in curve)
+        assert curve[-1]["seen"] < curve[0]["seen"]  # a sentence that is trained
+    stop_in_the_middle(train, stopped)
+    assert {name: report["held_out"] for name, report in train(stopped).items()} == curves
+
+
 def start(training: Training) -> subprocess.Popen[bytes]:
     """A process that starts a training as a notebook does."""
     config = Path(training.adapters_folder, "config.json")
