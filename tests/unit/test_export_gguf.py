@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2
 
 from cutoff.chat_template import load_tokenizer
 from cutoff.errors import CutoffError
-from cutoff.export import families, gguf_writer, merge
+from cutoff.export import families, gguf_header, gguf_writer, merge
 
 N_TOKENS = 48
 
@@ -478,7 +478,7 @@ def test_a_finished_file_is_made_again_only_when_its_origin_changed(
     assert gguf_writer.write_gguf(base, adapter, path)
 
 
-@pytest.mark.parametrize("n_bytes", [0, 100, 20_000])
+@pytest.mark.parametrize("n_bytes", [0, 3, 100, 20_000, -1000])
 def test_a_torn_file_is_made_again(base_model: Path, tmp_path: Path, n_bytes: int) -> None:
     path = tmp_path / "base.gguf"
     gguf_writer.write_gguf(base_model, None, path)
@@ -486,3 +486,19 @@ def test_a_torn_file_is_made_again(base_model: Path, tmp_path: Path, n_bytes: in
     path.write_bytes(whole[:n_bytes])
     assert gguf_writer.write_gguf(base_model, None, path)
     assert path.read_bytes() == whole
+
+
+def test_the_header_is_what_the_library_of_the_format_reads(
+    base_model: Path, tmp_path: Path
+) -> None:
+    gguf_writer.write_gguf(base_model, None, tmp_path / "base.gguf")
+    library = gguf.GGUFReader(tmp_path / "base.gguf")
+    header = gguf_header.read(tmp_path / "base.gguf")
+    of_the_file = {name: f for name, f in library.fields.items() if not name.startswith("GGUF.")}
+    assert header.values.keys() == of_the_file.keys()
+    for name, value in header.values.items():
+        if value is not None:  # arrays are skipped
+            assert of_the_file[name].contents() == value, name
+    assert header.tensors == {
+        tensor.name: (tensor.tensor_type, tuple(tensor.shape)) for tensor in library.tensors
+    }

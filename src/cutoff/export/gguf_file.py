@@ -19,8 +19,9 @@ from gguf import GGMLQuantizationType
 
 from cutoff import run
 from cutoff.errors import CutoffError
+from cutoff.export.gguf_header import MADE_FROM_KEY as MADE_FROM_KEY
+from cutoff.export.gguf_header import recorded as recorded
 
-MADE_FROM_KEY = "cutoff.made_from"
 HEADER_BYTES = 50_000_000  # tokens and merges of the largest vocabularies
 PROGRESS_SECONDS = 15.0
 
@@ -44,17 +45,6 @@ class Tensor:
     def n_bytes(self) -> int:
         """Size in the file."""
         return prod(self.shape) * TORCH_TYPES[self.type].itemsize
-
-
-def recorded(path: Path, key: str) -> Any:
-    """One metadata value of a GGUF file; ``None`` if the key or the file is missing or torn."""
-    if not path.is_file():
-        return None
-    try:
-        field = gguf.GGUFReader(path).get_field(key)
-    except (ValueError, IndexError, OSError):
-        return None
-    return None if field is None else field.contents()
 
 
 def write(

@@ -25,7 +25,8 @@ from cutoff.chat_template import load_tokenizer
 from cutoff.errors import CutoffError
 from cutoff.export import families, merge
 from cutoff.export.families import Family
-from cutoff.export.gguf_file import MADE_FROM_KEY, Tensor, recorded, write
+from cutoff.export.gguf_file import Tensor, write
+from cutoff.export.gguf_header import MADE_FROM_KEY, recorded
 
 # Raise this when the same inputs would give another file, so that old files are made again.
 WRITER_VERSION = 2

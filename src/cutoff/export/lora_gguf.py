@@ -15,7 +15,8 @@ import gguf
 import torch
 
 from cutoff.export import families, gguf_writer, merge
-from cutoff.export.gguf_file import MADE_FROM_KEY, Tensor, recorded, write
+from cutoff.export.gguf_file import Tensor, write
+from cutoff.export.gguf_header import MADE_FROM_KEY, recorded
 
 # Raise this when the same inputs would give another file, so that old files are made again.
 WRITER_VERSION = 1

@@ -18,7 +18,9 @@ from pathlib import Path
 import gguf
 
 from cutoff.errors import CutoffError
-from cutoff.export.gguf_file import MADE_FROM_KEY, Progress, recorded, require_space
+from cutoff.export import gguf_header
+from cutoff.export.gguf_file import Progress, require_space
+from cutoff.export.gguf_header import MADE_FROM_KEY, recorded
 
 FILE_TYPES = {
     "Q4_K_M": gguf.LlamaFileType.MOSTLY_Q4_K_M,
@@ -104,6 +106,6 @@ def matrix_types(path: Path) -> dict[str, int]:
     K-quants come in blocks of 256. Where the rows of a matrix are no multiple of that
     (Qwen2.5-0.5B: 896), llama.cpp takes Q5_0 or Q8_0 instead, which shows up here.
     """
-    tensors = gguf.GGUFReader(path).tensors
-    counts = Counter(tensor.tensor_type.name for tensor in tensors if len(tensor.shape) > 1)
+    tensors = gguf_header.read(path).tensors.values()
+    counts = Counter(kind.name for kind, shape in tensors if len(shape) > 1)
     return dict(counts.most_common())
