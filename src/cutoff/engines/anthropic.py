@@ -49,7 +49,8 @@ class Engine:
             with hosted.explained(
                 anthropic, self.where, request, self.model, options.num_ctx, secret
             ):
-                reply = self.client.messages.create(**body)
+                # `messages.create` has no argument for a temperature any more.
+                reply = self.client.post("/v1/messages", cast_to=Message, body=body)
         except failures.Refused as refusal:
             if not self._adapt(refusal.words, body, options):
                 raise
@@ -81,12 +82,11 @@ class Engine:
             body["output_config"] = {"format": {"type": "json_schema", "schema": request.schema}}
         if request.think is not None:
             body["thinking"] = self._thinking if request.think else {"type": "disabled"}
-        # Older models take a temperature, though not while thinking; the client has no
-        # argument for it any more.
+        # Older models take a temperature, though not while thinking.
         if not request.think and self._takes_temperature:
-            body["extra_body"] = {"temperature": options.temperature}
+            body["temperature"] = options.temperature
             if options.temperature > 0 and options.top_p < 1:
-                body["extra_body"]["top_p"] = options.top_p
+                body["top_p"] = options.top_p
         return body
 
     def _adapt(self, words: str, body: dict[str, Any], options: llm.Options) -> bool:
@@ -94,7 +94,7 @@ class Engine:
         if "adaptive" in words and body.get("thinking", {}).get("type") == "enabled":
             self._thinking = {"type": "adaptive"}
             return True
-        if hosted.leave_out_temperature(words, "extra_body" in body, options, self.model):
+        if hosted.leave_out_temperature(words, "temperature" in body, options, self.model):
             self._takes_temperature = False
             return True
         return False

@@ -57,7 +57,8 @@ class Engine:
             with hosted.explained(
                 openai, self.where, request, self.model, options.num_ctx, self.client.api_key
             ):
-                reply = self.client.chat.completions.create(**body)
+                # Half the time of `chat.completions.create`, which walks through every message.
+                reply = self.client.post("/chat/completions", cast_to=ChatCompletion, body=body)
         except failures.Refused as refusal:
             if not self._adapt(refusal.words, body, options):
                 raise
@@ -92,8 +93,7 @@ class Engine:
         if request.think is not None and self._official:
             body["reasoning_effort"] = "medium" if request.think else "none"
         elif request.think is not None:  # vLLM, SGLang, llama.cpp: for the chat template
-            kwargs = {"enable_thinking": request.think}
-            body["extra_body"] = {"chat_template_kwargs": kwargs}
+            body["chat_template_kwargs"] = {"enable_thinking": request.think}
         return body
 
     def _adapt(self, words: str, body: dict[str, Any], options: llm.Options) -> bool:
