@@ -143,20 +143,30 @@ def test_the_gate_opens_for_the_base_model_and_closes_when_a_file_is_replaced(
 def test_the_gate_opens_for_other_families_merged_and_beside(
     family: str, chats: Any, questions: Any, tmp_path: Path
 ) -> None:
-    """Also where the model has a BOS token; the random weights answer differently everywhere."""
-    base = build(family, family == "qwen3", tmp_path / "base", max_position_embeddings=2048)
+    """Also where the model has a BOS token."""
+    base = decided(build(family, family == "qwen3", tmp_path / "b", max_position_embeddings=2048))
     adapter = small_adapter(base, tmp_path / "adapter")
-    reference = answers.answer_with_transformers(base, adapter, chats, 8)
+    reference = answers.answer_with_transformers(base, adapter, chats[:3], 8)
     for mode in ("merged", "adapter"):
         chosen = {"export_mode": mode, "quantization": "Q8_0", "max_new_tokens": 8}
         files = models.files(tmp_path, "tuned", load(**chosen))
         weights.export(files, base, adapter, load(**chosen))
-        # Random weights leave near ties everywhere, which any rounding flips.
-        relaxed = {"parity_min_quantised_agreement": 0.2, "parity_min_f16_agreement": 0.5}
+        # Random weights leave near ties that rounding flips; the divergence is small all the same.
+        relaxed = {"parity_min_quantised_agreement": 0.3, "parity_min_f16_agreement": 0.6}
+        relaxed["parity_min_stop_rate"] = 0.0
         found = measure(files, base, reference, questions, num_ctx=2048, **chosen, **relaxed)
         at = {(row["link"], row["metric"]): row["value"] for row in found}
         assert at["BOS", links.BOS_TOKENS] == (family == "llama")
         assert broken(found) is None
+
+
+def decided(folder: Path) -> Path:
+    """The model with probabilities as far apart as trained ones: random ones are near ties."""
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        model.model.norm.weight.mul_(6)
+    model.save_pretrained(folder)
+    return folder
 
 
 def small_adapter(base: Path, folder: Path) -> Path:
@@ -178,7 +188,7 @@ def test_penalties_and_temperature_that_a_model_brings_do_not_reach_the_referenc
     config = GenerationConfig.from_pretrained(other)
     config.update(repetition_penalty=3.0, do_sample=True, temperature=5.0)
     config.save_pretrained(other)
-    assert answers.answer_with_transformers(other, None, chats, 24) == references["base"]
+    assert answers.answer_with_transformers(other, None, chats[:2], 24) == references["base"][:2]
 
 
 def test_two_servings_of_one_file_give_the_same_answers(exported: Any, references: Any) -> None:
