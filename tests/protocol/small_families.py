@@ -8,7 +8,17 @@ from typing import Any
 
 import httpx
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -34,6 +44,7 @@ ODD_TEXTS = (
     "def f(x):\n    return x**2  # comment\n",
     "½ Ⅷ ٣٤٥ x² a_b-c/d\\e",
     " leading blank, trailing blank ",
+    "a <think> b</think>\n\nc <|im_end|> <|eot_id|>d",
 )
 SENTENCES = [*ODD_TEXTS, "The quick brown fox jumps over the lazy dog; it has seen 2025 papers."]
 
@@ -89,8 +100,10 @@ LLAMA_TOKENS = [
 
 
 def qwen_tokenizer(template: str) -> PreTrainedTokenizerFast:
-    """Splits as Qwen2, 2.5 and 3 do; has no BOS."""
+    """Splits as Qwen2, 2.5 and 3 do; has no BOS, and tokens that are added but not special."""
     bpe = _train(LETTERS + r"\p{N}" + OTHERS, QWEN_TOKENS, whole_words_first=False)
+    bpe.normalizer = normalizers.NFC()
+    bpe.add_tokens([AddedToken(text, normalized=False) for text in ("<think>", "</think>")])
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         eos_token="<|im_end|>",

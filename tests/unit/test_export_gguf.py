@@ -4,7 +4,9 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -431,13 +433,23 @@ def test_an_unknown_way_of_splitting_text_is_refused() -> None:
         gguf_writer.pre_tokenizer_name({"type": "Sequence", "pretokenizers": [words]})
 
 
-def test_a_tokenizer_whose_merges_llama_cpp_would_ignore_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda spec: spec["model"].update(ignore_merges=False), "ignore_merges.*llama-bpe"),
+        (lambda spec: spec.update(normalizer={"type": "Lowercase"}), "Lowercase"),
+        (lambda spec: spec["added_tokens"][1].update(lstrip=True), "end_of_text"),
+    ],
+)
+def test_a_tokenizer_that_llama_cpp_would_not_follow_is_refused(
+    change: Callable[[dict[str, Any]], None], named: str, tmp_path: Path
+) -> None:
     base = small_families.build("llama", True, tmp_path / "base", num_hidden_layers=1)
     path = base / "tokenizer.json"
     spec = json.loads(path.read_text())
-    spec["model"]["ignore_merges"] = False
+    change(spec)
     path.write_text(json.dumps(spec))
-    with pytest.raises(CutoffError, match="ignore_merges.*llama-bpe"):
+    with pytest.raises(CutoffError, match=named):
         gguf_writer.write_gguf(base, None, tmp_path / "m.gguf")
 
 

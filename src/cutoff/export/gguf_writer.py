@@ -178,10 +178,7 @@ def add_tokenizer(
     (models round their vocabulary up) get names that no text can produce.
     """
     spec = json.loads(tokenizer.backend_tokenizer.to_str())
-    if spec["model"]["type"] != "BPE":
-        raise CutoffError(
-            f"The tokenizer is {spec['model']['type']}; only byte-level BPE is exported."
-        )
+    check_tokenizer(spec)
     added = {token["id"]: token for token in spec["added_tokens"]}
     names = {index: text for text, index in spec["model"]["vocab"].items()}
     names |= {index: token["content"] for index, token in added.items()}
@@ -194,20 +191,41 @@ def add_tokenizer(
             return gguf.TokenType.CONTROL if special else gguf.TokenType.USER_DEFINED
         return gguf.TokenType.NORMAL if index in names else gguf.TokenType.UNUSED
 
-    rule = pre_tokenizer_name(spec["pre_tokenizer"])
-    if bool(spec["model"].get("ignore_merges")) != (rule in WHOLE_WORDS_FIRST):
-        raise CutoffError(
-            f"The tokenizer's ignore_merges is {spec['model'].get('ignore_merges')}, but llama.cpp "
-            f"ties the opposite to the rule {rule}: it would split words differently."
-        )
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(rule)
+    writer.add_tokenizer_pre(pre_tokenizer_name(spec["pre_tokenizer"]))
     writer.add_token_list([names.get(index, f"[PAD{index}]") for index in range(vocab_size)])
     writer.add_token_types([token_type(index) for index in range(vocab_size)])
     writer.add_token_merges(
         [pair if isinstance(pair, str) else " ".join(pair) for pair in spec["model"]["merges"]]
     )
     add_special_tokens(writer, tokenizer, other_stops)
+
+
+def check_tokenizer(spec: dict[str, Any]) -> None:
+    """Refuse a ``tokenizer.json`` with which llama.cpp would make other tokens of a text.
+
+    NFC (Qwen) is let through: llama.cpp leaves it out, which shows only with decomposed
+    letters.
+    """
+    if spec["model"]["type"] != "BPE":
+        raise CutoffError(
+            f"The tokenizer is {spec['model']['type']}; only byte-level BPE is exported."
+        )
+    rule, whole = pre_tokenizer_name(spec["pre_tokenizer"]), spec["model"].get("ignore_merges")
+    if bool(whole) != (rule in WHOLE_WORDS_FIRST):
+        raise CutoffError(
+            f"The tokenizer's ignore_merges is {whole}; llama.cpp ties the opposite to its rule "
+            f"{rule} and would split words differently."
+        )
+    normalizer = (spec.get("normalizer") or {"type": "NFC"})["type"]
+    greedy = [
+        token["content"]
+        for token in spec["added_tokens"]
+        if token["lstrip"] or token["rstrip"] or token["single_word"]
+    ]
+    if normalizer != "NFC" or greedy:
+        changes = ", ".join([normalizer, *greedy])
+        raise CutoffError(f"The tokenizer changes texts ({changes}) as llama.cpp does not.")
 
 
 def add_special_tokens(

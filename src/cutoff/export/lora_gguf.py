@@ -45,18 +45,19 @@ def write_lora_gguf(base: Path, adapter: Path, target: Path) -> bool:
     lora = merge.read_lora(adapter, stored)
     names = gguf_writer.gguf_names(stored, config, family.architecture)
 
-    def once(values: torch.Tensor) -> Iterator[torch.Tensor]:
-        yield values
+    def read(name: str, half: int) -> Iterator[torch.Tensor]:
+        values = lora.factors(name)[half]
+        rotated = half == 0 and family.interleaved and families.is_rotated(name)
+        yield families.interleave(values, families.head_dimension(config)) if rotated else values
 
     tensors = []
-    for name, (b, a) in lora.pairs.items():
-        if family.interleaved and families.is_rotated(name):
-            b = families.interleave(b, families.head_dimension(config))
-        for half, values in (("lora_a", a), ("lora_b", b)):
-            shape = tuple(values.shape)
-            read = functools.partial(once, values)
+    for name, keys in lora.keys.items():
+        # The gguf library expects a before b.
+        for half, suffix in ((1, "lora_a"), (0, "lora_b")):
+            shape = merge.tensor_shape(lora.path, keys[half])
+            reader = functools.partial(read, name, half)
             tensors.append(
-                Tensor(f"{names[name]}.{half}", shape, gguf.GGMLQuantizationType.F16, read)
+                Tensor(f"{names[name]}.{suffix}", shape, gguf.GGMLQuantizationType.F16, reader)
             )
 
     def add_metadata(writer: gguf.GGUFWriter) -> None:

@@ -19,9 +19,6 @@ from safetensors import SafetensorError, safe_open
 from cutoff import run
 from cutoff.errors import CutoffError
 
-# What the adapter adds to one weight: (lora_B * scale, lora_A); the update is their product.
-Update = tuple[torch.Tensor, torch.Tensor]
-
 SLICE_BYTES = 2**26  # of float32
 
 LORA_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight")
@@ -67,13 +64,20 @@ def locate_tensors(base: Path) -> dict[str, Path]:
 class Lora:
     """A PEFT LoRA adapter: each weight gains ``alpha / rank * (b @ a)``.
 
-    ``pairs``: name of the base model's weight -> (b, a) in float32. ``alpha`` is the one that
-    makes this formula true, so with rsLoRA it is ``lora_alpha * sqrt(rank)``.
+    ``keys``: name of the base model's weight -> the keys of b and a in the file ``path``.
+    ``alpha`` is the one that makes this formula true: with rsLoRA ``lora_alpha * sqrt(rank)``.
     """
 
+    path: Path
     rank: int
     alpha: float
-    pairs: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    keys: dict[str, tuple[str, str]]
+
+    def factors(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """b and a of one weight in float32."""
+        with safe_open(self.path, framework="pt") as weights:
+            b, a = (weights.get_tensor(key).float() for key in self.keys[name])
+        return b, a
 
 
 def read_lora(adapter: Path, tensors: Collection[str]) -> Lora:
@@ -89,29 +93,28 @@ def read_lora(adapter: Path, tensors: Collection[str]) -> Lora:
         raise CutoffError(f"{adapter} is not a plain LoRA adapter {special}; it cannot be merged.")
     rank: int = config["r"]
     alpha = config["lora_alpha"] * (rank**0.5 if config.get("use_rslora") else 1.0)
-    halves: dict[str, dict[str, torch.Tensor]] = {}
     path = adapter / "adapter_model.safetensors"
     if not path.is_file():
         raise CutoffError(f"{adapter} holds no {path.name}. Run 02_finetune again.")
+    halves: dict[str, dict[str, str]] = {}
     with safe_open(path, framework="pt") as weights:
         for key in weights.keys():
             match = LORA_KEY.fullmatch(key)
             name = f"{match['module']}.weight" if match else ""
             if match is None or name not in tensors:
                 raise CutoffError(f"{path}: {key} fits no linear layer of the base model.")
-            halves.setdefault(name, {})[match["half"]] = weights.get_tensor(key).float()
+            halves.setdefault(name, {})[match["half"]] = key
     if any(len(pair) < 2 for pair in halves.values()):
         raise CutoffError(f"{path} lacks one of lora_A and lora_B of a layer. Train it again.")
-    return Lora(rank, alpha, {name: (pair["B"], pair["A"]) for name, pair in halves.items()})
+    return Lora(path, rank, alpha, {name: (pair["B"], pair["A"]) for name, pair in halves.items()})
 
 
-def read_updates(adapter: Path | None, tensors: Collection[str]) -> dict[str, Update]:
-    """What an adapter adds to each weight, as ``read_tensor`` takes it; ``None`` adds nothing."""
+def read_updates(adapter: Path | None, tensors: Collection[str]) -> dict[str, Lora]:
+    """The adapter of every weight that one changes, as ``read_tensor`` takes it."""
     if adapter is None:
         return {}
     lora = read_lora(adapter, tensors)
-    scale = lora.alpha / lora.rank
-    return {name: (b * scale, a) for name, (b, a) in lora.pairs.items()}
+    return dict.fromkeys(lora.keys, lora)
 
 
 def tensor_shape(path: Path, name: str) -> tuple[int, ...]:
@@ -123,7 +126,7 @@ def tensor_shape(path: Path, name: str) -> tuple[int, ...]:
 def read_tensor(
     name: str,
     tensors: dict[str, Path],
-    updates: dict[str, Update],
+    updates: dict[str, Lora],
     rows: slice = slice(None),
 ) -> torch.Tensor:
     """The ``rows`` of one weight in float32, with its update where the adapter has one."""
@@ -133,13 +136,14 @@ def read_tensor(
         raise CutoffError(f"{tensors[name]}: {name} is {stored.dtype}, not 16-bit or 32-bit float.")
     merged = stored.float()
     if name in updates:
-        scaled_b, a = updates[name]
-        merged += scaled_b[rows] @ a
+        lora = updates[name]
+        b, a = lora.factors(name)
+        merged += (lora.alpha / lora.rank * b[rows]) @ a
     return merged
 
 
 def read_slices(
-    name: str, tensors: dict[str, Path], updates: dict[str, Update], multiple: int = 1
+    name: str, tensors: dict[str, Path], updates: dict[str, Lora], multiple: int = 1
 ) -> Iterator[torch.Tensor]:
     """All rows of ``read_tensor`` in order, at most ``SLICE_BYTES`` at a time.
 
