@@ -131,6 +131,8 @@ def complete(
 ) -> Generator[Completion, None, None]:
     """Answer ``requests`` with up to ``parallel`` in flight; yield each as it finishes.
 
+    An engine that works in batches takes one after the other instead.
+
     ``progress`` labels a progress bar (the environment's ``TQDM_DISABLE`` silences it);
     without it there is none. Transient errors (429, 5xx, cut connection, timeout) are
     retried with growing pauses. Anything else, a prompt that does not fit, and the end of

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ import httpx
 import pytest
 from transformers import AutoTokenizer
 
-from cutoff import llm, prompts
+from cutoff import chat_template, llm, prompts
 from cutoff.engines import llama_cpp
 from cutoff.errors import CutoffError
 from cutoff.export import gguf_writer
@@ -140,6 +141,37 @@ def test_more_context_than_is_served_is_an_error(weights: Path) -> None:
     with llama_cpp.serve(weights, NUM_CTX, 1) as engine:
         with pytest.raises(CutoffError, match="1024 was asked for.*served with num_ctx = 512"):
             list(llm.complete([request], engine, llm.Options(2 * NUM_CTX), 1))
+
+
+def test_thinking_can_be_switched_off_where_the_template_knows_of_it(
+    base_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_template, "FIXED", {})  # as in a file that somebody else made
+    folder = Path(shutil.copytree(base_model, tmp_path / "thinks"))
+    template = folder / "chat_template.jinja"
+    no_thinking = "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
+    template.write_text(template.read_text() + no_thinking)
+    gguf_writer.write_gguf(folder, None, tmp_path / "thinks.gguf")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    messages = prompts.render_closed_book("what")
+    found, expected = [], []
+    with llama_cpp.serve(tmp_path / "thinks.gguf", 4096, 1) as engine:
+        for think in (True, False):
+            request = llm.Request("q", messages, 4, think=think)
+            (done,) = llm.complete([request], engine, llm.Options(4096), 1)
+            found.append(done.prompt_tokens)
+            expected.append(
+                len(
+                    tokenizer.apply_chat_template(
+                        messages,
+                        add_generation_prompt=True,
+                        return_dict=False,
+                        enable_thinking=think,
+                    )
+                )
+            )
+    assert found == expected
+    assert found[0] != found[1]
 
 
 def test_a_repeat_penalty_changes_answers(weights: Path, requests: list[llm.Request]) -> None:

@@ -13,9 +13,7 @@ from cutoff.errors import CutoffError
 
 # Besides these every 5xx is worth another try (529 is Anthropic's "overloaded").
 TRANSIENT_STATUS = frozenset({408, 425, 429})
-OVERFLOW = re.compile(
-    r"context[ _](length|size|window)|maximum context|(prompt|input) is too long|longer than", re.I
-)
+OVERFLOW = re.compile(r"context[ _](length|size|window)|(prompt|input) is too long", re.I)
 MAX_WORDS = 300  # of a server's own message that are shown
 
 

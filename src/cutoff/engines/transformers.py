@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
 )
 
 from cutoff import llm
+from cutoff.chat_template import load_tokenizer
 from cutoff.engines import failures
 from cutoff.errors import CutoffError
 
@@ -174,7 +174,7 @@ def load(base: Path, adapter: Path | None, batch_tokens: int | None = None) -> I
     if gpu:
         dtype = torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base)
+        tokenizer = load_tokenizer(base)
         model: Any = AutoModelForCausalLM.from_pretrained(
             base, dtype=dtype, device_map="auto" if gpu else None, use_safetensors=True
         )
