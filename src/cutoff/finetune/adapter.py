@@ -65,7 +65,7 @@ def train(training: Training, name: str) -> None:
     build = partial(
         trainer.build, training, seed, model, tokenizer, tokenized, here, n_processes, work
     )
-    plan = _plan(training, tokenized, here, n_processes, work, build)
+    plan = choose_plan(training, tokenized, here, n_processes, work, build)
     fit = build(plan)
     n_truncated = trainer.count_truncated(fit, tokenized)
     if n_truncated:
@@ -139,7 +139,7 @@ def _held_out(training: Training, variant: str, n_examples: int) -> list[dict[st
     return held_out.records(Path(training.eval_file), variant, asked)
 
 
-def _plan(
+def choose_plan(
     training: Training,
     tokenized: Sequence[examples.Example],
     here: Machine,
