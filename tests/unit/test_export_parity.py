@@ -28,7 +28,7 @@ LIMITS: dict[str, Any] = {
 
 
 def answer(prompt: list[int], reply: list[int], **fields: Any) -> answers.Answer:
-    given = {"text": "", "stopped": True, "n_read": len(prompt)} | fields
+    given: dict[str, Any] = {"text": "", "stopped": True, "n_read": len(prompt)} | fields
     return answers.Answer([], prompt, reply, **given)
 
 

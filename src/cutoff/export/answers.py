@@ -20,9 +20,11 @@ from cutoff.chat_template import load_tokenizer
 from cutoff.engines import llama_cpp
 from cutoff.errors import CutoffError
 from cutoff.export import divergence
+from cutoff.export.gguf_header import recorded
 from cutoff.params import Params
 from cutoff.prompts import Message
 
+BOS_KEY = "tokenizer.ggml.bos_token_id"
 TRANSFORMERS_BATCH = 8  # prompts that transformers answers at a time
 
 Post = Callable[..., Any]  # path of the server, fields of the body -> its JSON
@@ -81,10 +83,7 @@ def prompt_ids(tokenizer: Any, messages: list[Message]) -> list[int]:
 
 def bos_ids(base: Path, weights: Path) -> list[int]:
     """The BOS tokens that the tokenizer and the GGUF file know: none, one, or two."""
-    import gguf
-
-    field = gguf.GGUFReader(weights).get_field(gguf.Keys.Tokenizer.BOS_ID)
-    known = {load_tokenizer(base).bos_token_id, None if field is None else field.contents()}
+    known = {load_tokenizer(base).bos_token_id, recorded(weights, BOS_KEY)}
     return sorted(token for token in known if token is not None)
 
 

@@ -19,6 +19,7 @@ from cutoff import llm, run, wording
 from cutoff.errors import CutoffError
 from cutoff.export import answers
 from cutoff.export.answers import Answer
+from cutoff.export.gguf_header import MADE_FROM_KEY, recorded
 from cutoff.export.links import Limits, Link, compare, compare_served, road
 from cutoff.models import Files
 from cutoff.params import Params
@@ -63,8 +64,6 @@ def measure(
     ``reference``: the answers of transformers. A row of the second list holds the question
     and the text of every answer.
     """
-    from cutoff.export.gguf_file import MADE_FROM_KEY, recorded  # needs torch, which 04 does not
-
     chain = {p.export_dtype: files.full}
     if files.served != files.full:
         chain[p.quantization] = files.served
