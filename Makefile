@@ -21,7 +21,7 @@ READY_DEV := .venv/installed-dev
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help all test lint bench status params lab phantom clean
+.PHONY: help all test lint bench status params ask lab phantom clean
 # A half-made stamp must not look like a finished installation.
 .DELETE_ON_ERROR:
 
@@ -47,6 +47,9 @@ status: $(READY) ## which stages are complete, and what `make all` would do
 
 params: $(READY) ## every parameter with its value and allowed values
 	@"$(PY)" -m cutoff params --make
+
+ask: $(READY) ## answer a question from the index, with citations: make ask question="..."
+	@"$(PY)" -m cutoff ask --make
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	@"$(PY)" -m jupyterlab notebooks
