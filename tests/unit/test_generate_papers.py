@@ -7,8 +7,8 @@ from fpdf import FPDF
 
 from cutoff import params
 from cutoff.errors import CutoffError
-from cutoff.generate import papers
-from cutoff.generate.papers import Line
+from cutoff.generate import cleaning, layout, papers, reading, sources
+from cutoff.generate.cleaning import Line
 from cutoff.phantom import pages, world
 
 
@@ -17,9 +17,9 @@ def test_every_sentence_and_heading_survives_the_pdf(tmp_path: Path, seed: int) 
     for paper in world.make_papers(seed, 6, 3):
         path = tmp_path / "paper.pdf"
         path.write_bytes(pages.render_pdf(paper))
-        n_pages, sections = papers.read_pdf(path)
-        read = {s["heading"]: s["text"] for s in sections if s["heading"]}
-        assert n_pages == 1
+        document = reading.read_here(path, "pdf")
+        read = {s["heading"]: s["text"] for s in document.sections if s["heading"]}
+        assert document.n_pages == 1
         assert read == {heading: " ".join(body) for heading, body in paper.sections}
 
 
@@ -44,7 +44,8 @@ def test_sections_go_on_over_pages(tmp_path: Path) -> None:
     sentence = "Crimson Valley reaches an accuracy of 84.3 percent on a well-known data set."
     pdf.multi_cell(0, 6, " ".join([sentence] * 60), align="J")
     pdf.output(str(tmp_path / "long.pdf"))
-    n_pages, (section,) = papers.read_pdf(tmp_path / "long.pdf")
+    document = reading.read_here(tmp_path / "long.pdf", "pdf")
+    n_pages, (section,) = document.n_pages, document.sections
     assert n_pages >= 3 and len(section["page_breaks"]) == n_pages - 1
     assert section["page_breaks"] == sorted(section["page_breaks"])
     # A hyphen at a line's end cannot be told from a hyphenated word: both spellings are right.
@@ -55,24 +56,24 @@ def test_page_numbers_are_not_text_but_numbers_in_the_text_are() -> None:
     def line(text: str) -> Line:
         return Line(1, text, 11.0, False)
 
-    assert papers.without_page_number(
+    assert layout.without_page_number(
         [line("The result is"), line("42"), line("or more."), line("7")]
     )
-    kept = papers.without_page_number(
+    kept = layout.without_page_number(
         [line("3"), line("The result is"), line("42"), line("or so.")]
     )
     assert [entry.text for entry in kept] == ["The result is", "42", "or so."]
-    assert papers.without_page_number([line("12")]) == []
+    assert layout.without_page_number([line("12")]) == []
 
 
 def test_bold_text_is_no_heading_where_all_text_is_bold() -> None:
     lines = [Line(1, "Intro", 13.0, True)] + [Line(1, f"text {n}", 11.0, True) for n in range(5)]
     lines = [Line(1, "Title", 18.0, True), *lines]
-    assert [section["heading"] for section in papers.to_sections(lines)] == ["Intro"]
+    assert [section["heading"] for section in layout.to_sections(lines)[1]] == ["Intro"]
 
 
 def test_characters_nobody_sees_are_dropped() -> None:
-    record = papers.join_lines([Line(1, "acc\u202eura\u200bcy\x07 is\u00a084.3", 11.0, False)])
+    record = cleaning.join_lines([Line(1, "acc\u202eura\u200bcy\x07 is\u00a084.3", 11.0, False)])
     assert record["text"] == "accuracy is 84.3"
 
 
@@ -81,24 +82,7 @@ def test_characters_nobody_sees_are_dropped() -> None:
 )
 def test_an_id_never_becomes_a_path(name: str) -> None:
     with pytest.raises(CutoffError, match="cannot be a file name"):
-        papers.safe_name(name)
-
-
-@pytest.mark.parametrize("content", [b"", b"%PDF-1.7\nbroken", b"<html>no pdf</html>"])
-def test_a_file_that_is_no_pdf_is_a_sentence(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "bad.pdf"
-    path.write_bytes(content)
-    with pytest.raises(CutoffError, match="bad.pdf as a PDF file"):
-        papers.read_pdf(path)
-
-
-def test_a_pdf_without_text_says_so(tmp_path: Path) -> None:
-    pdf = FPDF()
-    pdf.add_page()
-    pdf.rect(10, 10, 50, 50)
-    pdf.output(str(tmp_path / "scan.pdf"))
-    with pytest.raises(CutoffError, match="holds no text"):
-        papers.read_pdf(tmp_path / "scan.pdf")
+        sources.safe_name(name)
 
 
 def test_more_papers_than_the_phantom_has_is_a_sentence() -> None:

@@ -1,44 +1,65 @@
-"""Papers: a source of PDF files, and the text read back out of them, section by section.
+"""Papers: from a source to files on disk, and from the files to text, section by section.
 
-Every source ends in files on disk, and everything later is read from those files. The
-phantom could hand over its sentences directly; it goes through PDF like any other paper,
-so that its extraction is as real as that of a paper somebody downloads.
+Every source ends in files, and everything later is read from those files. The phantom could
+hand over its sentences directly; it goes through PDF like any other paper, so that its
+extraction is as real as that of a paper somebody downloads.
 """
 
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from cutoff import run
+from cutoff import deadline, run
 from cutoff.errors import CutoffError
+from cutoff.generate import folder_source, quality, reading
+from cutoff.generate.cleaning import clean
+from cutoff.generate.sources import Candidate, Rejected, safe_name
 from cutoff.params import Params
 from cutoff.phantom import pages, world
 
 Record = dict[str, Any]
 
-SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-BOLD_FONT = re.compile(r"bold|black|heavy|semibold", re.IGNORECASE)
-LONGEST_HEADING = 100  # characters
-LARGER = 1.05  # a heading's letters are at least this much higher than those of the text
+MANIFEST = "manifest.json"
+REJECTED = "papers_rejected.jsonl"
+LONGEST_TITLE = 300  # characters
 
 
-@dataclass(frozen=True)
-class Line:
-    """One printed line: its page (from 1), text, letter height in points and weight."""
+def make_papers(p: Params, folder: Path, **arxiv: Any) -> list[Record]:
+    """Bring the papers of ``paper_source`` into ``folder`` and read them.
 
-    page: int
-    text: str
-    height: float
-    bold: bool
+    Returns the records of ``papers.jsonl``: post-cutoff first, then control. Beside them it
+    writes ``manifest.json`` (what was taken) and ``papers_rejected.jsonl`` (what was not, and
+    why). ``arxiv`` is passed to ``arxiv_source.candidates``. Raises ``CutoffError`` if too few
+    papers are left for an experiment.
+    """
+    if p.paper_source == "phantom":
+        papers = [_phantom_record(paper, folder) for paper in phantom_papers(p)]
+        _write_lists(p, folder, papers, [], found=len(papers))
+        return papers
+    wanted = {"post": p.n_post_papers, "control": p.n_control_papers}
+    offered: Mapping[str, Iterable[Candidate]]
+    if p.paper_source == "folder":
+        in_folder, rejected = folder_source.candidates(p, folder / "files")
+        at_once = os.cpu_count() or 1
+        found = len(rejected) + sum(map(len, in_folder.values()))
+        offered = in_folder
+    else:
+        from cutoff.generate import arxiv_source
 
-
-def make_papers(p: Params, folder: Path) -> list[Record]:
-    """Write the PDF of every paper under ``folder`` and read it; records of ``papers.jsonl``."""
-    return [_make_record(paper, folder) for paper in phantom_papers(p)]
+        offered = arxiv_source.candidates(p, folder / "arxiv", **arxiv)
+        rejected, at_once, found = [], 1, None
+    papers = []
+    for period, candidates in offered.items():
+        taken, refused = take(candidates, wanted[period], p.min_extraction_quality, folder, at_once)
+        papers += taken
+        rejected += refused
+    found = len(papers) + len(rejected) if found is None else found
+    _write_lists(p, folder, papers, rejected, found)
+    _check_enough(p, folder, papers, len(rejected))
+    return papers
 
 
 def phantom_papers(p: Params) -> list[world.Paper]:
@@ -52,10 +73,10 @@ def phantom_papers(p: Params) -> list[world.Paper]:
         ) from None
 
 
-def _make_record(paper: world.Paper, folder: Path) -> Record:
+def _phantom_record(paper: world.Paper, folder: Path) -> Record:
     path = folder / "pdf" / f"{safe_name(paper.paper_id)}.pdf"
     run.write_bytes_atomic(path, pages.render_pdf(paper))
-    n_pages, sections = read_pdf(path)
+    document = reading.read_here(path, "pdf")
     return {
         "paper_id": paper.paper_id,
         "title": paper.title,
@@ -64,136 +85,140 @@ def _make_record(paper: world.Paper, folder: Path) -> Record:
         "source": "phantom",
         "file": path.relative_to(folder).as_posix(),
         "sha256": run.sha256_file(path),
-        "n_pages": n_pages,
-        "sections": sections,
+        "n_pages": document.n_pages,
+        "sections": document.sections,
     }
 
 
-def safe_name(paper_id: str) -> str:
-    """``paper_id`` if it can be a file name on every system and stays in its folder.
+def take(
+    candidates: Iterable[Candidate], wanted: int, min_quality: float, folder: Path, at_once: int = 1
+) -> tuple[list[Record], list[Record]]:
+    """The first ``wanted`` papers that can be read well enough, and rejections of the others.
 
-    Raises ``CutoffError`` otherwise: an id comes from outside, and "../x" is one too.
+    ``at_once`` candidates are read side by side. The records come in the order of their ids.
     """
-    if not SAFE_ID.fullmatch(paper_id) or ".." in paper_id:
-        raise CutoffError(
-            f"The paper id {paper_id!r} cannot be a file name; use letters, digits, '.', '_', '-'."
-        )
-    return paper_id
+    waiting = iter(candidates)
+    taken: list[Record] = []
+    rejected: list[Record] = []
+    contents: dict[str, str] = {}
+    with ThreadPoolExecutor(at_once) as pool:
+        while batch := list(itertools.islice(waiting, min(at_once, wanted - len(taken)))):
+            deadline.check(f"{len(taken)} of at most {wanted} papers were read")
+            for candidate, result in zip(
+                batch, pool.map(lambda c: _try(c, min_quality, folder), batch), strict=True
+            ):
+                if isinstance(result, dict):
+                    twin = contents.setdefault(result["sha256"], candidate.name)
+                    if twin == candidate.name:
+                        taken.append(result)
+                        continue
+                    result = Rejected("file", "same content as another", twin)
+                rejected.append(folder_source.rejection(candidate.name, candidate.period, result))
+    return sorted(taken, key=lambda paper: paper["paper_id"]), rejected
 
 
-def read_pdf(path: Path) -> tuple[int, list[Record]]:
-    """Number of pages and sections of a PDF file.
-
-    A section is ``{heading, page, text, page_breaks}``: the page on which it begins, its
-    lines joined to running text, and the positions of the words that begin a new page.
-    Raises ``CutoffError`` if the file is no readable PDF or holds no text.
-    """
-    n_pages, lines = read_lines(path)
-    sections = to_sections(lines)
-    if not sections:
-        raise CutoffError(f"{path} holds no text; is it a scan?")
-    return n_pages, sections
-
-
-def read_lines(path: Path) -> tuple[int, list[Line]]:
-    """Number of pages and all printed lines of a PDF file, in reading order."""
-    import pypdfium2 as pdfium
-
-    lines = []
+def _try(candidate: Candidate, min_quality: float, folder: Path) -> Record | Rejected:
+    """The record of a candidate from the first of its files that is good enough."""
+    worst = Rejected("file", "no file")
     try:
-        with pdfium.PdfDocument(path) as document:
-            for number, page in enumerate(document, start=1):
-                lines += _lines_of_page(page, number)
-            n_pages = len(document)
-    except (pdfium.PdfiumError, FileNotFoundError) as error:
-        raise CutoffError(f"Cannot read {path} as a PDF file: {error}") from None
-    return n_pages, lines
+        for path in candidate.files():
+            try:
+                return _record(candidate, path, min_quality, folder)
+            except Rejected as error:
+                worst = error
+                if candidate.version is None:  # a copy; what was downloaded stays
+                    path.unlink(missing_ok=True)
+    except Rejected as error:
+        # Where there is no second file, the first one's reason says more.
+        worst = worst if worst.stage != "file" else error
+    return worst
 
 
-def _lines_of_page(page: Any, number: int) -> list[Line]:
-    from pypdfium2 import raw
+def _record(candidate: Candidate, path: Path, min_quality: float, folder: Path) -> Record:
+    try:
+        document = reading.read(path)
+    except reading.Unreadable as error:
+        raise Rejected("reading", error.reason, error.detail) from None
+    score, reasons = quality.rate(document)
+    if score < min_quality:
+        worst = reasons[0].partition(" (")[0] if reasons else "quality"
+        raise Rejected("quality", worst, f"quality {score}: {', '.join(reasons)}")
+    title = clean(candidate.title or document.title)[:LONGEST_TITLE]
+    return {
+        "paper_id": candidate.paper_id,
+        "title": title or candidate.paper_id,
+        "period": candidate.period,
+        "first_version": candidate.first_version,
+        "source": "arxiv" if candidate.version else "folder",
+        "file": path.relative_to(folder).as_posix(),
+        "sha256": run.sha256_file(path),
+        "n_pages": document.n_pages,
+        "sections": document.sections,
+        "licence": clean(document.licence or candidate.licence() or "") or None,
+        "version": candidate.version,
+        "quality": score,
+        "quality_reasons": reasons,
+    }
 
-    textpage = page.get_textpage()
-    lines = []
-    for match in re.finditer(r"[^\r\n]*[^\s\r\n][^\r\n]*", textpage.get_text_range()):
-        text = match.group()
-        first = match.start() + len(text) - len(text.lstrip())
-        index = raw.FPDFText_GetCharIndexFromTextIndex(textpage, first)
-        _, bottom, _, top = textpage.get_charbox(index, loose=True)
-        font = textpage.get_textobj(index).get_font().get_base_name()
-        lines.append(Line(number, text, round(top - bottom, 1), bool(BOLD_FONT.search(font))))
-    return without_page_number(lines)
+
+def _write_lists(
+    p: Params, folder: Path, papers: Sequence[Record], rejected: Sequence[Record], found: int
+) -> None:
+    columns = (
+        "paper_id",
+        "version",
+        "period",
+        "title",
+        "first_version",
+        "licence",
+        "file",
+        "sha256",
+    )
+    manifest = {
+        "source": p.paper_source,
+        "found": found,
+        "papers": [{name: paper.get(name) for name in columns} for paper in papers],
+    }
+    run.write_json_atomic(folder / MANIFEST, manifest)
+    run.write_jsonl_atomic(folder / REJECTED, rejected)
 
 
-def without_page_number(lines: list[Line]) -> list[Line]:
-    """The lines of one page without a first or last line that is nothing but a number."""
-    if lines and lines[0].text.strip().isdecimal():
-        lines = lines[1:]
-    if lines and lines[-1].text.strip().isdecimal():
-        lines = lines[:-1]
-    return lines
+def _check_enough(p: Params, folder: Path, papers: Sequence[Record], n_rejected: int) -> None:
+    n_post = sum(paper["period"] == "post" for paper in papers)
+    why = f"{folder / REJECTED} says why {n_rejected} were left out"
+    if n_post <= p.n_unseen_papers:
+        raise CutoffError(
+            f"Only {n_post} papers from after the cutoff can be used, and n_unseen_papers = "
+            f"{p.n_unseen_papers} of them must leave some for training; {why}. "
+            "Add papers or lower n_unseen_papers."
+        )
+    if n_post == len(papers) and p.n_control_papers and p.n_eval_control:
+        raise CutoffError(
+            f"No paper from before the cutoff can be used; {why}. Add some, or set "
+            "n_control_papers=0 and n_eval_control=0."
+        )
 
 
-def to_sections(lines: Sequence[Line]) -> list[Record]:
-    """Recognise headings by their letters, join the other lines to running text.
+def funnel(folder: Path) -> list[Record]:
+    """From papers found to papers used: rows ``{step, kept, dropped, reason}`` in order.
 
-    The largest lines at the top are the title and belong to no section. Text that comes
-    before the first heading is the section with the heading "".
+    The first row is what was found; every further one is a reason for which papers were
+    dropped, with what is left after it; the last one is what is used.
     """
-    body_height, body_bold = _body_style(lines)
-
-    def is_heading(line: Line) -> bool:
-        stands_out = line.height >= LARGER * body_height or (line.bold and not body_bold)
-        return stands_out and len(line.text) <= LONGEST_HEADING and line.height >= body_height
-
-    largest = max((line.height for line in lines), default=0.0)
-    sections: list[Record] = []
-    texts: list[list[Line]] = []
-    previous: Line | None = None
-    for line in lines:
-        heading = is_heading(line)
-        is_title = heading and not sections and line.height == largest > body_height
-        if heading and not is_title:
-            if previous and is_heading(previous) and sections and not texts[-1]:
-                sections[-1]["heading"] += f" {_clean(line.text)}"  # a heading of two lines
-            else:
-                sections.append({"heading": _clean(line.text), "page": line.page})
-                texts.append([])
-        elif not is_title:
-            if not sections:
-                sections.append({"heading": "", "page": line.page})
-                texts.append([])
-            texts[-1].append(line)
-        previous = line
-    joined = [section | join_lines(text) for section, text in zip(sections, texts, strict=True)]
-    return [section for section in joined if section["text"]]
-
-
-def _body_style(lines: Sequence[Line]) -> tuple[float, bool]:
-    """Height and weight in which most characters are set."""
-    characters: Counter[tuple[float, bool]] = Counter()
-    for line in lines:
-        characters[line.height, line.bold] += len(line.text)
-    return characters.most_common(1)[0][0] if characters else (0.0, False)
-
-
-def join_lines(lines: Sequence[Line]) -> Record:
-    """``{text, page_breaks}``: lines joined by blanks."""
-    words: list[str] = []
-    page_breaks: list[int] = []
-    page = lines[0].page if lines else 0
-    for line in lines:
-        page_breaks += [len(words)] * (line.page - page)
-        page = line.page
-        words += _clean(line.text).split()
-    return {"text": " ".join(words), "page_breaks": page_breaks}
-
-
-def _clean(text: str) -> str:
-    """Without control and formatting characters, which nobody sees and models stumble over.
-
-    PDFium marks a hyphen at a line's end by U+FFFE: without it, the word is whole again.
-    """
-    dropped = ("Cc", "Cf", "Cs", "Cn")
-    kept = (c for c in text if c.isspace() or unicodedata.category(c) not in dropped)
-    return " ".join("".join(kept).split())
+    manifest = run.read_json(folder / MANIFEST)
+    rejected = run.read_jsonl(folder / REJECTED)
+    left = manifest["found"]
+    rows: list[Record] = [{"step": "found", "kept": left, "dropped": 0, "reason": ""}]
+    for stage in ("folder", "download", "file", "reading", "quality"):
+        reasons = [record["reason"] for record in rejected if record["stage"] == stage]
+        for reason in sorted(set(reasons), key=lambda reason: (-reasons.count(reason), reason)):
+            left -= reasons.count(reason)
+            row = {"step": stage, "kept": left, "dropped": reasons.count(reason), "reason": reason}
+            rows.append(row)
+    used = len(manifest["papers"])
+    if left > used:
+        rows.append(
+            {"step": "choice", "kept": used, "dropped": left - used, "reason": "not needed"}
+        )
+    rows.append({"step": "used", "kept": used, "dropped": 0, "reason": ""})
+    return rows
