@@ -55,7 +55,7 @@ def test_what_is_registered_answers_as_the_files_do(
     p: Params, files: dict[str, Files], base_model: Path, adapter: Path, ollama_server: OllamaServer
 ) -> None:
     rows = registration.register(files, base_model, p)
-    assert [row["name"] for row in rows] == ["cutoff-tiny-base", "cutoff-tiny-rag-ft"]
+    assert [row["served_as"] for row in rows] == ["cutoff-tiny-base", "cutoff-tiny-rag-ft"]
     chats = answers.choose_prompts([QUESTION] * 4, 4)
     limits = parity.limits(base_model, [QUESTION], p)
     for model, trained in (("base", None), ("rag_ft", adapter)):
@@ -125,7 +125,7 @@ def test_the_stock_model_is_pulled_once_and_left_alone(
     stock = params.Params(chosen)
     ollama_server.library[tag] = Model(files["base"].served)
     rows = registration.register(files, base_model, stock)
-    assert rows[0] == {"model": "base", "name": tag, "done": "stock model, pulled"}
+    assert rows[0] == {"model": "base", "served_as": tag, "done": "stock model, pulled"}
     assert "cutoff-tiny-base:latest" not in ollama_server.models
     rows = registration.register(files, base_model, stock)
     assert rows[0]["done"] == "stock model, was there"

@@ -24,8 +24,9 @@ LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank 
 
 
 def register(files: Mapping[str, Files], base: Path, p: Params) -> list[dict[str, str]]:
-    """Make every model of ``files`` known to Ollama; rows of model, name, and what was done.
+    """Make every model of ``files`` known to Ollama.
 
+    Returns a row per model: ``model``, ``served_as`` (its name there) and what was ``done``.
     Files that the server holds are not sent again and a model that is there unchanged is
     left alone. With ``base_source: ollama`` the base model is a stock tag, pulled if missing.
     Raises ``CutoffError`` when the server does not answer, is full, or a file is missing.
@@ -41,7 +42,7 @@ def register(files: Mapping[str, Files], base: Path, p: Params) -> list[dict[str
         else:
             create(name, p.base_url, of_model, template, parameters)
             done = "made"
-        rows.append({"model": model, "name": name, "done": done})
+        rows.append({"model": model, "served_as": name, "done": done})
     return rows
 
 
