@@ -1,5 +1,7 @@
 """OpenAI's and Anthropic's protocols: what goes into a request, what comes out of a reply."""
 
+import threading
+import time
 import warnings
 from typing import Any
 
@@ -164,6 +166,23 @@ def test_a_server_that_reads_less_than_the_prompt_is_noticed(
         ask_openai(openai_server, count_tokens=lambda messages: count(messages) + 200)
     with pytest.raises(failures.Overflow, match="q has 500 tokens"):
         ask_openai(openai_server, count_tokens=lambda messages: 500)
+
+
+def test_a_tokenizer_counts_for_one_thread_at_a_time(openai_server: OpenAIServer) -> None:
+    busy = threading.Lock()
+
+    def count(messages: list[prompts.Message]) -> int:
+        assert busy.acquire(blocking=False), "two threads in one tokenizer"
+        time.sleep(0.02)
+        busy.release()
+        return n_tokens
+
+    n_tokens = ask_openai(openai_server).prompt_tokens
+    requests = [llm.Request(f"q{i}", CHAT, 4) for i in range(8)]
+    with openai.connect(
+        openai_server.model, openai_server.base_url, openai_server.key, count
+    ) as engine:
+        assert len(list(llm.complete(requests, engine, OPTIONS, 4))) == 8
 
 
 def test_used_up_credit_is_not_waited_for(openai_server: OpenAIServer) -> None:

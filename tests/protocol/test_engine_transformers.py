@@ -66,6 +66,7 @@ def test_a_penalty_reaches_64_tokens_back_and_no_padding() -> None:
     penalty = transformers.RepeatPenalty(1.5, torch.tensor([[5]]))
     assert penalty(torch.tensor([row]), scores).tolist() == [[3.0, -3.0, 2.0, 3.0]]
     assert penalty(torch.tensor([row[:-1]]), scores).tolist() == [[3.0, -4.5, 2.0, 3.0]]
+    assert penalty(torch.tensor([row[:9]]), scores).tolist() == [[3.0, -4.5, 2.0, 3.0]]
 
 
 def test_an_adapter_answers_as_the_same_adapter_in_llama_cpp(
@@ -120,7 +121,7 @@ def test_what_the_publisher_recommends_changes_nothing(
     folder = Path(shutil.copytree(base_model, tmp_path / "recommended"))
     path = folder / "generation_config.json"
     config = json.loads(path.read_text())
-    path.write_text(json.dumps({**config, "repetition_penalty": 1.5, "max_new_tokens": 3}))
+    path.write_text(json.dumps({**config, "repetition_penalty": 8.0, "max_new_tokens": 3}))
     with transformers.load(folder, None) as other:
         assert answers(other, requests, OPTIONS) == answers(engine, requests, OPTIONS)
 

@@ -1,9 +1,12 @@
 """What all connections to model servers have in common."""
 
 import ipaddress
+import threading
 import urllib.parse
+from collections.abc import Callable
 
 from cutoff.errors import CutoffError
+from cutoff.prompts import Message
 
 REQUEST_TIMEOUT_SECONDS = 600.0
 MOST_CONNECTIONS = 256  # kept alive: the highest ``parallel``
@@ -29,3 +32,14 @@ def check_key(api_key: str, who: str, variable: str) -> str:
             f"copy it again into {variable}."
         )
     return key
+
+
+def in_turn(count_tokens: Callable[[list[Message]], int]) -> Callable[[list[Message]], int]:
+    """``count_tokens`` for several threads: a tokenizer may refuse to work for two at once."""
+    lock = threading.Lock()
+
+    def count(messages: list[Message]) -> int:
+        with lock:
+            return count_tokens(messages)
+
+    return count

@@ -59,9 +59,7 @@ class Client(ollama.Client):
         digest = f"sha256:{run.sha256_file(path)}"
         try:
             self._request_raw("HEAD", f"/api/blobs/{digest}")
-        except ollama.ResponseError as error:
-            if error.status_code != 404:
-                raise
+        except ollama.ResponseError:  # not there yet
             with open(path, "rb") as file:
                 self._request_raw("POST", f"/api/blobs/{digest}", content=file)
         return digest
@@ -76,7 +74,7 @@ class Engine:
         self.client = client
         self.model = model
         self.where = f"Ollama at {client.host}"
-        self._count_tokens = count_tokens
+        self._count_tokens = count_tokens and connections.in_turn(count_tokens)
 
     def count_prompt_tokens(self, request: llm.Request) -> int | None:
         """By ``count_tokens``, unless thinking is asked for, which changes the template."""

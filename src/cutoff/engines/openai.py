@@ -34,7 +34,7 @@ class Engine:
         self.client = client
         self.model = model
         self.where = f"The server at {client.base_url}"
-        self._count_tokens = count_tokens
+        self._count_tokens = count_tokens and connections.in_turn(count_tokens)
         self._official = client.base_url.host == urlsplit(OFFICIAL).hostname
         # OpenAI's reasoning models know the new name only, other servers mostly the old one.
         self._limit = "max_completion_tokens" if self._official else "max_tokens"
