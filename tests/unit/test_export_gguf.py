@@ -463,6 +463,15 @@ def test_too_little_space_is_an_error_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_weights_that_are_no_numbers_are_refused(base_model: Path, tmp_path: Path) -> None:
+    other = copy_of(base_model, tmp_path)
+    weights = load_file(other / "model.safetensors")
+    weights["model.layers.1.self_attn.k_proj.bias"][3] = float("nan")
+    save_file(weights, other / "model.safetensors")
+    with pytest.raises(CutoffError, match=r"blk.1.attn_k.bias.*F32 cannot express\.$"):
+        gguf_writer.write_gguf(other, None, tmp_path / "other.gguf")
+
+
 def test_weights_beyond_float16_are_refused_and_leave_nothing_behind(
     base_model: Path, tmp_path: Path
 ) -> None:

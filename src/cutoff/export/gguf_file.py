@@ -85,20 +85,23 @@ def _append(path: Path, tensors: list[Tensor], shown: str) -> None:
         for tensor in tensors:
             file.write(bytes(-file.tell() % gguf.GGUF_DEFAULT_ALIGNMENT))
             for rows in tensor.read():
-                values = rows.to(TORCH_TYPES[tensor.type])
-                if not values.isfinite().all():
-                    wider = (
-                        " Set export_dtype to BF16."
-                        if tensor.type == GGMLQuantizationType.F16
-                        else ""
-                    )
-                    raise CutoffError(
-                        f"{tensor.name} of {shown} holds values that {tensor.type.name} cannot "
-                        f"express.{wider}"
-                    )
+                values = _converted(rows, tensor, shown)
                 values.contiguous().view(torch.uint8).numpy().tofile(file)
                 progress.add(values.nbytes)
         file.write(bytes(-file.tell() % gguf.GGUF_DEFAULT_ALIGNMENT))
+
+
+def _converted(rows: torch.Tensor, tensor: Tensor, shown: str) -> torch.Tensor:
+    """``rows`` in the type of the file; an error where that cannot express them."""
+    dtype = TORCH_TYPES[tensor.type]
+    limit = torch.finfo(dtype).max
+    low, high = rows.aminmax()
+    if not -limit <= low <= high <= limit:  # nor when one of them is no number
+        wider = " Set export_dtype to BF16." if tensor.type == GGMLQuantizationType.F16 else ""
+        raise CutoffError(
+            f"{tensor.name} of {shown} holds values that {tensor.type.name} cannot express.{wider}"
+        )
+    return rows.to(dtype)
 
 
 def require_space(target: Path, n_bytes: int) -> None:
