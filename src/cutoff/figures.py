@@ -150,7 +150,7 @@ def losses(
     column per stratum. Adapters of further seeds share their variant's colour.
     """
     shown = {name: curve for name, curve in (held_out or {}).items() if len(curve)}
-    figure, panels = canvas(5.6 if shown else 3.4, 2 if shown else 1)
+    figure, panels = canvas(6.4 if shown else 3.4, 2 if shown else 1)
     for name, curve in curves.items():
         variant, _, further = name.partition(".")
         panels[0].plot(
@@ -170,7 +170,9 @@ def losses(
     panels[-1].set_xlabel("optimiser step" + ("; losses in nats per token" if shown else ""))
     for panel in panels:
         panel.set_ylim(bottom=0)
-        panel.legend(fontsize=9 if shown else None)
+    panels[0].legend()
+    if shown:  # below: the curves leave no corner free
+        figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower left", fontsize=9)
     return figure
 
 

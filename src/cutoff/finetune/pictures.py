@@ -96,9 +96,9 @@ def reading(report: Report) -> str:
     changes = []
     for stratum in curve.columns.drop("step", errors="ignore"):
         start, least, end = curve[stratum].iloc[0], curve[stratum].min(), curve[stratum].iloc[-1]
-        rise = f", {end - least:.2f} above its lowest point" if end > 1.1 * least else ""
-        changes.append(f"{label(stratum).lower()} from {start:.2f} to {end:.2f}{rise}")
-    return text + ("; not trained: " + "; ".join(changes) if changes else "") + "."
+        rise = f", {end - least:.2f} above its lowest point" if end > least + 0.05 else ""
+        changes.append(f"on {label(stratum).lower()} from {start:.2f} to {end:.2f}{rise}")
+    return text + ("; other questions: " + "; ".join(changes) if changes else "") + "."
 
 
 def spread(reports: Mapping[str, Report]) -> str:
