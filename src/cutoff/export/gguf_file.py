@@ -19,8 +19,6 @@ from gguf import GGMLQuantizationType
 
 from cutoff import run
 from cutoff.errors import CutoffError
-from cutoff.export.gguf_header import MADE_FROM_KEY as MADE_FROM_KEY
-from cutoff.export.gguf_header import recorded as recorded
 
 HEADER_BYTES = 50_000_000  # tokens and merges of the largest vocabularies
 PROGRESS_SECONDS = 15.0
