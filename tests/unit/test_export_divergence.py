@@ -51,7 +51,8 @@ def test_with_some_tokens_it_is_a_lower_bound_and_never_negative(
 def test_more_tokens_never_say_less(a: int, b: int, n: int) -> None:
     p, q = log_probabilities(a), log_probabilities(b)
     fewer = divergence.nats(p, most_probable(q, n))
-    assert fewer <= divergence.nats(p, most_probable(q, n + 1)) + 1e-5
+    # Rounding of 32-bit sums is all that may look like more.
+    assert fewer <= divergence.nats(p, most_probable(q, n + 1)) + 1e-4
 
 
 @given(seeds, counts, sharpness)
