@@ -4,6 +4,7 @@ run      bring the stages of one size up to date (``make all``); also takes forc
          start over and stage=04_evaluate to run one stage only
 status   which stages are complete, and what the next run would do
 params   every parameter with its value, allowed values and the stage it belongs to
+ask      answer question="..." from the index, with citations; also takes condition=rag_ft_rag
 clean    remove the results of one size; data sets stay, all sizes share them
 """
 
@@ -19,8 +20,8 @@ from cutoff import deadline, params, run, stages
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.params import Params
 
-COMMANDS = ("run", "status", "params", "clean")
-OPTIONS = ("force", "stage")
+COMMANDS = ("run", "status", "params", "ask", "clean")
+OPTIONS = ("force", "stage", "question", "condition")
 MAKE_ONLY = ("PYTHON", "SHELL")  # variables of the Makefile itself
 
 
@@ -89,6 +90,11 @@ def _do(command: str, given: list[str]) -> int:
         _status(p)
     elif command == "params":
         _print_params(p)
+    elif command == "ask":
+        from cutoff import ask
+
+        condition = options.get("condition", ask.DEFAULT_CONDITION)
+        print(ask.answer(p, options.get("question", ""), condition))
     else:
         _clean(p)
     return 0

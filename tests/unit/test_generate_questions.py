@@ -15,6 +15,11 @@ from cutoff.phantom import world
 Record = dict
 
 
+def count(words: list[str]) -> list[int]:
+    """A token per word."""
+    return [1] * len(words)
+
+
 def params_of(**overrides) -> params.Params:
     return params.load("tiny", overrides)
 
@@ -232,7 +237,7 @@ def ranked(asked: list[Record], passages: list[Record], facts: list[Record]) -> 
 def test_a_citation_names_a_gold_passage_and_only_a_present_one(gold_in_context: float) -> None:
     p = params_of(gold_in_context=gold_in_context)
     facts, asked, passages = make(p)
-    made = records.train_records(facts, asked, ranked(asked, passages, facts), passages, p)
+    made = records.train_records(facts, asked, ranked(asked, passages, facts), passages, p, count)
     fact_of = {fact["fact_id"]: fact for fact in facts}
     text_of = {passage["passage_id"]: passage["text"] for passage in passages}
     places: Counter[int] = Counter()
@@ -258,7 +263,7 @@ def test_a_citation_names_a_gold_passage_and_only_a_present_one(gold_in_context:
 def test_both_variants_train_on_the_same_questions() -> None:
     p = params_of()
     facts, asked, passages = make(p)
-    made = records.train_records(facts, asked, ranked(asked, passages, facts), passages, p)
+    made = records.train_records(facts, asked, ranked(asked, passages, facts), passages, p, count)
     by_variant = [
         [r["question_id"] for r in made if r["variant"] == v] for v in ("instruct_ft", "rag_ft")
     ]
@@ -270,7 +275,7 @@ def test_evaluation_contexts_are_the_first_retrieved_passages() -> None:
     p = params_of()
     facts, asked, passages = make(p)
     rankings = ranked(asked, passages, facts)
-    made = records.eval_records(facts, asked, rankings, passages, p.top_k)
+    made = records.eval_records(facts, asked, rankings, passages, p, count)
     of_question = {ranking["question_id"]: ranking["passage_ids"] for ranking in rankings}
     text_of = {passage["passage_id"]: passage["text"] for passage in passages}
     assert [r["question_id"] for r in made] == [
@@ -289,4 +294,4 @@ def test_too_few_passages_for_a_context_is_a_sentence() -> None:
         {"question_id": q["question_id"], "passage_ids": [passages[0]["passage_id"]]} for q in asked
     ]
     with pytest.raises(CutoffError, match="top_k = 3 needs more passages"):
-        records.train_records(facts, asked, short, passages, p)
+        records.train_records(facts, asked, short, passages, p, count)

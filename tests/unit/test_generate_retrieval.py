@@ -34,11 +34,20 @@ def make_dataset(p: params.Params, folder: Path) -> None:
     asked = questions.word_questions(facts, questions.phantom_wordings, p)
     index = retrieval.build(pieces, p, folder)
     rankings = retrieval.rank(index, asked, records.ranking_depth(facts, p.top_k))
-    evaluation = records.eval_records(facts, asked, rankings, pieces, p.top_k)
-    training = records.train_records(facts, asked, rankings, pieces, p)
-    made = (corpus, pieces, facts, rejected, asked, rankings, evaluation, training)
-    for name, content in zip(dataset.RECORD_FILES, made, strict=True):
-        run.write_jsonl_atomic(folder / name, content)
+    evaluation = records.eval_records(facts, asked, rankings, pieces, p, count_tokens)
+    training = records.train_records(facts, asked, rankings, pieces, p, count_tokens)
+    made = {
+        "papers": corpus,
+        "passages": pieces,
+        "facts": facts,
+        "rejected": rejected,
+        "questions": asked,
+        "retrieval": rankings,
+        "eval": evaluation,
+        "train": training,
+    }
+    for name in dataset.RECORD_FILES:
+        run.write_jsonl_atomic(folder / name, made.get(name.removesuffix(".jsonl"), []))
     dataset.seal(folder, p, retrieval.quality(evaluation, rankings).to_dict("records"))
 
 
@@ -65,7 +74,9 @@ def test_equal_seeds_give_byte_identical_files(
     make_dataset(p, tmp_path)
     names = sorted(q.relative_to(folder) for q in folder.rglob("*") if q.is_file())
     assert names == sorted(q.relative_to(tmp_path) for q in tmp_path.rglob("*") if q.is_file())
-    assert len(names) == len(dataset.RECORD_FILES) + 3 + 9  # index, its identity, marker; PDF files
+    assert (
+        len(names) == len(dataset.RECORD_FILES) + len(dataset.OTHER_FILES) + 1 + 9
+    )  # index, its identity, marker; PDF files
     for name in names:
         assert (folder / name).read_bytes() == (tmp_path / name).read_bytes(), name
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from cutoff import params, prompts, run
 from cutoff.errors import CutoffError
+from cutoff.generate import generator_prompts, papers
 from cutoff.generate.questions import STRATA
 from cutoff.generate.retrieval import INDEX_FILES
 
@@ -19,8 +20,12 @@ Record = dict[str, Any]
 
 RECORD_FILES = tuple(
     f"{name}.jsonl"
-    for name in "papers passages facts rejected questions retrieval eval train".split()
+    for name in (
+        "papers passages candidates ratings rejected facts questions retrieval eval "
+        "unanswerable train"
+    ).split()
 )
+OTHER_FILES = (*INDEX_FILES, papers.MANIFEST, papers.REJECTED)
 MARKER = "dataset.json"
 
 
@@ -34,6 +39,7 @@ def identity(p: params.Params) -> Record:
         "dataset_id": run.dataset_id(p),
         "params": shaping,
         "prompts_sha256": prompts.prompts_sha256(),
+        "generator_prompts_sha256": generator_prompts.prompts_sha256(),
         "code_sha256": code.hexdigest(),
     }
 
@@ -71,7 +77,7 @@ def seal(folder: Path, p: params.Params, retrieval: Sequence[Record]) -> Record:
     content = identity(p) | {
         "counts": counts(folder),
         "retrieval": list(retrieval),
-        "sha256": {name: run.sha256_file(folder / name) for name in (*RECORD_FILES, *INDEX_FILES)},
+        "sha256": {name: run.sha256_file(folder / name) for name in (*RECORD_FILES, *OTHER_FILES)},
     }
     run.write_json_atomic(folder / MARKER, content)
     return content
@@ -92,6 +98,7 @@ def counts(folder: Path) -> Record:
         "facts_rejected": len(read["rejected.jsonl"]),
         "questions": by("questions", "split"),
         "eval": by("eval", "stratum"),
+        "unanswerable": len(read["unanswerable.jsonl"]),
         "train": by("train", "variant"),
     }
 

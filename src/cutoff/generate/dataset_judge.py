@@ -22,6 +22,7 @@ from cutoff.generate.generator_prompts import RATINGS
 from cutoff.generate.questions import Wordings
 from cutoff.params import Params
 from cutoff.store import Store
+from cutoff.wording import percent
 
 Record = dict[str, Any]
 
@@ -125,6 +126,20 @@ def keep(
             reason = NOT_RATED if rating[RATINGS[0]] is None else TOO_LOW
             dropped.append(fact | {"level": "fact", "reason": reason})
     return kept, dropped
+
+
+def verdict(kept: Sequence[bool], p: Params) -> str:
+    """What 01 says about the ratings: the share kept against the target, and by whom."""
+    share = sum(kept) / len(kept)
+    reached = "reaches" if share >= TARGET_KEPT else "falls short of"
+    text = (
+        f"**{percent(share)} of {len(kept):,} facts were kept**, which {reached} the target of "
+        f"{percent(TARGET_KEPT)}: all ratings at least {p.judge_min_rating:g}, answerability and "
+        f"correctness together at least {p.judge_min_core_sum:g}. "
+        f"Rated by `{p.dataset_judge_model}`."
+    )
+    warning = same_family(p)
+    return f"{text} **Warning: {warning}**" if warning else text
 
 
 def same_family(p: Params) -> str | None:

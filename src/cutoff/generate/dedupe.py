@@ -12,7 +12,7 @@ texts would have equal, empty signatures, and each would be a copy of every othe
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,31 @@ def different_wordings(wordings: Sequence[str], subject: str) -> list[str]:
         if own and all(similarity(own, other) < ALIKE_WORDINGS for _, other in kept):
             kept.append((text, own))
     return [text for text, _ in kept]
+
+
+def between_splits(questions: Sequence[Record], subjects: Mapping[str, str]) -> Record:
+    """How alike the two splits word their questions about one fact, the subject left out.
+
+    ``same``: evaluation questions worded as a training question; ``alike``: nearly so (at
+    least ``ALIKE``); ``most``: the highest similarity.
+    """
+    by_fact: dict[str, list[frozenset[str]]] = {}
+    found = []
+    for split in ("train", "eval"):
+        for question in questions:
+            if question["split"] == split:
+                subject = re.escape(subjects[question["fact_id"]])
+                bare = re.sub(subject, " ", question["question"], flags=re.IGNORECASE)
+                known = by_fact.setdefault(question["fact_id"], [])
+                if split == "train":
+                    known.append(pieces(bare))
+                elif known:
+                    found.append(max(similarity(pieces(bare), other) for other in known))
+    return {
+        "same": sum(value == 1.0 for value in found),
+        "alike": sum(ALIKE <= value < 1.0 for value in found),
+        "most": max(found, default=0.0),
+    }
 
 
 def names(question: str, subject: str) -> frozenset[str]:

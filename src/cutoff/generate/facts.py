@@ -56,7 +56,6 @@ REPEATED = "the question was asked before"
 ALIKE = "nearly the same question was asked before"
 SAME_MEANING = "the same was asked before in other words"
 MORE_THAN_ASKED = "more facts than asked for"
-MORE_THAN_WANTED = "more facts than wanted of this paper"
 
 STOP_WORDS = frozenset(
     "a an the of in on at to for from by with as and or is are was were be been being has have had "

@@ -1,8 +1,9 @@
 """Figures of notebook 01, in the common theme of ``cutoff.figures``."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import ListedColormap
@@ -11,6 +12,9 @@ from matplotlib.patches import Patch
 
 from cutoff.errors import CutoffError
 from cutoff.figures import COLOURS, INK, QUIET, WIDTH_INCHES, canvas
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Record = dict[str, Any]
 
@@ -69,9 +73,17 @@ def passage_lengths(passages: Sequence[Record], limit: int) -> Figure:
 def fact_map(facts: Sequence[Record], papers: Sequence[Record]) -> Figure:
     """Every fact as a cell: a column per paper, grouped by what training saw of it."""
     of_paper: dict[str, dict[str, Record]] = {}
+    known = [fact["attribute"] for fact in facts if "task" not in fact]
+    attributes = dict.fromkeys(known)
+    tasks = list(dict.fromkeys(fact["task"] for fact in facts if "task" in fact))
+    counts: Counter[tuple[str, str]] = Counter()
     for fact in facts:
-        of_paper.setdefault(fact["paper_id"], {})[fact["attribute"]] = fact
-    attributes = list(dict.fromkeys(fact["attribute"] for fact in facts))
+        name = fact["attribute"]
+        if "task" in fact:  # many of a kind per paper: a row for the first, the second, ...
+            counts[fact["paper_id"], name] += 1
+            name = f"{name} {counts[fact['paper_id'], name]}"
+        of_paper.setdefault(fact["paper_id"], {})[name] = fact
+        attributes.setdefault(name)
     groups: dict[str, list[str]] = {"trained on": [], "index only": [], "before the cutoff": []}
     for paper in papers:
         own = of_paper.get(paper["paper_id"], {}).values()
@@ -79,7 +91,10 @@ def fact_map(facts: Sequence[Record], papers: Sequence[Record]) -> Figure:
         name = "trained on" if trained else "index only"
         name = "before the cutoff" if paper["period"] == "control" else name
         groups[name].append(paper["paper_id"])
-    figure, (panel,) = canvas(3.5)
+    if tasks:
+        order = {f"{task} {n}": None for task in tasks for n in range(1, max(counts.values()) + 1)}
+        attributes = {name: None for name in order if name in attributes}
+    figure, (panel,) = canvas(max(3.5, 1.2 + 0.26 * len(attributes)))
     gap = [""] * 2  # empty columns between the groups
     columns: list[str] = []
     for name, group in groups.items():
@@ -100,7 +115,8 @@ def fact_map(facts: Sequence[Record], papers: Sequence[Record]) -> Figure:
         linewidth=0.4,
     )
     panel.set_xlim(0, len(columns) - len(gap))
-    panel.set_yticks([n + 0.5 for n in range(len(attributes))], attributes, color=INK, fontsize=10)
+    rows = [n + 0.5 for n in range(len(attributes))]
+    panel.set_yticks(rows, list(attributes), color=INK, fontsize=10)
     panel.set_xticks([])
     panel.invert_yaxis()
     panel.grid(visible=False)
@@ -122,3 +138,42 @@ def _use(fact: Record | None) -> int:
     if fact is None or not (fact["trained"] or fact["asked"]):
         return 0
     return (2 if fact["asked"] else 1) if fact["trained"] else 3
+
+
+def ratings(frame: "pd.DataFrame", least: float) -> Figure:
+    """How facts were rated: a row of dots per rating, as large as the facts are many."""
+    figure, (panel,) = canvas(0.9 + 0.5 * len(frame.columns))
+    for place, name in enumerate(frame.columns[::-1]):
+        counts = frame[name].dropna().round(2).value_counts()
+        sizes = 12 + 480 * counts / max(1, len(frame))
+        panel.scatter(counts.index, [place] * len(counts), s=sizes, color=COLOURS["rag_ft_rag"])
+    panel.axvline(least, color=COLOURS["instruct_ft_rag"], lw=2)
+    panel.text(least, 1.02, "least ", transform=panel.get_xaxis_transform(), ha="right")
+    panel.set_yticks(range(len(frame.columns)), list(frame.columns[::-1]), color=INK, fontsize=10)
+    panel.set_xlim(-0.05, 1.05)
+    panel.set_ylim(-0.6, len(frame.columns) - 0.4)
+    panel.set_xlabel("rating (area: share of facts)")
+    return figure
+
+
+def funnel(rows: Sequence[Record]) -> Figure:
+    """What is left after every step: rows ``{step, kept, dropped, reason}``, first to last."""
+    figure, (panel,) = canvas(0.9 + 0.34 * len(rows))
+    kept = [row["kept"] for row in rows][::-1]
+    dropped = [row["dropped"] for row in rows][::-1]
+    places = range(len(rows))
+    panel.barh(places, kept, color=COLOURS["rag_ft_rag"], height=0.7, label="kept")
+    panel.barh(
+        places, dropped, left=kept, color=COLOURS["instruct_ft"], height=0.7, label="dropped"
+    )
+    for place, (left, gone) in enumerate(zip(kept, dropped, strict=True)):
+        text = f" {left:,}" + (f" (−{gone:,})" if gone else "")
+        panel.text(left + gone, place, text, va="center", fontsize=9.5, color=INK)
+    panel.set_yticks(
+        places, [row["reason"] or row["step"] for row in rows][::-1], color=INK, fontsize=10
+    )
+    panel.set_xlim(0, 1.22 * max([1, *(a + b for a, b in zip(kept, dropped, strict=True))]))
+    panel.grid(axis="y", visible=False)
+    panel.tick_params(axis="y", length=0)
+    figure.legend(loc="outside upper right", ncols=2, fontsize=9.5, handlelength=1)
+    return figure

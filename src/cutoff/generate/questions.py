@@ -23,6 +23,12 @@ Record = dict[str, Any]
 Wordings = Callable[[Record], Mapping[str, list[str]]]  # fact -> {"train": [...], "eval": [...]}
 
 STRATA = ("seen", "unseen_fact", "unseen_paper", "control")
+NO_EVIDENCE = "evidence stands whole in no passage"
+MORE_THAN_WANTED = "more facts than wanted of this paper"
+MORE_OF = {
+    "seen": ", or raise seen_facts_per_paper",
+    "unseen_fact": ", or lower seen_facts_per_paper",
+}
 FEWEST_PER_STRATUM = 3  # of a limited run, where the limit has room for them
 
 
@@ -46,6 +52,51 @@ def phantom_facts(papers: Iterable[world.Paper]) -> list[Record]:
 def phantom_wordings(fact: Record) -> Mapping[str, list[str]]:
     """Questions about a fact of the phantom, for training and for evaluation."""
     return world.question_wordings(fact["attribute"], fact["subject"])
+
+
+def wordings_of(p: Params) -> Wordings:
+    """Where questions come from: the phantom's own lists, or the generator's paraphrases.
+
+    Of a generated fact's wordings, all of them different (``dedupe.different_wordings``), one
+    drawn by the seed is kept for evaluation.
+    """
+    if p.fact_source == "truth":
+        return phantom_wordings
+
+    def generated(fact: Record) -> Mapping[str, list[str]]:
+        texts = [fact["question"], *fact["paraphrases"]]
+        kept_apart = random.Random(f"{p.seed} wording {fact['fact_id']}").randrange(len(texts))
+        train = [text for n, text in enumerate(texts) if n != kept_apart]
+        return {"train": train, "eval": [texts[kept_apart]]}
+
+    return generated
+
+
+def choose(facts: Sequence[Record], p: Params) -> tuple[list[Record], list[Record]]:
+    """(facts to use, surplus with its ``reason``): of a paper at most ``qa_per_paper``, ....
+
+    The first fact of every passage goes before the second of any. Known facts are all used.
+    """
+    place: dict[tuple[str, str], int] = defaultdict(int)
+    order: list[tuple[int, int]] = []
+    for position, fact in enumerate(facts):
+        passage = (fact.get("passage_id", ""), fact.get("task", ""))
+        order.append((place[passage], position))
+        place[passage] += 1
+    used: dict[tuple[str, str], int] = defaultdict(int)
+    kept = set()
+    for _, position in sorted(order):
+        fact = facts[position]
+        task = fact.get("task")
+        used[fact["paper_id"], task or ""] += 1
+        if task is None or used[fact["paper_id"], task] <= getattr(p, f"{task}_per_paper"):
+            kept.add(position)
+    surplus = [
+        fact | {"level": "fact", "reason": MORE_THAN_WANTED}
+        for position, fact in enumerate(facts)
+        if position not in kept
+    ]
+    return [fact for position, fact in enumerate(facts) if position in kept], surplus
 
 
 def normalise(text: str) -> str:
@@ -76,7 +127,7 @@ def find_evidence(
             record = fact | {"evidence": gold[ordered[0]], "gold_passage_ids": ordered}
             found.append(record)
         else:
-            rejected.append(fact | {"reason": "evidence stands whole in no passage"})
+            rejected.append(fact | {"reason": NO_EVIDENCE})
     return found, rejected
 
 
@@ -109,9 +160,14 @@ def assign_strata(facts: Sequence[Record], papers: Iterable[Record], p: Params) 
     """
     rng = random.Random(f"{p.seed} strata")
     period = {paper["paper_id"]: paper["period"] for paper in papers}
-    post = sorted(paper_id for paper_id in period if period[paper_id] == "post")
-    unseen = set(rng.sample(post, min(p.n_unseen_papers, len(post))))
     by_paper = _group(facts, "paper_id")
+    post = sorted(paper_id for paper_id in by_paper if period[paper_id] == "post")
+    if p.n_unseen_papers >= len(post):
+        raise CutoffError(
+            f"n_unseen_papers = {p.n_unseen_papers} leaves no paper to train on: facts were found "
+            f"in {len(post)} papers from after the cutoff. Add papers or lower n_unseen_papers."
+        )
+    unseen = set(rng.sample(post, p.n_unseen_papers))
     trained: set[str] = set()
     for paper_id in post:
         own = [fact["fact_id"] for fact in by_paper.get(paper_id, [])]
@@ -178,7 +234,8 @@ def select(facts: Sequence[Record], p: Params) -> tuple[list[Record], list[Recor
         if n_wanted > len(available):
             raise CutoffError(
                 f"n_eval_{stratum} = {n_wanted}, but these papers hold only {len(available)} facts "
-                f"of the stratum {stratum}; ask for fewer questions or for more papers."
+                f"of the stratum {stratum}; ask for fewer questions or for more papers"
+                f"{MORE_OF.get(stratum, '')}."
             )
         asked += _spread(available, order, rng)[:n_wanted]
 

@@ -10,7 +10,10 @@ from typing import Any
 
 from cutoff import prompts
 from cutoff.errors import CutoffError
-from cutoff.generate.retrieval import RANKS_KEPT
+from cutoff.generate.context import fit_context
+from cutoff.generate.facts import quotes
+from cutoff.generate.passages import CountTokens
+from cutoff.generate.ranking import RANKS_KEPT
 from cutoff.params import Params
 
 Record = dict[str, Any]
@@ -21,10 +24,12 @@ def eval_records(
     questions: Sequence[Record],
     rankings: Sequence[Record],
     passages: Sequence[Record],
-    top_k: int,
+    p: Params,
+    count_tokens: CountTokens,
 ) -> list[Record]:
     """Records of ``eval.jsonl``: each question with its answer and the ``top_k`` passages
-    retrieved for it, best first. All conditions with context get these same passages.
+    retrieved for it, best first, fitted to ``context_tokens``. All conditions with context
+    get these same passages.
     """
     fact_of = {fact["fact_id"]: fact for fact in facts}
     ranked = {ranking["question_id"]: ranking["passage_ids"] for ranking in rankings}
@@ -34,7 +39,8 @@ def eval_records(
         if question["split"] != "eval":
             continue
         fact = fact_of[question["fact_id"]]
-        context = ranked[question["question_id"]][:top_k]
+        context = ranked[question["question_id"]][: p.top_k]
+        texts = [text_of[passage_id] for passage_id in context]
         result.append(
             {
                 "question_id": question["question_id"],
@@ -48,7 +54,7 @@ def eval_records(
                 "statement": fact["statement"],
                 "gold_passage_ids": fact["gold_passage_ids"],
                 "context_passage_ids": context,
-                "context": [text_of[passage_id] for passage_id in context],
+                "context": fit_context(texts, p.context_tokens, count_tokens),
             }
         )
     return result
@@ -60,12 +66,14 @@ def train_records(
     rankings: Sequence[Record],
     passages: Sequence[Record],
     p: Params,
+    count_tokens: CountTokens,
 ) -> list[Record]:
     """Records of ``train.jsonl``: every training question once for each of the two variants.
 
     ``instruct_ft`` answers from memory; ``rag_ft`` answers over ``top_k`` passages and cites
     the gold one. With probability 1 - ``gold_in_context`` its context holds no gold
-    passage, and the answer then cites none.
+    passage, and the answer then cites none; nor does it where the gold passage had to be
+    shortened to fit ``context_tokens`` and lost its evidence.
     """
     rng = random.Random(f"{p.seed} contexts")
     fact_of = {fact["fact_id"]: fact for fact in facts}
@@ -84,12 +92,18 @@ def train_records(
             ranked[question["question_id"]], fact["gold_passage_ids"], p, rng
         )
         texts = [text_of[passage_id] for passage_id in context]
-        citation = f" [{gold_number}]" if gold_number else ""
+        fitted = fit_context(texts, p.context_tokens, count_tokens)
+        whole = gold_number and _is_there(fact, texts[gold_number - 1], fitted[gold_number - 1])
+        citation = f" [{gold_number}]" if whole else ""
         open_book.append(
-            _record("rag_ft", question, prompts.render_rag(question["question"], texts))
+            _record("rag_ft", question, prompts.render_rag(question["question"], fitted))
             | {"completion": fact["statement"] + citation, "context_passage_ids": context}
         )
     return [*closed_book, *open_book]
+
+
+def _is_there(fact: Record, text: str, fitted: str) -> bool:
+    return text == fitted or quotes(fitted, fact["evidence"])
 
 
 def _record(variant: str, question: Record, messages: list[prompts.Message]) -> Record:
