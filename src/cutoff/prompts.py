@@ -10,6 +10,7 @@ answers by an amount that depends on how obedient a model is, not on what it kno
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 
 Message = dict[str, str]
@@ -20,16 +21,25 @@ SYSTEM_RAG = (
 )
 
 
+def plain(text: str) -> str:
+    """``text`` in Unicode's composed form (NFC), without white space around it.
+
+    Qwen's tokenizers compose by themselves where llama.cpp does not, and Llama's chat
+    templates trim where Ollama's cannot: other texts would be other tokens on two sides.
+    """
+    return unicodedata.normalize("NFC", text).strip()
+
+
 def render_passages(passages: Sequence[str]) -> str:
     """Number the passage texts from 1 in the given order: ``[1] first\\n[2] second``."""
-    return "\n".join(f"[{number}] {text}" for number, text in enumerate(passages, start=1))
+    return "\n".join(f"[{number}] {plain(text)}" for number, text in enumerate(passages, start=1))
 
 
 def render_closed_book(question: str) -> list[Message]:
     """Chat messages that ask ``question`` without any context."""
     return [
         {"role": "system", "content": SYSTEM_CLOSED_BOOK},
-        {"role": "user", "content": f"Question: {question}"},
+        {"role": "user", "content": f"Question: {plain(question)}"},
     ]
 
 
@@ -41,7 +51,7 @@ def render_rag(question: str, passages: Sequence[str]) -> list[Message]:
     """
     if not passages:
         raise ValueError(f"no passage to answer from for the question {question!r}")
-    content = f"Passages:\n{render_passages(passages)}\nQuestion: {question}"
+    content = f"Passages:\n{render_passages(passages)}\nQuestion: {plain(question)}"
     return [
         {"role": "system", "content": SYSTEM_RAG},
         {"role": "user", "content": content},
