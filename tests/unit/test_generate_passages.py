@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cutoff.generate import embeddings, passages
+from cutoff.generate import embeddings, passages, sentences
 
 FRAGMENTS = (
     "84.3 3.14 -0.5% 1,024.5 p<.05 Fig. 3 et al. (2020) e.g. J. Smith [12] accuracy drops. Ends! "
@@ -72,7 +72,7 @@ def test_numbers_are_not_torn_even_in_an_endless_word(numbers: list[str]) -> Non
 @given(TEXTS, st.integers(8, 40))
 def test_a_passage_that_ends_inside_a_sentence_holds_no_other(text: str, limit: int) -> None:
     """Sentences are broken only when they are too long for a passage of their own."""
-    by_sentence = passages.sentences(text.split())
+    by_sentence = sentences.sentences(text.split())
     lengths = [sum(count_tokens(words)) for words in by_sentence]
     starts, position = set(), 0
     for words in by_sentence:
@@ -95,7 +95,7 @@ def test_a_passage_that_ends_inside_a_sentence_holds_no_other(text: str, limit: 
     ],
 )
 def test_sentences_end_where_a_reader_ends_them(text: str, n_sentences: int) -> None:
-    assert len(passages.sentences(text.split())) == n_sentences
+    assert len(sentences.sentences(text.split())) == n_sentences
 
 
 def section(heading: str, text: str, page: int = 1, breaks: tuple[int, ...] = ()) -> dict:

