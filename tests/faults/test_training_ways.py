@@ -204,7 +204,7 @@ def test_two_processes_end_with_their_starter_resume_and_make_the_steps_of_one(
     # both make a full pass of 5.
     shape = {"epochs": 14, "batch_size": 10, "lora_dropout": 0.0, "micro_batch_size": 5}
     both = variation("both", training_processes=2, **{**shape, "checkpoint_seconds": 0.0})
-    work, patience = settings.work_folder(both, "instruct_ft"), time.monotonic() + 120
+    work, patience = settings.work_folder(both, "instruct_ft"), time.monotonic() + 300
     starter = start(both)
     while not settings.newest_checkpoint(work):
         assert starter.poll() is None and time.monotonic() < patience
