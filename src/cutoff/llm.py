@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from cutoff import deadline
 from cutoff.engines import failures
-from cutoff.engines.connections import REQUEST_TIMEOUT_SECONDS as REQUEST_TIMEOUT_SECONDS
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.prompts import Message
 

@@ -45,12 +45,6 @@ def outputs(p: "Params") -> Path:
     return folder if p.limit is None else folder / f"limit-{p.limit}"
 
 
-def base_model_folder(p: "Params") -> Path:
-    from cutoff import models
-
-    return models.base_folder(p)
-
-
 def dataset_id(p: "Params") -> str:
     """12 hex digits: the parameters that shape the data set and the world it is drawn from."""
     digest = hashlib.sha256(p.hash_for("generate").encode())

@@ -9,6 +9,7 @@ import pytest
 from ollama_server import Model, OllamaServer
 
 from cutoff import models, params, serving
+from cutoff.chat_template import load_tokenizer
 from cutoff.engines import ollama
 from cutoff.errors import CutoffError
 from cutoff.export import answers, links, modelfile, parity, registration, weights
@@ -160,9 +161,14 @@ def test_settings_are_equal_however_they_are_written() -> None:
     assert registration.settings(listed) != registration.settings({"temperature": 0.0})
 
 
-def test_the_command_for_another_server_names_every_model(p: Params, tmp_path: Path) -> None:
+def test_the_command_for_another_server_names_every_model_and_its_template(
+    p: Params, tmp_path: Path, base_model: Path
+) -> None:
     adapters = {"base": None, "instruct_ft": tmp_path / "a b", "rag_ft": tmp_path / "c"}
-    command = registration.vllm_command(adapters, tmp_path / "base", p)
+    command = registration.vllm_command(adapters, base_model, p, tmp_path)
     assert "--served-model-name cutoff-tiny-base" in command
     assert f"'cutoff-tiny-instruct-ft={tmp_path}/a b'" in command
     assert "--max-lora-rank 16" in command and "--max-model-len 256" in command
+    template = tmp_path / "chat_template.jinja"
+    assert f"--chat-template {template}" in command and "--generation-config vllm" in command
+    assert template.read_text() == load_tokenizer(base_model).get_chat_template()

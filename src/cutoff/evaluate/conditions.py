@@ -7,6 +7,7 @@ stood. Answers that other weights, prompts or settings gave are set aside, never
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -14,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cutoff import llm, models, prompts, run, serving
+from cutoff import gguf_header, llm, models, prompts, run, serving
 from cutoff.errors import CutoffError
 from cutoff.params import Params
 from cutoff.store import Store
@@ -139,9 +140,7 @@ def how_served(stage: run.Run) -> str:
 
 def n_parameters(weights: Path) -> int:
     """Number of weights in a GGUF file."""
-    import gguf
-
-    return sum(int(tensor.n_elements) for tensor in gguf.GGUFReader(weights).tensors)
+    return sum(math.prod(shape) for _, shape in gguf_header.read(weights).tensors.values())
 
 
 def key(condition: str, question_id: str) -> str:

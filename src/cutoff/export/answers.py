@@ -17,10 +17,10 @@ import httpx
 
 from cutoff import llm, prompts
 from cutoff.chat_template import load_tokenizer
-from cutoff.engines import llama_cpp
+from cutoff.engines import connections, llama_cpp
 from cutoff.errors import CutoffError
 from cutoff.export import divergence
-from cutoff.export.gguf_header import recorded
+from cutoff.gguf_header import recorded
 from cutoff.params import Params
 from cutoff.prompts import Message
 
@@ -197,7 +197,7 @@ def answer_with_llama_cpp(
         n_servers = len(endpoint.base_urls)
         with (
             httpx.Client(
-                headers=headers, timeout=llm.REQUEST_TIMEOUT_SECONDS, trust_env=False
+                headers=headers, timeout=connections.REQUEST_TIMEOUT_SECONDS, trust_env=False
             ) as client,
             ThreadPoolExecutor(n_servers) as pool,
         ):

@@ -26,7 +26,7 @@ from cutoff.errors import CutoffError
 from cutoff.export import families, merge
 from cutoff.export.families import Family
 from cutoff.export.gguf_file import Tensor, write
-from cutoff.export.gguf_header import MADE_FROM_KEY, recorded
+from cutoff.gguf_header import MADE_FROM_KEY, recorded
 
 # Raise this when the same inputs would give another file, so that old files are made again.
 WRITER_VERSION = 2

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cutoff import llm, run, wording
+from cutoff import deadline, llm, run, wording
 from cutoff.errors import CutoffError
 from cutoff.export import answers
 from cutoff.export.answers import Answer
-from cutoff.export.gguf_header import MADE_FROM_KEY, recorded
 from cutoff.export.links import Limits, Link, compare, compare_served, road
+from cutoff.gguf_header import MADE_FROM_KEY, recorded
 from cutoff.models import Files
 from cutoff.params import Params
 
@@ -64,6 +64,7 @@ def measure(
     ``reference``: the answers of transformers. A row of the second list holds the question
     and the text of every answer.
     """
+    deadline.check("the model files are made and kept, measuring them comes next")
     chain = {p.export_dtype: files.full}
     if files.served != files.full:
         chain[p.quantization] = files.served

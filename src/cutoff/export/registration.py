@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cutoff import run, serving
+from cutoff.chat_template import load_tokenizer
 from cutoff.engines import ollama
 from cutoff.errors import CutoffError
 from cutoff.export import modelfile
@@ -112,17 +113,24 @@ def _plain(value: Any) -> str:
         return str(json.loads(value)) if quoted else str(value)
 
 
-def vllm_command(adapters: Mapping[str, Path | None], base: Path, p: Params) -> str:
+def vllm_command(adapters: Mapping[str, Path | None], base: Path, p: Params, folder: Path) -> str:
     """The command that serves all models of the run under the names 04 asks for.
 
     ``adapters`` maps the models to the folders of their adapters, ``None`` for the base model.
+    Writes the chat template that they were trained on into ``folder``: that of the hub would
+    render today's date (Llama 3.2) or leave thinking on (Qwen3). The model's own
+    generation_config is switched off, because it penalises repetition (Qwen 2.5: 1.05).
     """
+    template = folder / "chat_template.jinja"
+    run.write_text_atomic(template, load_tokenizer(base).get_chat_template())
     rank = next((n for n in LORA_RANKS if n >= p.lora_rank), p.lora_rank)
     names = {model: serving.name_on_server(model, p) for model in adapters}
-    modules = [f"{names[model]}={folder}" for model, folder in adapters.items() if folder]
+    modules = [f"{names[model]}={trained}" for model, trained in adapters.items() if trained]
     lines: Sequence[Sequence[str]] = (
         ("vllm", "serve", str(base)),
         ("--served-model-name", names["base"]),
+        ("--chat-template", str(template)),
+        ("--generation-config", "vllm"),
         ("--max-model-len", str(p.num_ctx)),
         ("--enable-lora", "--max-lora-rank", str(rank)),
         ("--lora-modules", *modules),

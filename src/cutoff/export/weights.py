@@ -7,6 +7,7 @@ made = {model: weights.export(files[model], base, adapters[model], p) for model 
 from collections.abc import Iterable
 from pathlib import Path
 
+from cutoff import deadline
 from cutoff.export import gguf_writer, lora_gguf, quantise
 from cutoff.models import Files
 from cutoff.params import Params
@@ -18,6 +19,7 @@ def export(files: Files, base: Path, adapter: Path | None, p: Params) -> int:
     ``adapter`` is the folder of the trained adapter, ``None`` for the base model. It is merged,
     or becomes a file of its own where ``files`` has one.
     """
+    deadline.check(f"the files of {files.lora or files.served} are not made yet, others are kept")
     merged = adapter if files.lora is None else None
     written = int(gguf_writer.write_gguf(base, merged, files.full, p.export_dtype))
     if files.lora is not None and adapter is not None:
