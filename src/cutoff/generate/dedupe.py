@@ -26,8 +26,7 @@ Record = dict[str, Any]
 Embed = Callable[[Sequence[str]], "np.ndarray"]
 
 PIECE = 5  # letters
-ALIKE = 0.8  # Jaccard similarity of two questions about different facts
-ALIKE_WORDINGS = 0.6  # ... of two wordings of one question, without its subject
+ALIKE = 0.6  # Jaccard similarity
 SAME_MEANING = 0.95  # cosine
 N_PERMUTATIONS = 128
 
@@ -50,7 +49,7 @@ def different_wordings(wordings: Sequence[str], subject: str) -> list[str]:
     kept: list[tuple[str, frozenset[str]]] = []
     for text in wordings:
         own = pieces(re.sub(re.escape(subject), " ", text, flags=re.IGNORECASE))
-        if own and all(similarity(own, other) < ALIKE_WORDINGS for _, other in kept):
+        if own and all(similarity(own, other) < ALIKE for _, other in kept):
             kept.append((text, own))
     return [text for text, _ in kept]
 

@@ -28,7 +28,8 @@ Record = dict[str, Any]
 
 STRATUM = "unanswerable"
 ANSWERABLE = "held out, but the corpus answers it"
-SPARE = 1.5  # facts per question: the corpus answers some, others are not found
+SPARE = 2  # facts per question: the corpus answers some, others are not found
+FEWEST_PAPERS = 2  # one alone may hold no facts at all
 
 
 def wanted(p: Params) -> int:
@@ -51,6 +52,7 @@ def hold_out(papers: Sequence[Record], p: Params) -> tuple[list[Record], list[Re
     """
     post = sorted(paper["paper_id"] for paper in papers if paper["period"] == "post")
     n = math.ceil(SPARE * p.n_eval_unanswerable / p.qa_per_paper)
+    n = max(n, FEWEST_PAPERS) if n else 0
     if n and n + p.n_unseen_papers >= len(post):
         raise CutoffError(
             f"n_eval_unanswerable = {p.n_eval_unanswerable} holds {n} of {len(post)} new papers "
