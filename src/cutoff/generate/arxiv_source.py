@@ -172,7 +172,7 @@ def _search(
         if isinstance(error, CutoffError):
             raise
         raise CutoffError(
-            f"arXiv's search for {day} failed ({type(error).__name__}: {error:.200}); "
+            f"arXiv's search for {day} failed ({type(error).__name__}: {str(error):.200}); "
             "run again later, what was found is kept."
         ) from None
     entries = [entry for result in results if (entry := _entry(result, day))]

@@ -55,7 +55,7 @@ def to_sections(lines: Sequence[Line]) -> tuple[str, list[Record]]:
     previous: Line | None = None
     for line in lines:
         heading = is_heading(line, height, body_bold)
-        if heading and not sections and line.height == largest > height:
+        if heading and not sections and line.height == largest > height and not _is_named(line):
             title.append(clean(line.text))
             continue
         heading = heading and (not styles or _style(line) in styles)
@@ -109,12 +109,14 @@ def heading_styles(
     return {
         _style(line)
         for line in lines
-        if is_heading(line, body_height, body_bold)
-        and (
-            NUMBERED_HEADING.fullmatch(line.text.strip())
-            or KNOWN_HEADING.fullmatch(line.text.strip())
-        )
+        if is_heading(line, body_height, body_bold) and _is_named(line)
     }
+
+
+def _is_named(line: Line) -> bool:
+    """True if the words of the line are those of a section's heading."""
+    text = line.text.strip()
+    return any(form.fullmatch(text) for form in (NUMBERED_HEADING, KNOWN_HEADING))
 
 
 def _style(line: Line) -> tuple[float, str]:

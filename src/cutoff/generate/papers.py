@@ -112,6 +112,8 @@ def take(
                     if twin == candidate.name:
                         taken.append(result)
                         continue
+                    if candidate.version is None:  # a copy; what was downloaded stays
+                        (folder / result["file"]).unlink()
                     result = Rejected("file", "same content as another", twin)
                 rejected.append(folder_source.rejection(candidate.name, candidate.period, result))
     return sorted(taken, key=lambda paper: paper["paper_id"]), rejected
@@ -126,7 +128,7 @@ def _try(candidate: Candidate, min_quality: float, folder: Path) -> Record | Rej
                 return _record(candidate, path, min_quality, folder)
             except Rejected as error:
                 worst = error
-                if candidate.version is None:  # a copy; what was downloaded stays
+                if candidate.version is None:
                     path.unlink(missing_ok=True)
     except Rejected as error:
         # Where there is no second file, the first one's reason says more.
