@@ -44,6 +44,10 @@ VERBS = {
 }
 SIMPLE = re.compile(rf"^(?:The )?({NAME}) ({'|'.join(VERBS)}) (.+?)[.]?$")
 OF_NAME = re.compile(rf"^The ([a-z][a-z ]+) of ({NAME}) (?:is|was) (.+?)[.]?$")
+LONGER = re.compile(
+    r"^([A-Z][^,;:]{5,90}?) (is|are|was|were|provides|allows|contains|computes|returns|can be|"
+    r"depends on|consists of|refers to) ([^;:]{5,160}?)[.]?$"
+)
 CITED = re.compile(rf"({NAME}).*?((?:[A-Z][a-z]+(?: et al\.?| and [A-Z][a-z]+)?),? \(?\d{{4}}\)?)")
 PARAPHRASES = (
     "About {s}, people wonder: {q}",
@@ -68,9 +72,7 @@ class Teacher(OllamaServer):
     def __init__(self, moods: dict[str, str] | None = None, share_odd: float = 0.0) -> None:
         self.moods = moods or {}
         self.share_odd = share_odd
-        self.slow_seconds = 0.0
-        self.passages: list[str] = []
-        self.wait: threading.Event | None = None
+        self.slow_seconds = 0.0  # of every answer
         super().__init__(Path())
         self.models = {full_name(name): Model(Path("none")) for name in ("teacher", "rater")}
 
@@ -78,15 +80,12 @@ class Teacher(OllamaServer):
         return {"details": {}, "model_info": {}, "capabilities": ["completion"]}
 
     def answer(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        if self.wait:
-            self.wait.wait(60)
+        time.sleep(self.slow_seconds)
         told = "\n".join(message["content"] for message in body["messages"])
         n_prompt = len(told.encode()) // 4
         if n_prompt >= body["options"]["num_ctx"]:
             return {"error": too_long(n_prompt, body["options"]["num_ctx"])}
         passage = between("passage", body["messages"][-1]["content"])
-        with self.lock:
-            self.passages.append(passage)
         if "answerability" in body["format"]["properties"]:
             text = json.dumps(rated(body["messages"][-1]["content"]))
         else:
@@ -112,7 +111,9 @@ class Teacher(OllamaServer):
         mood = next((mood for words, mood in self.moods.items() if words in passage), None)
         number = int(hashlib.sha256(passage.encode()).hexdigest()[:8], 16) / 16**8
         if mood is None and number < self.share_odd:
-            mood = ("junk once", "truncated", "repeats", "no JSON")[int(number * 1e6) % 4]
+            mood = ("junk once", "truncated", "repeats", "no JSON", "too many")[
+                int(number * 1e6) % 5
+            ]
         n_facts, n_paraphrases = map(int, re.findall(r"At most (\d+) .* (\d+) para", told)[0])
         task = "citation" if "earlier work" in told else "qa"
         task = "summary" if "one-sentence summary" in told else task
@@ -121,9 +122,9 @@ class Teacher(OllamaServer):
             return re.findall(r"Output exactly (\{.*\})", passage)[0]
         if mood == "no JSON" or (mood == "junk once" and not temperature):
             return "Sure! Here are some interesting facts about the paper:\n1. It is great."
-        if mood == "slow":
-            time.sleep(self.slow_seconds)
-        text = json.dumps({"facts": found * 60 if mood == "repeats" else found})
+        found = found * 60 if mood == "repeats" else found
+        found = [*found, *[{"quote": "and so on"}] * 5] if mood == "too many" else found
+        text = json.dumps({"facts": found})
         return text[: len(text) // 2] if mood == "truncated" else text
 
 
@@ -168,6 +169,13 @@ def fact_of(sentence: str) -> tuple[str, str, str, str] | None:
         value = re.split(r"[,;(]", value)[0].strip()
         if 0 < len(value.split()) <= 15:
             return subject, VERBS[verb].format(s=subject), value, f"what it {verb}"
+    if match := LONGER.match(sentence):
+        front, verb, value = match.groups()
+        value = re.split(r"[,(]| which | where ", value)[0].strip()
+        found = re.search(rf"(?<=[a-z] )({NAME})", front)
+        if found and 0 < len(value.split()) <= 15:
+            front = lower(front)
+            return found[1], f"Complete: {front} {verb} what?", value, f"what {front} {verb}"
     return None
 
 

@@ -65,7 +65,9 @@ STOP_WORDS = frozenset(
 GENERIC = frozenset(
     "model method approach paper study work article author experiment result dataset data set "
     "system framework algorithm technique baseline evaluation analysis research table figure "
-    "section equation proposed our new first second it they we he she i you us them".split()
+    "section equation furthermore moreover however since using although because thus hence "
+    "therefore also finally additionally similarly note consider let given following proposed our "
+    "new first second it they we he she i you us them".split()
 )
 NUMBER_WORDS = {
     word: str(number)
