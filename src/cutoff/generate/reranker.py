@@ -38,10 +38,12 @@ def cross_encoder(reranker_model: str) -> "CrossEncoder":
             f"Cannot load reranker_model = {reranker_model!r} ({reason:.200}). Check the name and "
             "the network, or set reranker_model=null, which keeps the order of the retriever."
         ) from None
-    if model.num_labels != 1:
+    known = getattr(getattr(model.model, "config", None), "architectures", None) or []
+    if model.num_labels != 1 or type(model.model).__name__ not in known:
+        # Another kind of model would be given an output layer of random weights.
         raise CutoffError(
-            f"reranker_model = {reranker_model!r} gives {model.num_labels} scores for a passage; "
-            "a reranker gives one. Choose another, or set reranker_model=null."
+            f"reranker_model = {reranker_model!r} is no reranker: it was not trained to give one "
+            "score for a question and a passage. Choose another, or set reranker_model=null."
         )
     return model
 
@@ -55,10 +57,13 @@ def scores(reranker_model: str, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
 
     if not pairs:
         return np.empty(0, np.float32)
-    return cross_encoder(reranker_model).predict(
-        list(pairs),
+    distinct = list(dict.fromkeys(pairs))  # equal passages get equal scores, to the last bit
+    found = cross_encoder(reranker_model).predict(
+        distinct,
         batch_size=BATCH_SIZE,
         activation_fn=torch.nn.Identity(),
         show_progress_bar=False,
         convert_to_numpy=True,
     )
+    score_of = dict(zip(distinct, found.tolist(), strict=True))
+    return np.array([score_of[pair] for pair in pairs])

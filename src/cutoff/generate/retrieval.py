@@ -29,8 +29,8 @@ if TYPE_CHECKING:  # slow to import, and a finished data set does not need it
 
 __all__ = [
     "INDEX_FILES", "RANKS_KEPT", "Retriever", "build", "check_vectors", "embed", "first_gold_rank",
-    "first_stage", "fit_context", "fuse", "load", "quality", "rank", "recall_curve", "rerank",
-    "retrieve", "search", "token_counter",
+    "first_stage", "fit_context", "fuse", "load", "quality", "rank", "recall_curve", "relevance",
+    "rerank", "retrieve", "search", "token_counter",
 ]  # fmt: skip
 
 Record = dict[str, Any]
@@ -40,6 +40,7 @@ Ranked = list[tuple[int, float]]  # position in the corpus and score, best first
 INDEX_FILES = ("index.faiss", "index.json")
 SAME_VECTOR = 0.999  # cosine; other hardware moves a vector by 1e-6, another model by far more
 DIGITS = 5  # of a score; the size of a batch moves it by 1e-7, which must not decide an order
+RERANK_DIGITS = 3  # raw outputs reach 10 and more, and move by 1e-5
 FUSED = 1000  # depth of the rankings that are fused, as in TREC
 FUSION_K = 60  # Cormack et al. (2009)
 
@@ -135,7 +136,8 @@ def search(retriever: Retriever, questions: Sequence[str], k: int) -> list[Hits]
     depth = max(k, p.rerank_candidates if p.reranker_model else 0)
     ranked = first_stage(retriever, questions, p.retriever, depth)
     if p.reranker_model:
-        ranked = rerank(retriever, questions, ranked, p.rerank_candidates)
+        scores = relevance(retriever, questions, ranked, p.rerank_candidates)
+        ranked = [rerank(*pair) for pair in zip(ranked, scores, strict=True)]
     return [
         [(retriever.passages[row]["passage_id"], score) for row, score in rows[:k]]
         for rows in ranked
@@ -221,26 +223,29 @@ def fuse(rankings: Sequence[Ranked]) -> Ranked:
     return _in_order(list(total.items()), digits=12)
 
 
-def rerank(
+def relevance(
     retriever: Retriever, questions: Sequence[str], ranked: Sequence[Ranked], candidates: int
-) -> list[Ranked]:
-    """The first ``candidates`` of each ranking in the order of the reranker, then the rest."""
+) -> list[list[float]]:
+    """What the reranker says of the first ``candidates`` of each ranking, in their order."""
     texts = [passage["text"] for passage in retriever.passages]
     pairs = [
         (question, texts[row])
         for question, rows in zip(questions, ranked, strict=True)
         for row, _ in rows[:candidates]
     ]
-    scores = iter(reranker.scores(retriever.p.reranker_model or "", pairs).tolist())
-    return [
-        reordered([(row, next(scores)) for row, _ in rows[:candidates]]) + rows[candidates:]
-        for rows in ranked
-    ]
+    scores = reranker.scores(retriever.p.reranker_model or "", pairs).tolist()
+    ends = np.cumsum([len(rows[:candidates]) for rows in ranked]).tolist()
+    return [scores[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def reordered(ranked: Ranked) -> Ranked:
-    """By score, best first; scores that are equal to 5 digits keep their order."""
-    return sorted(ranked, key=lambda found: -round(found[1], DIGITS))
+def rerank(ranked: Ranked, scores: Sequence[float]) -> Ranked:
+    """The first of ``ranked`` by their new ``scores``, then those that have none, in their order.
+
+    Scores that are equal to 3 digits keep the order of the ranking.
+    """
+    first = [(row, score) for (row, _), score in zip(ranked, scores, strict=False)]
+    first.sort(key=lambda found: -round(found[1], RERANK_DIGITS))
+    return first + ranked[len(first) :]
 
 
 def _in_order(found: Ranked, digits: int = DIGITS) -> Ranked:
