@@ -128,6 +128,8 @@ def test_every_word_of_a_plain_text_is_read(paragraphs: list[list[str]]) -> None
         ("avail-", "able", [], "available"),
         ("well-", "known", ["well-known"], "well-known"),
         ("well-", "known", ["well-known", "wellknown"], "wellknown"),
+        ("sleep-", "deprived", ["sleep", "deprived"], "sleep-deprived"),
+        ("data-", "base", ["data", "base", "database"], "database"),
         ("GPT-", "4", [], "GPT-4"),
         ("Long-", "Term", [], "Long-Term"),
         ("(semi-", "definite),", ["semi-definite"], "(semi-definite),"),

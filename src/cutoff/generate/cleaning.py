@@ -126,8 +126,10 @@ def mend(first: str, second: str, known: set[str]) -> str | None:
         return f"{stem}-{second}"  # GPT-4, Long-Term: the hyphen was there before
     bare = second.lower().rstrip(".,;:!?()[]\"'”’")
     start = stem.lower().lstrip("([\"'“‘")
-    hyphenated = f"{start}-{bare}" in known and f"{start}{bare}" not in known
-    return f"{stem}-{second}" if hyphenated else f"{stem}{second}"
+    if f"{start}{bare}" in known:
+        return f"{stem}{second}"
+    two_words = min(len(start), len(bare)) > 3 and {start, bare} <= known  # sleep-deprived
+    return f"{stem}-{second}" if two_words or f"{start}-{bare}" in known else f"{stem}{second}"
 
 
 # --- parts of a paper that are no text -----------------------------------------------

@@ -55,7 +55,7 @@ def to_sections(lines: Sequence[Line]) -> tuple[str, list[Record]]:
     previous: Line | None = None
     for line in lines:
         heading = is_heading(line, height, body_bold)
-        if heading and not sections and line.height == largest > height and not _is_named(line):
+        if heading and not sections and line.height == largest > height and not _begins_text(line):
             title.append(clean(line.text))
             continue
         heading = heading and (not styles or _style(line) in styles)
@@ -67,6 +67,8 @@ def to_sections(lines: Sequence[Line]) -> tuple[str, list[Record]]:
         else:
             texts[-1].append(line)
         previous = line if heading and sections else None
+    if not title and lines and is_heading(lines[0], height, body_bold):
+        title = [] if _begins_text(lines[0]) else [clean(lines[0].text)]
     known = vocabulary(lines)
     joined = [
         section | join_lines(notes_last(text, height), known)
@@ -117,6 +119,12 @@ def _is_named(line: Line) -> bool:
     """True if the words of the line are those of a section's heading."""
     text = line.text.strip()
     return any(form.fullmatch(text) for form in (NUMBERED_HEADING, KNOWN_HEADING))
+
+
+def _begins_text(line: Line) -> bool:
+    """True for "1 Introduction" or "Abstract", which are no titles however large they are."""
+    text = line.text.strip()
+    return text[0].isdigit() or bool(KNOWN_HEADING.fullmatch(text))
 
 
 def _style(line: Line) -> tuple[float, str]:

@@ -51,9 +51,11 @@ def make_papers(p: Params, folder: Path, **arxiv: Any) -> list[Record]:
 
         offered = arxiv_source.candidates(p, folder / "arxiv", **arxiv)
         rejected, at_once, found = [], 1, None
-    papers = []
+    papers, contents = [], dict[str, str]()
     for period, candidates in offered.items():
-        taken, refused = take(candidates, wanted[period], p.min_extraction_quality, folder, at_once)
+        taken, refused = take(
+            candidates, wanted[period], p.min_extraction_quality, folder, contents, at_once
+        )
         papers += taken
         rejected += refused
     found = len(papers) + len(rejected) if found is None else found
@@ -91,16 +93,21 @@ def _phantom_record(paper: world.Paper, folder: Path) -> Record:
 
 
 def take(
-    candidates: Iterable[Candidate], wanted: int, min_quality: float, folder: Path, at_once: int = 1
+    candidates: Iterable[Candidate],
+    wanted: int,
+    min_quality: float,
+    folder: Path,
+    contents: dict[str, str],
+    at_once: int = 1,
 ) -> tuple[list[Record], list[Record]]:
     """The first ``wanted`` papers that can be read well enough, and rejections of the others.
 
-    ``at_once`` candidates are read side by side. The records come in the order of their ids.
+    ``at_once`` candidates are read side by side. ``contents`` (SHA-256 to name) holds what was
+    taken before: no paper is taken twice. The records come in the order of their ids.
     """
     waiting = iter(candidates)
     taken: list[Record] = []
     rejected: list[Record] = []
-    contents: dict[str, str] = {}
     with ThreadPoolExecutor(at_once) as pool:
         while batch := list(itertools.islice(waiting, min(at_once, wanted - len(taken)))):
             deadline.check(f"{len(taken)} of at most {wanted} papers were read")
