@@ -7,7 +7,7 @@ from fpdf import FPDF
 
 from cutoff import params
 from cutoff.errors import CutoffError
-from cutoff.generate import cleaning, layout, papers, reading, sources
+from cutoff.generate import cleaning, folder_source, layout, papers, reading, sources
 from cutoff.generate.cleaning import Line
 from cutoff.phantom import pages, world
 
@@ -89,3 +89,41 @@ def test_more_papers_than_the_phantom_has_is_a_sentence() -> None:
     p = params.load("tiny", {"n_control_papers": world.N_CONTROL_PAPERS + 1})
     with pytest.raises(CutoffError, match="n_control"):
         papers.phantom_papers(p)
+
+
+def test_a_changed_file_or_list_makes_another_fingerprint(tmp_path: Path) -> None:
+    p = params.load("tiny", {"paper_source": "folder", "papers_folder": str(tmp_path)})
+    (tmp_path / "post").mkdir()
+    seen = [folder_source.fingerprint(p)]
+    for name, text in (("post/a.txt", "one"), ("post/a.txt", "other"), ("papers.csv", "file\n")):
+        (tmp_path / name).write_text(text)
+        seen.append(folder_source.fingerprint(p))
+    assert len(set(seen)) == 4 and folder_source.fingerprint(p) == seen[-1]
+
+
+def test_a_folder_of_your_own_has_to_be_named_and_its_list_to_be_a_list(tmp_path: Path) -> None:
+    def make(**changes: str | None) -> None:
+        papers.make_papers(
+            params.load("tiny", {"paper_source": "folder"} | changes), tmp_path / "data"
+        )
+
+    with pytest.raises(CutoffError, match="needs papers_folder"):
+        make(papers_folder=None)
+    with pytest.raises(CutoffError, match="is no folder"):
+        make(papers_folder=str(tmp_path / "missing"))
+    (tmp_path / "papers.csv").write_text("name;title\na.pdf;A\n")
+    with pytest.raises(CutoffError, match="must name columns of file,title"):
+        make(papers_folder=str(tmp_path))
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "papers.csv").write_text("file,first_version\na.txt,June 2025\n")
+    with pytest.raises(CutoffError, match="first_version of a.txt = 'June 2025' must be a day"):
+        make(papers_folder=str(tmp_path))
+
+
+def test_a_paper_older_than_its_period_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "papers.csv").write_text("file,first_version\na.txt,2020-01-01\n")
+    p = params.load("tiny", {"paper_source": "folder", "papers_folder": str(tmp_path)})
+    found, rejected = folder_source.candidates(p, tmp_path / "data")
+    assert found == {"post": [], "control": []}
+    assert [record["reason"] for record in rejected] == ["date outside its period"]

@@ -7,6 +7,7 @@ A file directly in the folder counts as ``post``. ``papers.csv`` (all but ``file
 """
 
 import csv
+import hashlib
 import io
 import random
 from collections.abc import Iterator
@@ -86,6 +87,17 @@ def candidates(
     for period, those in found.items():
         random.Random(f"{p.seed} folder {period}").shuffle(those)
     return found, rejected
+
+
+def fingerprint(p: Params) -> str:
+    """Hash of names and contents of the folder: a data set of other files is another one."""
+    root = locate(p)
+    digest = hashlib.sha256()
+    for path in [root / LIST, *(path for _, path in _files(root))]:
+        readable = path.is_file() and path.resolve().is_relative_to(root.resolve())
+        content = run.sha256_file(path) if readable else ""
+        digest.update(f"{path.relative_to(root).as_posix()}\0{content}\0".encode())
+    return digest.hexdigest()
 
 
 def rejection(name: str, period: str | None, error: Rejected) -> Record:
