@@ -68,6 +68,12 @@ def test_every_broken_rule_has_its_own_reason(changes: dict[str, str], reason: s
     assert reason in funnel.FACT_STEPS
 
 
+def test_an_ordinary_word_with_a_capital_is_no_name() -> None:
+    paper = "Different models differ in different ways, with different results and different cost."
+    assert facts.is_common("Different", paper)
+    assert not facts.is_common("Crane", "Crane is large. A crane is a bird.")
+
+
 def test_a_citation_names_a_work_that_the_quote_cites() -> None:
     cites = {
         "quote": "It reaches 84.3% on GLUE, as Smith et al. (2020) did.",

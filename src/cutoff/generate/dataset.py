@@ -95,7 +95,7 @@ def counts(folder: Path) -> Record:
         "passages": len(read["passages.jsonl"]),
         "facts": by("facts", "stratum"),
         "facts_trained": sum(fact["trained"] for fact in read["facts.jsonl"]),
-        "facts_rejected": len(read["rejected.jsonl"]),
+        "facts_rejected": sum(r.get("level") != "passage" for r in read["rejected.jsonl"]),
         "questions": by("questions", "split"),
         "eval": by("eval", "stratum"),
         "unanswerable": len(read["unanswerable.jsonl"]),

@@ -33,6 +33,12 @@ class Facts:
     usable: list[Record]
     held_out: list[Record]
 
+    @property
+    def left(self) -> list[Record]:
+        """All that was not rejected, asked about or not."""
+        gone = {record["fact_id"] for record in self.rejected if "fact_id" in record}
+        return [fact for fact in self.found if fact["fact_id"] not in gone]
+
 
 def make(
     p: Params,

@@ -226,6 +226,15 @@ def is_name(subject: str) -> bool:
     return any(stem(word) not in GENERIC and word not in GENERIC for word in meaning)
 
 
+def is_common(subject: str, paper: str) -> bool:
+    """Whether ``subject`` is an ordinary word at the beginning of a sentence ("Different"): one
+    that the paper mostly writes in small letters."""
+    if not re.fullmatch(r"[A-Z][a-z]+", subject):
+        return False
+    small, large = (len(re.findall(rf"\b{word}\b", paper)) for word in (subject.lower(), subject))
+    return small > 2 * large
+
+
 def in_quote(answer: str, quote: str, subject: str, share: float = 1.0) -> bool:
     """Whether the quote holds the answer, word for word or content word by content word."""
     if holds(quote, answer):
@@ -267,7 +276,7 @@ def fault(fact: Record, task: str, passage: str, paper: str) -> str | None:
         return ORDERS
     if not holds(paper, subject):
         return NO_SUBJECT
-    if not is_name(subject):
+    if not is_name(subject) or is_common(subject, paper):
         return NO_NAME
     if reason := wording_fault(fact["question"], fact):
         return reason
