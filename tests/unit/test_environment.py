@@ -1,11 +1,13 @@
 """The two lists of packages say the same, and the newcomer's documents name real things."""
 
 import re
+import shlex
 from pathlib import Path
 
 import yaml
 
 from cutoff import params
+from cutoff.__main__ import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,14 +29,14 @@ def test_every_make_target_that_the_readme_names_exists():
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):.*##", makefile, re.MULTILINE))
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    lines = [line.split("#")[0] for block in blocks for line in block.splitlines()]
-    calls = [line.split() for line in lines if line.startswith("make")]
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    calls = [words for words in lines if words[:1] == ["make"]]
     assert len(calls) >= 5
     for _, *words in calls:
         named = {word for word in words if "=" not in word}
         assert named <= targets, words
         given = {word.split("=")[0] for word in words if "=" in word}
-        assert given <= {*params.TABLE, "stage", "force", "PYTHON"}, words
+        assert given <= {*params.TABLE, *OPTIONS, "PYTHON"}, words
 
 
 def test_every_path_that_the_readme_links_exists():
