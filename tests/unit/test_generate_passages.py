@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cutoff.generate import embeddings, passages, sentences
+from cutoff.generate import embeddings, passages, sentences, token_counts
 
 FRAGMENTS = (
     "84.3 3.14 -0.5% 1,024.5 p<.05 Fig. 3 et al. (2020) e.g. J. Smith [12] accuracy drops. Ends! "
@@ -133,3 +133,98 @@ def test_work_grows_in_proportion_to_the_text() -> None:
     text = "The same words. Again and again. " * 2000
     assert len(list(passages.cut(text, counted, 64))) > 100
     assert len(seen) == len(set(text.split()))
+
+
+ANY_WORDS = st.lists(
+    st.one_of(
+        st.text(min_size=1, max_size=12),
+        st.sampled_from(
+            "[MASK] [mask]ed al.,2020 x_1=84.3% naïve ﬁt 中文 Å don't ###ing \x07".split()
+        ),
+        st.text(alphabet="abcXYZ019.,-[]()#'$", min_size=1, max_size=150),
+    ).filter(lambda text: len(text.split()) == 1 and text == text.strip()),
+    min_size=1,
+    max_size=30,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(ANY_WORDS)
+def test_tokens_counted_by_word_are_those_of_the_tokenizer(words: list[str]) -> None:
+    count = token_counts.word_counter(tokenizer())
+    assert count(words) == count_tokens(words)
+    assert sum(count(words)) == count_tokens([" ".join(words)])[0]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=40))
+def test_a_byte_level_tokenizer_is_never_undercounted(words: list[str]) -> None:
+    """There, a word and the blank before it are one, except for the first word."""
+    byte_level = bytes_tokenizer()
+    count = token_counts.word_counter(byte_level)
+    true = len(byte_level.encode(" ".join(words), add_special_tokens=False))
+    assert true <= sum(count(words)) <= 3 * true
+
+
+@cache
+def bytes_tokenizer():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trained.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    trained.train_from_iterator([" ".join(FRAGMENTS)] * 5, trainer)
+    return trained
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=400), st.integers(8, 40))
+def test_any_unicode_is_cut_without_loss(text: str, limit: int) -> None:
+    pieces = cut(text, limit)
+    assert "".join("".join(piece.split()) for _, piece, _ in pieces) == "".join(text.split())
+    assert all(n_tokens <= limit for _, _, n_tokens in pieces)
+
+
+UNITS = ["(Smith et al., 2020)", "Fig. 3", "x = 84.3 + y", "$a = b$", "12 %", "Smith et al. [3]"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.one_of(st.sampled_from(UNITS), st.just("and then")), min_size=4, max_size=40),
+    st.integers(16, 40),
+)
+def test_citations_numbers_and_formulas_are_not_torn(units: list[str], limit: int) -> None:
+    """In a sentence that is too long, units of at most 16 tokens stay on one side of the cut."""
+    text = " and then ".join(units)
+    pieces = [piece for _, piece, _ in cut(text, limit)]
+    for unit in UNITS:
+        assert sum(piece.count(unit) for piece in pieces) == text.count(unit)
+
+
+def test_a_citation_after_the_point_belongs_to_its_sentence() -> None:
+    words = "It is so. [3] Then it was not. [4, 5] is more.".split()
+    assert [" ".join(found) for found in sentences.sentences(words)] == [
+        "It is so. [3]",
+        "Then it was not.",
+        "[4, 5] is more.",
+    ]
+
+
+def test_papers_and_sections_are_cut_one_by_one_however_many_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    papers = [
+        {
+            "paper_id": str(i),
+            "sections": [section(f"{i}.{j}", f"Text {i}. Text {j}.") for j in "ab"],
+        }
+        for i in range(6)
+    ]
+    papers[2]["sections"].insert(1, section("empty", " "))
+    together = passages.make_passages(papers, count_tokens, 8)
+    assert [m["passage_id"] for m in together] == [f"{i}#{n}" for i in range(6) for n in (1, 2)]
+    assert [m["section"] for m in together] == [f"{i}.{j}" for i in range(6) for j in "ab"]
+    monkeypatch.setattr(passages, "GROUP", 20)
+    assert passages.make_passages(papers, count_tokens, 8) == together

@@ -28,13 +28,17 @@ CITATION = re.compile(r"\[\d+(?:[-–,;]\d+)*\]")
 LOWER_CASE = frozenset(string.ascii_lowercase)
 # Names of what is numbered ("Theorem 2"), and "et" of "et al."
 NUMBERED = frozenset(
-    "figure figures table tables equation equations section sections appendix theorem lemma "
-    "algorithm chapter et".split()
+    form
+    for name in "figure figures table tables equation equations section sections appendix theorem "
+    "lemma algorithm chapter et".split()
+    for form in (name, name.capitalize(), name.upper())
 )
 # Symbols that stand between two parts of a formula; relations do so even at a word's edge.
 RELATIONS = frozenset("=<>≤≥≈≡≠±∓×∈∝^")
 OPERATORS = RELATIONS | frozenset("∼~+-−–·*/÷|∉⊂⊆∪∩→←↔⇒⇔↦∑∏∫√∧∨⊗⊕&")
 UNITS = frozenset("%‰°")
+SIGNS = OPERATORS | UNITS | frozenset("([)]$")
+CLOSERS_AND_ENDERS = ENDERS | frozenset(CLOSERS)
 LONGEST_BRACKET = 16  # words of a citation such as "(Smith et al., 2020; Doe, 2021)"
 LONGEST_FORMULA = 40  # words between two "$"
 
@@ -43,17 +47,27 @@ ENDS, CONTINUED, CITES, NEXT, PREVIOUS, OPENS, CLOSES, DOLLAR = (1 << bit for bi
 
 def mark(word: str) -> int:
     """What ``word`` is, as the sum of bits: a sentence's end, an operator, ..."""
+    if word.isalnum():
+        bits = CONTINUED if word[0] in LOWER_CASE else 0
+        if word == "et":
+            return bits | NEXT | PREVIOUS
+        return bits | (NEXT if word in NUMBERED else 0)
+    last = word[-1]
+    if last == "," and word[:-1].isalnum():
+        return CONTINUED if word[0] in LOWER_CASE else 0
     bare = word.lstrip(OPENERS)
     bits = CONTINUED if bare[:1] in LOWER_CASE else 0
-    if bare.lower() in NUMBERED:
+    if bare.lower() in ABBREVIATIONS or bare in NUMBERED or INITIALS.fullmatch(bare):
         bits |= NEXT
-    if word.isalnum():
-        return bits
-    first, last = word[0], word[-1]
-    if bare.lower() in ABBREVIATIONS or INITIALS.fullmatch(bare):
-        bits |= NEXT
-    elif word.rstrip(CLOSERS)[-1:] in ENDERS:
+    elif last in CLOSERS_AND_ENDERS and word.rstrip(CLOSERS)[-1:] in ENDERS:
         bits |= ENDS
+    return bits if SIGNS.isdisjoint(word) else bits | _signs(word)
+
+
+def _signs(word: str) -> int:
+    """The bits of operators, brackets and dollar signs."""
+    first, last = word[0], word[-1]
+    bits = 0
     if first == "[" and CITATION.fullmatch(word.rstrip(".,;:")):
         bits |= PREVIOUS | (CITES if last == "]" else 0)
     operator = OPERATORS.issuperset(word)

@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 CountTokens = Callable[[list[str]], list[int]]  # words -> number of tokens of each
 
 PROBE = "Models of 84.3 M parameters (Smith et al., 2020) learn faster."
+STEM = 3  # letters
 APART = {ord(sign): f" {sign} " for sign in string.punctuation}
 
 
 def word_counter(tokenizer: "Tokenizer") -> CountTokens:
     """Function ``words -> tokens of each``, without the special tokens around a text.
 
-    A byte-level tokenizer reads a word together with the blank before it; it is then counted
-    with the blank, and only the first word of a text may differ, by a token.
+    A byte-level tokenizer reads a word together with the blank before it, but not the first
+    word of a text; there, the larger count is taken, so that no text is longer than it seems.
     """
     from tokenizers import models, normalizers, pre_tokenizers
 
@@ -34,8 +35,9 @@ def word_counter(tokenizer: "Tokenizer") -> CountTokens:
     def by_tokenizer(words: list[str]) -> list[int]:
         return list(map(len, tokenizer.encode_batch_fast(words, add_special_tokens=False)))
 
-    def with_blank(words: list[str]) -> list[int]:
-        return by_tokenizer([f" {word}" for word in words])
+    def at_most(words: list[str]) -> list[int]:
+        after_blank = by_tokenizer([f" {word}" for word in words])
+        return list(map(max, by_tokenizer(words), after_blank))
 
     if (
         isinstance(tokenizer.model, models.WordPiece)
@@ -44,7 +46,7 @@ def word_counter(tokenizer: "Tokenizer") -> CountTokens:
     ):
         return _wordpiece_counter(tokenizer, by_tokenizer)
     additive = sum(by_tokenizer(PROBE.split())) == by_tokenizer([PROBE])[0]
-    return by_tokenizer if additive else with_blank
+    return by_tokenizer if additive else at_most
 
 
 def _wordpiece_counter(tokenizer: "Tokenizer", by_tokenizer: CountTokens) -> CountTokens:
@@ -67,6 +69,8 @@ def _wordpiece_counter(tokenizer: "Tokenizer", by_tokenizer: CountTokens) -> Cou
                 result.append(pieces[core] + len(word) - len(core))
             else:
                 result.append(sum([pieces[part] for part in word.translate(APART).split()]))
+        if not others:
+            return result
         for position, n in zip(others, by_tokenizer([words[i] for i in others]), strict=True):
             result[position] = n
         return result
@@ -87,7 +91,10 @@ class WordPieces(dict[str, int]):
         prefix = tokenizer.model.continuing_subword_prefix
         self._first = frozenset(vocabulary)
         self._later = frozenset(t[len(prefix) :] for t in vocabulary if t.startswith(prefix))
-        self._longest = max(map(len, vocabulary), default=0)
+        self._reach: dict[str, int] = {}  # longest piece that begins with these letters
+        for piece in self._first | self._later:
+            start = piece[:STEM]
+            self._reach[start] = max(self._reach.get(start, 0), len(piece))
         self._most = tokenizer.model.max_input_chars_per_word
 
     def __missing__(self, word: str) -> int:
@@ -99,7 +106,7 @@ class WordPieces(dict[str, int]):
             return 1
         known, start, n = self._first, 0, 0
         while start < len(word):
-            end = min(len(word), start + self._longest)
+            end = min(len(word), start + self._reach.get(word[start : start + STEM], STEM))
             while end > start and word[start:end] not in known:
                 end -= 1
             if end == start:
