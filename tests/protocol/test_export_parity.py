@@ -151,9 +151,9 @@ def test_the_gate_opens_for_other_families_merged_and_beside(
         chosen = {"export_mode": mode, "quantization": "Q8_0", "max_new_tokens": 8}
         files = models.files(tmp_path, "tuned", load(**chosen))
         weights.export(files, base, adapter, load(**chosen))
-        # Random weights leave near ties that rounding flips; the divergence is small all the same.
+        # Random weights leave near ties that rounding flips, so the limits of `tiny` do not fit.
         relaxed = {"parity_min_quantised_agreement": 0.3, "parity_min_f16_agreement": 0.6}
-        relaxed["parity_min_stop_rate"] = 0.0
+        relaxed |= {"parity_min_stop_rate": 0.0, "parity_max_quantised_kl": 0.3}
         found = measure(files, base, reference, questions, num_ctx=2048, **chosen, **relaxed)
         at = {(row["link"], row["metric"]): row["value"] for row in found}
         assert at["BOS", links.BOS_TOKENS] == (family == "llama")

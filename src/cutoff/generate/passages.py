@@ -10,6 +10,7 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,9 @@ Codes = NDArray[np.int64]  # of each word: 256 x tokens + marks
 Piece = tuple[int, str, int]  # position of the first word, passage, tokens
 
 BLANK = ord(" ")
-GROUP = 1_000_000  # letters
+GROUP = 4_000_000  # letters
+ASCII = bytes(range(128))
+BLANKS = bytes(BLANK if sign in ASCII and chr(sign).isspace() else sign for sign in range(256))
 SAFE_CUT = re.compile(r"[^\w.,]+|[.,](?!\d)")  # never between the digits of a number
 
 
@@ -33,27 +36,29 @@ class KnownWords:
 
     def __init__(self, count_tokens: CountTokens) -> None:
         self._count_tokens = count_tokens
-        self._codes: dict[bytes, int] = {}
+        self._codes: dict[str, int] = {}
 
     def codes(self, data: bytes, starts: Codes) -> Codes:
         """The code of each word of ``data``; word i and the blank after it begin at ``starts[i]``.
 
-        Apache Arrow finds the distinct words, so that no word becomes an object of its own.
+        Apache Arrow finds the distinct words, so that no other word becomes an object of its own.
         """
         import pyarrow as pa
 
         buffers = [None, pa.py_buffer(starts.astype(np.int32)), pa.py_buffer(data)]
         words = pa.Array.from_buffers(pa.binary(), len(starts) - 1, buffers).dictionary_encode()
-        distinct = words.dictionary.to_pylist()
-        new = [word for word in distinct if word not in self._codes]
-        texts = [word[:-1].decode("utf-8", "surrogatepass") for word in new]
-        for word, text, n in zip(new, texts, self._count_tokens(texts) if new else [], strict=True):
-            self._codes[word] = 256 * n + sentences.mark(text)
-        codes = np.fromiter(map(self._codes.__getitem__, distinct), np.int64, len(distinct))
-        return codes[words.indices.to_numpy()]
+        distinct = _text(b"".join(words.dictionary.to_pylist())).split(" ")[:-1]
+        codes = np.fromiter(map(self._codes.get, distinct, repeat(-1)), np.int64, len(distinct))
+        unseen = np.flatnonzero(codes < 0)
+        new = [distinct[at] for at in unseen.tolist()]
+        if new:
+            n_tokens = np.array(self._count_tokens(new), np.int64)
+            codes[unseen] = 256 * n_tokens + np.array([sentences.mark(word) for word in new])
+            self._codes.update(zip(new, codes[unseen].tolist(), strict=True))
+        return codes[np.from_dlpack(words.indices)]
 
     def tokens(self, word: str) -> int:
-        data = f"{word} ".encode("utf-8", "surrogatepass")
+        data = _bytes(f"{word} ")
         return int(self.codes(data, np.array([0, len(data)]))[0]) >> 8
 
 
@@ -98,18 +103,29 @@ def cut(text: str, count_tokens: CountTokens, limit: int) -> list[Piece]:
 
 
 def _cut(texts: Iterable[str], known: KnownWords, limit: int) -> Iterator[list[Piece]]:
-    """The pieces of each text; many texts are looked at together, about a million letters."""
+    """The pieces of each text; many texts are looked at together, millions of letters."""
     for group in _groups(texts):
-        words = [text.split() for text in group]
-        data = "".join(f"{' '.join(own)} " if own else "" for own in words)
-        encoded = data.encode("utf-8", "surrogatepass")
-        starts = np.flatnonzero(np.frombuffer(encoded, np.uint8) == BLANK) + 1
-        starts = np.concatenate([[0], starts])
-        codes = known.codes(encoded, starts)
-        end = 0
-        for own in words:
-            begin, end = end, end + len(own)
-            yield _cut_text(own, codes[begin:end], known, limit)
+        data, starts, bounds = _words(group)
+        codes = known.codes(data, starts)
+        first_words, origin = bounds[:-1], np.arange(len(starts))
+        too_long = np.flatnonzero(codes >> 8 > limit).tolist()
+        if too_long:
+            data, n_pieces, codes = _halved(data, starts, codes, too_long, known, limit)
+            starts = _starts(data)
+            bounds = np.concatenate([[0], np.cumsum(n_pieces)])[bounds]
+            origin = np.repeat(origin, n_pieces)
+        before = np.concatenate([[0], np.cumsum(codes >> 8)])
+        cuts = np.array(pack(before, (codes & 255).astype(np.uint8), bounds, limit))
+        n_cuts = np.diff(np.searchsorted(cuts, bounds))
+        places = starts[cuts].tolist()
+        pieces = zip(
+            (origin[cuts[:-1]] - np.repeat(first_words, n_cuts)).tolist(),
+            [_text(data[a : b - 1]) for a, b in zip(places, places[1:], strict=False)],
+            np.diff(before[cuts]).tolist(),
+            strict=True,
+        )
+        for n in n_cuts.tolist():
+            yield list(islice(pieces, n))
 
 
 def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -124,68 +140,83 @@ def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
         yield group
 
 
-def _cut_text(words: list[str], codes: Codes, known: KnownWords, limit: int) -> list[Piece]:
-    origin: Sequence[int] = range(len(words))
-    too_long = np.flatnonzero(codes >> 8 > limit).tolist()
-    if too_long:
-        words, codes, origin = _halved(words, codes, too_long, known, limit)
-    before = np.zeros(len(words) + 1, np.int64)  # tokens before each word
-    np.cumsum(codes >> 8, out=before[1:])
-    starts = pack(before, (codes & 255).astype(np.uint8), limit)
-    ends = [*starts[1:], len(words)]
-    lengths = (before[ends] - before[starts]).tolist() if starts else []
-    return [
-        (origin[start], " ".join(words[start:end]), n_tokens)
-        for start, end, n_tokens in zip(starts, ends, lengths, strict=False)
-    ]
+def _words(texts: Sequence[str]) -> tuple[bytes, Codes, Codes]:
+    """All words, a blank after each; where each begins; how many there are before each text.
+
+    Only texts with Unicode's white space or with blanks in a row need be taken apart for it.
+    """
+    parts = [_bytes(f"{text} ") if text else b"" for text in map(str.strip, texts)]
+    data = b"".join(parts).translate(BLANKS)
+    starts = _starts(data)
+    beyond = _text(data.translate(None, ASCII))
+    if (np.diff(starts) == 1).any() or len(f"[{beyond}]".split()) > 1:
+        return _words([" ".join(text.split()) for text in texts])
+    ends = np.cumsum([0, *map(len, parts)])
+    return data, starts, np.searchsorted(starts, ends)
+
+
+def _starts(data: bytes) -> Codes:
+    """Where each word begins in ``data``, and its length."""
+    return np.concatenate([[0], np.flatnonzero(np.frombuffer(data, np.uint8) == BLANK) + 1])
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
 
 
 def _halved(
-    words: list[str], codes: Codes, too_long: Sequence[int], known: KnownWords, limit: int
-) -> tuple[list[str], Codes, list[int]]:
-    """Words, codes and positions in the text, with the words at ``too_long`` cut into pieces."""
-    shorter = {at: _pieces(words[at], known, limit) for at in too_long}
-    n_pieces = np.ones(len(words), np.int64)
-    n_pieces[list(shorter)] = [len(pieces) for pieces in shorter.values()]
-    origin = np.repeat(np.arange(len(words)), n_pieces)
-    codes = codes[origin]
-    pieces_of = iter([piece for pieces in shorter.values() for piece in pieces])
-    made = [words[at] if at not in shorter else next(pieces_of) for at in origin.tolist()]
-    for place in np.flatnonzero(np.isin(origin, too_long)).tolist():
-        codes[place] = 256 * known.tokens(made[place]) + sentences.mark(made[place])
-    return made, codes, origin.tolist()
+    data: bytes, starts: Codes, codes: Codes, too_long: Sequence[int], known: KnownWords, limit: int
+) -> tuple[bytes, Codes, Codes]:
+    """``data`` with blanks inside the words at ``too_long``; how many each word is now; codes."""
+    n_pieces = np.ones(len(starts), np.int64)
+    parts, halves, done = [], [], 0
+    for at in too_long:
+        start, end = int(starts[at]), int(starts[at + 1])
+        pieces = _pieces(_text(data[start : end - 1]), known, limit)
+        n_pieces[at] = len(pieces)
+        halves.append(_bytes(" ".join([*pieces, ""])))
+        parts += [data[done:start], halves[-1]]
+        done = end
+    made = b"".join(halves)
+    is_long = codes >> 8 > limit
+    codes = np.repeat(codes, n_pieces[:-1])
+    codes[np.repeat(is_long, n_pieces[:-1])] = known.codes(made, _starts(made))
+    return b"".join([*parts, data[done:]]), n_pieces, codes
 
 
-def pack(before: Codes, marks: sentences.Marks, limit: int) -> list[int]:
-    """Where to cut: word positions at which a new passage begins (the first one is 0).
+def pack(before: Codes, marks: sentences.Marks, bounds: Codes, limit: int) -> list[int]:
+    """Where to cut: word positions at which a new passage begins, and the end of the last one.
 
     ``before`` counts the tokens before each word, and all of them; no word has more than
-    ``limit``. Whole sentences are added while they fit; a sentence longer than ``limit`` is
-    cut where it may be cut (``sentences.safe_cut``).
+    ``limit``. ``bounds`` are the ends of the texts, and 0. Whole sentences are added while they
+    fit; a sentence longer than ``limit`` is cut where it may be cut (``sentences.safe_cut``).
     """
-    ends = sentences.ends(marks)
+    ends = sentences.ends(marks, bounds)
     tokens_at_end = before[ends].tolist()
     place_of_end = ends.tolist()
+    signs, tokens_before = marks.tobytes(), before.data
+    n_sentences = np.searchsorted(ends, bounds[1:], side="right").tolist()
     starts: list[int] = []
     position = used = n_ended = 0
-    while n_ended < len(place_of_end):
-        starts.append(position)
-        fitting = bisect_right(tokens_at_end, used + limit, lo=n_ended)
-        if fitting > n_ended:
-            position, used = place_of_end[fitting - 1], tokens_at_end[fitting - 1]
-            n_ended = fitting
-        else:
-            position = _inside_sentence(before, marks, position, used + limit)
-            used = int(before[position])
-    return starts
-
-
-def _inside_sentence(before: Codes, marks: sentences.Marks, position: int, most: int) -> int:
-    """Where a sentence that is too long is left, with at most ``most`` tokens before it."""
-    fitting = int(np.searchsorted(before[position:], most, side="right")) - 1
-    end = position + max(fitting, 1)
-    near = marks[position : end + sentences.LONGEST_FORMULA].tobytes()
-    return position + sentences.safe_cut(near, 0, end - position)
+    for last in n_sentences:
+        while n_ended < last:
+            starts.append(position)
+            fitting = bisect_right(tokens_at_end, used + limit, n_ended, last)
+            if fitting > n_ended:
+                position, used = place_of_end[fitting - 1], tokens_at_end[fitting - 1]
+                n_ended = fitting
+                continue
+            # A sentence too long: left where it may be, with at most ``limit`` tokens before.
+            most = bisect_right(tokens_before, used + limit, position, place_of_end[n_ended]) - 1
+            wanted = max(most - position, 1)
+            stop = min(position + wanted + sentences.LONGEST_FORMULA, place_of_end[last - 1])
+            position += sentences.safe_cut(signs[position:stop], 0, wanted)
+            used = tokens_before[position]
+    return [*starts, len(marks)]
 
 
 def _pieces(word: str, known: KnownWords, limit: int) -> list[str]:

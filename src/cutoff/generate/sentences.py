@@ -43,6 +43,9 @@ LONGEST_BRACKET = 16  # words of a citation such as "(Smith et al., 2020; Doe, 2
 LONGEST_FORMULA = 40  # words between two "$"
 
 ENDS, CONTINUED, CITES, NEXT, PREVIOUS, OPENS, CLOSES, DOLLAR = (1 << bit for bit in range(8))
+NO_DOLLAR, OPENS_NOT = (
+    bytes(bits for bits in range(256) if not bits & bit) for bit in (DOLLAR, OPENS)
+)
 
 
 def mark(word: str) -> int:
@@ -57,7 +60,9 @@ def mark(word: str) -> int:
         return CONTINUED if word[0] in LOWER_CASE else 0
     bare = word.lstrip(OPENERS)
     bits = CONTINUED if bare[:1] in LOWER_CASE else 0
-    if bare.lower() in ABBREVIATIONS or bare in NUMBERED or INITIALS.fullmatch(bare):
+    if bare in NUMBERED or (
+        last in ".-" and (bare.lower() in ABBREVIATIONS or INITIALS.fullmatch(bare))
+    ):
         bits |= NEXT
     elif last in CLOSERS_AND_ENDERS and word.rstrip(CLOSERS)[-1:] in ENDERS:
         bits |= ENDS
@@ -81,21 +86,21 @@ def _signs(word: str) -> int:
     return bits | (DOLLAR if word.count("$") % 2 else 0)
 
 
-def ends(marks: Marks) -> Marks:
-    """Where sentences end: positions after their last words, the end of the text included.
+def ends(marks: Marks, bounds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where sentences end: positions after their last words, the ends of texts included.
 
-    A citation after the point ("... is so. [3]") belongs to the sentence before it.
+    ``bounds`` are the ends of the texts one after the other, and 0. A citation after the point
+    ("... is so. [3]") belongs to the sentence before it.
     """
     if not len(marks):
         return np.empty(0, np.int64)
     terminal = (marks & ENDS) != 0
-    cites = (marks & CITES) != 0
-    follows = np.zeros(len(marks), bool)
-    follows[1:] = terminal[:-1] & cites[1:]
-    last = terminal | follows
-    stays = (marks[1:] & CONTINUED != 0) | (terminal[:-1] & cites[1:])
-    last[:-1] &= ~stays
-    last[-1] = True
+    follows = terminal[:-1] & ((marks[1:] & CITES) != 0)
+    follows[bounds[(bounds > 0) & (bounds < len(marks))] - 1] = False
+    last = terminal.copy()
+    last[1:] |= follows
+    last[:-1] &= ~(follows | ((marks[1:] & CONTINUED) != 0))
+    last[bounds[bounds > 0] - 1] = True
     return np.flatnonzero(last) + 1
 
 
@@ -105,7 +110,8 @@ def sentences(words: Sequence[str]) -> list[list[str]]:
     Headings and bullet points without a final point stay with what follows them.
     """
     known = {word: mark(word) for word in set(words)}
-    found = ends(np.array([known[word] for word in words], np.uint8)).tolist()
+    marks = np.array([known[word] for word in words], np.uint8)
+    found = ends(marks, np.array([0, len(words)])).tolist()
     return [list(words[a:b]) for a, b in zip([0, *found], found, strict=False)]
 
 
@@ -130,11 +136,14 @@ def safe_cut(marks: bytes, first: int, wanted: int) -> int:
 def _opening(marks: bytes, first: int, place: int) -> int:
     """Where the formula or bracket begins inside which ``place`` lies, else ``place``."""
     start = max(first, place - LONGEST_FORMULA)
-    dollars = [at for at in range(start, place) if marks[at] & DOLLAR]
-    if len(dollars) % 2 and any(m & DOLLAR for m in marks[place : place + LONGEST_FORMULA]):
-        return dollars[-1]
+    n_dollars = len(marks[start:place].translate(None, NO_DOLLAR))
+    if n_dollars % 2 and marks[place : place + LONGEST_FORMULA].translate(None, NO_DOLLAR):
+        return max(at for at in range(start, place) if marks[at] & DOLLAR)
+    start = max(first, place - LONGEST_BRACKET)
+    if not marks[start:place].translate(None, OPENS_NOT):
+        return place
     closed = 0
-    for at in range(place - 1, max(first, place - LONGEST_BRACKET) - 1, -1):
+    for at in range(place - 1, start - 1, -1):
         if marks[at] & CLOSES:
             closed += 1
         elif marks[at] & OPENS and closed:

@@ -9,7 +9,12 @@ throwing away the tokens themselves; everything else is left to the tokenizer.
 
 import string
 from collections.abc import Callable
+from itertools import compress
+from operator import itemgetter
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -18,7 +23,9 @@ CountTokens = Callable[[list[str]], list[int]]  # words -> number of tokens of e
 
 PROBE = "Models of 84.3 M parameters (Smith et al., 2020) learn faster."
 STEM = 3  # letters
-APART = {ord(sign): f" {sign} " for sign in string.punctuation}
+SHORTER = [2, 1]
+SIGN = "!"
+SIGNS_ALIKE = str.maketrans(dict.fromkeys(string.punctuation, SIGN))
 
 
 def word_counter(tokenizer: "Tokenizer") -> CountTokens:
@@ -55,27 +62,34 @@ def _wordpiece_counter(tokenizer: "Tokenizer", by_tokenizer: CountTokens) -> Cou
     pieces = WordPieces(tokenizer)
 
     def count(words: list[str]) -> list[int]:
-        result, others = [], []
-        for position, word in enumerate(words):
-            plain = word.isascii() and word.isprintable()
-            if not plain or ("[" in word and any(token in word for token in whole)):
-                others.append(position)
-                result.append(0)
-                continue
-            if lowercase:
-                word = word.lower()
-            core = word.strip(string.punctuation)
-            if core.isalnum():  # every sign is a token
-                result.append(pieces[core] + len(word) - len(core))
-            else:
-                result.append(sum([pieces[part] for part in word.translate(APART).split()]))
-        if not others:
-            return result
-        for position, n in zip(others, by_tokenizer([words[i] for i in others]), strict=True):
-            result[position] = n
-        return result
+        result = np.zeros(len(words), np.int64)
+        plain = [
+            word.isascii()
+            and word.isprintable()
+            and not ("[" in word and any(token in word for token in whole))
+            for word in words
+        ]
+        lines = "".join([f"{word}\n" for word in compress(words, plain)])
+        result[plain] = _pieces_per_line(lines.lower() if lowercase else lines, pieces)
+        others = np.flatnonzero(np.logical_not(plain)).tolist()
+        if others:
+            result[others] = by_tokenizer([words[at] for at in others])
+        return result.tolist()
 
     return count
+
+
+def _pieces_per_line(lines: str, pieces: "WordPieces") -> NDArray[np.int64]:
+    """Tokens of each line of ASCII: every sign is one, what lies between them is looked up."""
+    lines = lines.translate(SIGNS_ALIKE)
+    letters = np.frombuffer(lines.encode(), np.uint8)
+    in_word = letters >= ord("0")
+    n_tokens = (letters == ord(SIGN)).astype(np.int64)  # of each letter; a word's at its first
+    first = in_word.copy()
+    first[1:] &= ~in_word[:-1]
+    n_tokens[first] = [pieces[word] for word in lines.replace(SIGN, " ").split()]
+    before = np.concatenate([[0], np.cumsum(n_tokens)[letters == ord("\n")]])
+    return np.diff(before)
 
 
 class WordPieces(dict[str, int]):
@@ -91,10 +105,13 @@ class WordPieces(dict[str, int]):
         prefix = tokenizer.model.continuing_subword_prefix
         self._first = frozenset(vocabulary)
         self._later = frozenset(t[len(prefix) :] for t in vocabulary if t.startswith(prefix))
-        self._reach: dict[str, int] = {}  # longest piece that begins with these letters
-        for piece in self._first | self._later:
-            start = piece[:STEM]
-            self._reach[start] = max(self._reach.get(start, 0), len(piece))
+        self._sizes: dict[str, list[int]] = {}  # of pieces that begin with these letters
+        by_start = {(piece[:STEM], len(piece)) for piece in self._first | self._later}
+        for start, size in sorted(by_start, key=itemgetter(1), reverse=True):
+            if size >= STEM:
+                self._sizes.setdefault(start, []).append(size)
+        for sizes in self._sizes.values():
+            sizes += SHORTER
         self._most = tokenizer.model.max_input_chars_per_word
 
     def __missing__(self, word: str) -> int:
@@ -106,10 +123,10 @@ class WordPieces(dict[str, int]):
             return 1
         known, start, n = self._first, 0, 0
         while start < len(word):
-            end = min(len(word), start + self._reach.get(word[start : start + STEM], STEM))
-            while end > start and word[start:end] not in known:
-                end -= 1
-            if end == start:
+            for size in self._sizes.get(word[start : start + STEM], SHORTER):
+                if word[start : start + size] in known:
+                    break
+            else:
                 return 1
-            known, start, n = self._later, end, n + 1
+            known, start, n = self._later, start + size, n + 1
         return n
