@@ -13,7 +13,7 @@ from typing import Any
 
 from cutoff import llm, prompts, run, serving
 from cutoff.errors import CutoffError
-from cutoff.evaluate import judge
+from cutoff.evaluate import grounding
 from cutoff.evaluate.conditions import CONDITIONS
 from cutoff.params import Params
 
@@ -75,7 +75,7 @@ def retrieve(stage: run.Run, question: str) -> list[Record]:
 
 def sources(text: str, found: Sequence[Record]) -> list[str]:
     """Lines that say what was cited, where it stands, and what else was put before the model."""
-    numbers = judge.cited(text)
+    numbers = grounding.cited(text)
     if not found:
         return ["(answered from memory, without passages)"]
     lines = ["Cited:"] if numbers else ["No passage was cited. The model had read:"]

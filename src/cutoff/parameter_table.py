@@ -8,7 +8,7 @@ from dataclasses import dataclass
 # A parameter belongs to the first stage it affects: changing it repeats that stage and
 # all later ones. "none" changes where results go, never what they are.
 STAGES = ("generate", "finetune", "export", "evaluate", "compare")
-SECRETS = ("api_key", "generator_api_key", "dataset_judge_api_key")
+SECRETS = ("api_key", "generator_api_key", "dataset_judge_api_key", "judge_api_key")
 CHAT_PROVIDERS = ("ollama", "openai", "anthropic")
 PROVIDERS = ("auto", "llama_cpp", "ollama", "transformers", "openai")
 
@@ -107,6 +107,8 @@ TABLE = {
         Parameter("export_mode", str, "export", choices=("merged", "adapter")),
         Parameter("export_dtype", str, "export", choices=("F16", "BF16")),
         Parameter("quantization", str, "export", choices=("Q4_K_M", "Q8_0", "F16")),
+        Parameter("compare_quantizations", str, "export", optional=True),
+        Parameter("compare_conditions", str, "export"),
         Parameter("provider", str, "export", choices=PROVIDERS),
         Parameter("base_url", str, "export", optional=True),
         Parameter("api_key", str, "none"),
@@ -124,7 +126,17 @@ TABLE = {
         Parameter("parity_max_quantised_kl", float, "export", low=0),
         Parameter("parity_min_stop_rate", float, "export", low=0, high=1),
         Parameter("parallel", int, "evaluate", low=1, high=256),
-        Parameter("judge_model", str, "evaluate", choices=("reference",)),
+        Parameter("extra_contexts", str, "evaluate", optional=True),
+        Parameter("judge_model", str, "evaluate"),
+        Parameter("judge_provider", str, "evaluate", choices=("auto", *CHAT_PROVIDERS)),
+        Parameter("judge_base_url", str, "none", optional=True),
+        Parameter("judge_api_key", str, "none", optional=True),
+        Parameter("judge_think", bool, "evaluate"),
+        Parameter("judge_max_new_tokens", int, "evaluate", low=64),
+        Parameter("judge_min_golden", float, "evaluate", low=0, high=1),
+        Parameter("pairwise_conditions", str, "evaluate"),
+        Parameter("pairwise_questions", int, "evaluate", low=1, optional=True),
+        Parameter("calibration_sample", int, "evaluate", low=0),
         Parameter("bootstrap_replicates", int, "evaluate", low=100),
     )
 }

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cutoff import params, run
-from cutoff.evaluate import judge
+from cutoff.evaluate import grounding, judge
 from cutoff.evaluate.conditions import CONDITIONS
 
 QUESTION = {
@@ -106,14 +106,14 @@ def test_closed_book_conditions_have_no_citation_diagnostics() -> None:
 
 
 def test_numbers_in_markers_are_read_and_other_brackets_are_not() -> None:
-    assert judge.cited("a [2] b [1, 3] c [2]") == [2, 1, 3]
-    assert judge.cited("[1-3]") == [1, 2, 3]
-    assert judge.cited("[passage 2] [x] [2a] (3) [note]") == [2]
+    assert grounding.cited("a [2] b [1, 3] c [2]") == [2, 1, 3]
+    assert grounding.cited("[1-3]") == [1, 2, 3]
+    assert grounding.cited("[passage 2] [x] [2a] (3) [note]") == [2]
     assert judge.without_citations("It is planning [2], see [1, 3].") == "It is planning , see ."
 
 
 def test_a_hostile_range_of_citations_takes_no_memory() -> None:
-    assert len(judge.cited("[1-99999999999]")) <= 10_000
+    assert len(grounding.cited("[1-99999999999]")) <= 10_000
 
 
 def test_judgements_are_kept_and_a_changed_response_is_judged_again(stage: run.Run) -> None:

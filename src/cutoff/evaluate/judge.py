@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cutoff import run
-from cutoff.evaluate import reference
-from cutoff.evaluate.conditions import CONDITIONS, seed_suffix
+from cutoff.evaluate import grounding, reference
+from cutoff.evaluate.conditions import seed_suffix
 from cutoff.store import Store
 
 Record = dict[str, Any]
@@ -61,7 +61,7 @@ def judge_one(asked: dict[str, Record], response: Record) -> Record:
         "verdict": verdict,
         "passed": passes(verdict),
         "rule": rule,
-        **citations(question, response),
+        **grounding.citations(question, response),
     }
 
 
@@ -75,33 +75,6 @@ def passes(verdict: str) -> bool | None:
 def without_citations(text: str) -> str:
     """``text`` as the judge sees it: without markers such as ``[2]`` or ``[1, 3]``."""
     return re.sub(r"[ \t]+", " ", reference.CITATION.sub(" ", text)).strip()
-
-
-def cited(text: str) -> list[int]:
-    """Numbers of the passages that ``text`` cites, each once, in order; ``[1-3]`` is three."""
-    numbers: list[int] = []
-    for marker in reference.CITATION.findall(text):
-        for first, last in re.findall(r"(\d{1,4})(?:\s*[–-]\s*(\d{1,4}))?", marker):
-            numbers += range(int(first), int(last or first) + 1)
-    return list(dict.fromkeys(numbers))
-
-
-def citations(question: Record, response: Record) -> Record:
-    """Diagnostics of a RAG answer; all null where there was no context.
-
-    ``retrieval_hit``: a gold passage was in the context. ``citation_present``: something
-    was cited. ``citation_right``: all that was cited are gold passages (null if nothing).
-    """
-    names = ("retrieval_hit", "citation_present", "citation_right")
-    if CONDITIONS[response["condition"]].context == "none":
-        return dict.fromkeys(names)
-    gold = set(question["gold_passage_ids"])
-    context = dict(enumerate(question["context_passage_ids"], start=1))
-    numbers = cited(response["response"])
-    right = all(context.get(number) in gold for number in numbers) if numbers else None
-    return dict(
-        zip(names, (not gold.isdisjoint(context.values()), bool(numbers), right), strict=True)
-    )
 
 
 def made_from(name: str, responses: Sequence[Record]) -> str:
