@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cutoff.params import Params
     from cutoff.provenance import Provenance
 
+DRIVE = Path("/content/drive")  # where Colab puts Google Drive
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -103,6 +104,7 @@ def open_stage(stage_name: str, p: "Params") -> Run:
     """``locate``, with the folders created and the clock of ``deadline_minutes`` started."""
     deadline.start(p.deadline_minutes)
     opened = locate(stage_name, p)
+    _mount(opened.outputs)
     make_folder(opened.folder)
     make_folder(opened.dataset_folder)
     return opened
@@ -116,6 +118,20 @@ def make_folder(folder: Path) -> None:
         raise CutoffError(
             f"Cannot create {folder}: {error.strerror}; choose another output_dir."
         ) from None
+
+
+def _mount(folder: Path) -> None:
+    """Connect Google Drive on Colab when results belong there; what is not on it is lost."""
+    if not folder.is_relative_to(DRIVE) or DRIVE.is_dir():
+        return
+    try:
+        from google.colab import drive
+    except ImportError:
+        raise CutoffError(
+            f"output_dir = {folder} is on Google Drive, which only Colab can connect; choose "
+            "another output_dir here."
+        ) from None
+    drive.mount(str(DRIVE))
 
 
 def update_stage(folder: Path, stage: str, **fields: Any) -> None:
