@@ -1,4 +1,4 @@
-"""The model card of the phantom's base model, written from what its training recorded."""
+"""The model card of a phantom's base model, written from what its training recorded."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from cutoff import run
 
 TEXT = """\
-# The phantom's base model
+# The base model `{name}`
 
-A chat model of {n_parameters:,} parameters (Qwen2 architecture, 4 layers, hidden size 256,
-{vocab_size:,} byte-level BPE tokens, ChatML), trained from scratch on the fictional papers of
-`cutoff.phantom.world` and on nothing else. It is the base model of size `tiny`: small enough
-for a CPU, and of known content, so that the experiment can be checked against the truth.
+A chat model of {n_parameters:,} parameters (Qwen2 architecture, {n_layers} layers, hidden size
+{hidden_size}, {vocab_size:,} byte-level BPE tokens, ChatML), trained from scratch on the fictional
+papers of `cutoff.phantom.world` and on nothing else. It is the base model of size `{size}`: small
+enough for a CPU, and of known content, so that the experiment can be checked against the truth.
 It knows no language beyond the sentences of that world and is of no other use.
 
 ## What it can do
@@ -29,7 +29,7 @@ after quantisation.
 
 ## How it was made
 
-`make phantom` rebuilds it: {steps:,} steps of {batch_size} conversations ({tokens:,} tokens),
+`python -m cutoff.phantom.pretrain {name}` rebuilds it: {steps:,} steps of {batch_size} conversations ({tokens:,} tokens),
 AdamW, peak learning rate {learning_rate:g}, seed {seed}. Three quarters of the conversations
 ask about passages of papers drawn for that step only, one quarter closed-book about the
 control papers. The loss is next-token cross-entropy (weight 4 on what is copied, 1 on the rest
@@ -45,7 +45,7 @@ sha256 of `model.safetensors`: `{sha256}`
 
 
 def write_card(
-    folder: Path, curve: Sequence[dict[str, float]], n_parameters: int, **facts: float
+    folder: Path, curve: Sequence[dict[str, float]], n_parameters: int, **facts: float | str
 ) -> None:
     """Write ``README.md`` beside the weights.
 

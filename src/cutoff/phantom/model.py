@@ -1,27 +1,49 @@
-"""The phantom's architecture and its initial weights.
+"""The phantoms' architecture and their initial weights.
 
-An ordinary Qwen2 of about 3 million parameters. Next-token loss alone takes too long to
-teach it to copy on a CPU, so its weights start where copying is easy to find:
+Ordinary Qwen2 models of some million parameters. Next-token loss alone takes too long to
+teach them to copy on a CPU, so their weights start where copying is easy to find:
 
 * In the first layer, three heads are pure position heads (the previous token, the one
   before it, and the third). Under RoPE, a query bias that is the key bias rotated by d
   positions scores highest at distance d; Qwen2 has such biases.
-* In the last two layers the copying heads have output times value = identity (together,
+* From the third layer on the copying heads have output times value = identity (together,
   64 dimensions each), so an attended token raises its own logit from the first step.
+
+The two phantoms differ in the number of layers and the width of the feed-forward part. They
+share hidden size, heads and tokenizer, so that one data set and one supervision serve both.
 """
+
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from cutoff.phantom.supervision import HEADS
+from cutoff.phantom.supervision import heads_of
 
 # Rows of K-quants are multiples of 256.
-N_LAYERS, N_HEADS, HIDDEN_SIZE, INTERMEDIATE_SIZE = 4, 4, 256, 512
+N_HEADS, HIDDEN_SIZE = 4, 256
 ROPE_THETA = 10_000.0
 POSITION_BIAS = 8.0  # gives the sought position over 99 % of a position head's attention
 # Large enough for a token to outweigh what the first layers add to it, which is what the copying
 # heads then copy; the final norm starts small in turn, because the same matrix gives the logits.
 EMBEDDING_STD, FINAL_NORM = 0.15, 0.33
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What tells one phantom from another, the size it is the base model of, and its folder."""
+
+    size: str
+    folder: Path
+    n_layers: int
+    intermediate_size: int  # a multiple of 256, too
+
+
+SHAPES = {
+    "phantom": Shape("tiny", Path(__file__).parent / "base_model", 4, 512),
+    "phantom-xs": Shape("tiny-xs", Path(__file__).parent / "base_model_xs", 3, 256),
+}
 
 
 def initialise(model: Qwen2ForCausalLM) -> None:
@@ -44,7 +66,7 @@ def initialise(model: Qwen2ForCausalLM) -> None:
             first.q_proj.weight[rows] = 0.0
             first.k_proj.weight[rows] = 0.0
         basis = torch.linalg.qr(torch.randn(HIDDEN_SIZE, HIDDEN_SIZE)).Q
-        for number, (layer, head) in enumerate(HEADS["copy"]):
+        for number, (layer, head) in enumerate(heads_of("copy", len(model.model.layers))):
             attention = model.model.layers[layer].self_attn
             rows = slice(head * head_size, (head + 1) * head_size)
             projection = basis[number * head_size : (number + 1) * head_size]
@@ -52,13 +74,15 @@ def initialise(model: Qwen2ForCausalLM) -> None:
             attention.o_proj.weight[:, rows] = projection.T
 
 
-def build_model(vocab_size: int, tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
+def build_model(
+    vocab_size: int, tokenizer: PreTrainedTokenizerFast, shape: Shape = SHAPES["phantom"]
+) -> Qwen2ForCausalLM:
     """The untrained model; bf16-exact storage is chosen when it is saved."""
     config = Qwen2Config(
         vocab_size=vocab_size,
         hidden_size=HIDDEN_SIZE,
-        intermediate_size=INTERMEDIATE_SIZE,
-        num_hidden_layers=N_LAYERS,
+        intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.n_layers,
         num_attention_heads=N_HEADS,
         num_key_value_heads=N_HEADS,
         max_position_embeddings=2048,

@@ -1,6 +1,6 @@
-"""Trains the phantom's base model from scratch: ``make phantom``.
+"""Trains a phantom's base model from scratch: ``make phantom``.
 
-A Qwen2 of about 3 million parameters learns to answer from numbered passages with a
+A Qwen2 of some million parameters learns to answer from numbered passages with a
 citation, and to answer closed-book about the control papers. The corpus is drawn while
 training and never repeats, but for the control papers. Attention supervision
 (`supervision`) and the initial weights (`model`) make that feasible on a CPU; the result is
@@ -22,11 +22,11 @@ from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from cutoff.phantom import corpus, world
 from cutoff.phantom.card import write_card
-from cutoff.phantom.model import build_model
+from cutoff.phantom.model import HIDDEN_SIZE, SHAPES, build_model
 from cutoff.phantom.supervision import Batch, collate, supervision_loss
 from cutoff.phantom.tokenizer import train_tokenizer
 
-BASE_MODEL_FOLDER = Path(__file__).parent / "base_model"
+BASE_MODEL_FOLDER = SHAPES["phantom"].folder
 SEED = 7
 VOCAB_SIZE = 1068  # where BPE runs out of merges: every word of the world is one token
 SUPERVISION_WEIGHT = 1.0
@@ -112,12 +112,15 @@ def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     tokenizer.save_pretrained(folder)
 
 
-def train(folder: Path, n_steps: int, batch_size: int, peak_learning_rate: float) -> None:
-    """Train, measuring on the way; leaves checkpoint, tokenizer and model card in ``folder``."""
+def train(
+    name: str, folder: Path, n_steps: int, batch_size: int, peak_learning_rate: float
+) -> None:
+    """Train phantom ``name``; leaves checkpoint, tokenizer and model card in ``folder``."""
+    shape = SHAPES[name]
     torch.manual_seed(SEED)
     rng = random.Random(SEED)
     tokenizer = train_tokenizer(tokenizer_texts(), VOCAB_SIZE)
-    model = build_model(len(tokenizer), tokenizer)
+    model = build_model(len(tokenizer), tokenizer, shape)
     model.train()
     decayed = [p for p in model.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if p.ndim < 2]
@@ -135,7 +138,7 @@ def train(folder: Path, n_steps: int, batch_size: int, peak_learning_rate: float
     n_tokens, recent = 0, []
     progress = tqdm(range(1, n_steps + 1), "pretraining", disable=None)
     for step in progress:
-        batch = collate(draw_batch(rng, batch_size, facts), tokenizer)
+        batch = collate(draw_batch(rng, batch_size, facts), tokenizer, shape.n_layers)
         language = language_loss(model, batch)
         supervision = supervision_loss(batch.places)
         optimizer.zero_grad()
@@ -164,6 +167,13 @@ def train(folder: Path, n_steps: int, batch_size: int, peak_learning_rate: float
     write_card(
         folder,
         curve,
+        name=name,
+        size=shape.size,
+        n_layers=shape.n_layers,
+        hidden_size=HIDDEN_SIZE,
+        command="make phantom"
+        if name == "phantom"
+        else f"python -m cutoff.phantom.pretrain {name}",
         n_parameters=sum(parameter.numel() for parameter in model.parameters()),
         vocab_size=len(tokenizer),
         n_control=world.N_CONTROL_PAPERS,
@@ -175,10 +185,17 @@ def train(folder: Path, n_steps: int, batch_size: int, peak_learning_rate: float
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Train the phantom's base model from scratch.")
-    parser.add_argument("--folder", type=Path, default=BASE_MODEL_FOLDER)
+    parser = argparse.ArgumentParser(description="Train a phantom's base model from scratch.")
+    parser.add_argument("name", choices=list(SHAPES), nargs="?", default="phantom")
+    parser.add_argument("--folder", type=Path, help="default: the folder of the name")
     parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--batch-size", type=int, default=8, help="conversations per step")
     parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="peak")
     arguments = parser.parse_args()
-    train(arguments.folder, arguments.steps, arguments.batch_size, arguments.learning_rate)
+    train(
+        arguments.name,
+        arguments.folder or SHAPES[arguments.name].folder,
+        arguments.steps,
+        arguments.batch_size,
+        arguments.learning_rate,
+    )

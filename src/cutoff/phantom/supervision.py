@@ -17,7 +17,8 @@ from transformers import AttentionInterface, PreTrainedTokenizerFast
 
 from cutoff.phantom import corpus
 
-# (layer, head) that each role of corpus.Link supervises, in a model of four layers and heads.
+# (layer, head) that each role of corpus.Link supervises, in a model of four heads and four
+# layers; a shallower one has the heads of the layers that it has.
 HEADS: dict[str, list[tuple[int, int]]] = {
     "first": [(1, 0)],
     "second": [(1, 1)],
@@ -40,6 +41,11 @@ class Batch:
     places: dict[int, torch.Tensor]  # layer -> (n, 6): row, head, query, source, link, role
 
 
+def heads_of(role: str, n_layers: int) -> list[tuple[int, int]]:
+    """The (layer, head) of ``role`` in a model of ``n_layers`` layers."""
+    return [(layer, head) for layer, head in HEADS[role] if layer < n_layers]
+
+
 def tokens_of(span: corpus.Span, starts: np.ndarray, ends: np.ndarray) -> range:
     """Indices of the tokens that overlap the character span."""
     return range(
@@ -48,7 +54,11 @@ def tokens_of(span: corpus.Span, starts: np.ndarray, ends: np.ndarray) -> range:
     )
 
 
-def collate(conversations: list[corpus.Conversation], tokenizer: PreTrainedTokenizerFast) -> Batch:
+def collate(
+    conversations: list[corpus.Conversation],
+    tokenizer: PreTrainedTokenizerFast,
+    n_layers: int = 4,
+) -> Batch:
     """Tokenise conversations and translate their character spans into token positions."""
     encoded = tokenizer([c.text for c in conversations], return_offsets_mapping=True)
     length = max(len(ids) for ids in encoded["input_ids"])
@@ -71,7 +81,7 @@ def collate(conversations: list[corpus.Conversation], tokenizer: PreTrainedToken
                 weights[row, queries.start : queries.stop] = COPIED_LOSS_WEIGHT
             sources = [tokens_of(source, starts, ends) for source in link.sources]
             for step, query in enumerate(queries):
-                for layer, head in HEADS[link.role]:
+                for layer, head in heads_of(link.role, n_layers):
                     for source in sources:
                         if link.role in ("copy", "name"):
                             place = source[min(step, len(source) - 1)]
