@@ -4,6 +4,8 @@
 
 Every answer goes to ``responses.jsonl`` as it arrives, so a killed run goes on where it
 stood. Answers that other weights, prompts or settings gave are set aside, never mixed in.
+Beside the six, and in files of their own: the contexts of ``extra_contexts`` (``base_oracle``
+and the like) and the questions that the papers do not answer.
 """
 
 import hashlib
@@ -28,7 +30,7 @@ class Condition:
     """Which weights answer (``base``, ``instruct_ft``, ``rag_ft``), with which context."""
 
     model: str
-    context: str  # none | retrieved
+    context: str  # none | retrieved | oracle | distractor
 
 
 CONDITIONS = {
@@ -40,6 +42,14 @@ CONDITIONS = {
     "rag_ft_rag": Condition("rag_ft", "retrieved"),
 }
 MODELS = tuple(dict.fromkeys(condition.model for condition in CONDITIONS.values()))
+
+EXTRA_CONTEXTS = ("oracle", "distractor")
+EXTRA_CONDITIONS = {
+    f"{model}_{context}": Condition(model, context)
+    for context in EXTRA_CONTEXTS
+    for model in MODELS
+}
+ALL_CONDITIONS = CONDITIONS | EXTRA_CONDITIONS
 
 
 def answer(
@@ -56,28 +66,45 @@ def answer(
     for good, or an answer is missing in the end.
     """
     asked = models_asked(stage.params, training_seed)
-    provider = serving.measured_provider(stage)
-    used = tuple(dict.fromkeys(asked.values()))
-    weights = {model: serving.identity(stage, model, provider) for model in used}
-    path = stage.folder / f"responses{seed_suffix(stage.params, training_seed)}.jsonl"
-    store = Store(path, made_from=made_from(stage.params, questions, weights))
-    with store:
-        for note in (store.set_aside, store.repaired):
-            if note:
-                print(note)
-        kept = len(store)
-        throughput = {
-            model: figures
-            for model in used
-            if (figures := _answer_with(stage, model, provider, asked, questions, store))
-        }
-        if throughput:  # a run that found every answer keeps the figures of the one that gave them
-            known = run.read_run(stage.folder)["stages"].get(stage.stage, {}).get("figures", {})
-            stage.record(
-                answers={"kept": kept, "new": len(store) - kept},
-                throughput={**known.get("throughput", {}), **throughput},
-            )
-        return complete_records(store.records(), questions, tuple(asked))
+    return _answer_all(stage, questions, asked, seed_suffix(stage.params, training_seed))
+
+
+def answer_extra(stage: run.Run, questions: Sequence[Record]) -> list[Record]:
+    """The same ``questions`` with the contexts of ``extra_contexts``; [] where it is null.
+
+    ``questions`` come from ``contexts.add``. A file per context (``responses.oracle.jsonl``);
+    records and errors as in ``answer``.
+    """
+    records: list[Record] = []
+    for context in extra_contexts(stage.params):
+        asked = {n: c.model for n, c in EXTRA_CONDITIONS.items() if c.context == context}
+        records += _answer_all(stage, questions, asked, f".{context}")
+    return records
+
+
+def answer_unanswerable(stage: run.Run, questions: Sequence[Record]) -> list[Record]:
+    """Put the questions of ``unanswerable.jsonl`` to the six conditions; [] without any.
+
+    The answers lie in ``responses.unanswerable.jsonl``; records and errors as in ``answer``.
+    """
+    if not questions:
+        return []
+    return _answer_all(stage, questions, models_asked(stage.params), ".unanswerable")
+
+
+def extra_contexts(p: Params) -> tuple[str, ...]:
+    """The contexts that ``p.extra_contexts`` names: with commas, or ``both``."""
+    if p.extra_contexts is None:
+        return ()
+    names = [name.strip() for name in p.extra_contexts.split(",") if name.strip()]
+    if names == ["both"]:
+        return EXTRA_CONTEXTS
+    unknown = [name for name in names if name not in EXTRA_CONTEXTS]
+    if unknown or not names:
+        raise CutoffError(
+            f"extra_contexts = {p.extra_contexts!r}: must be oracle, distractor, both, or null."
+        )
+    return tuple(name for name in EXTRA_CONTEXTS if name in names)
 
 
 def models_asked(p: Params, training_seed: int | None = None) -> dict[str, str]:
@@ -99,12 +126,22 @@ def seed_suffix(p: Params, training_seed: int | None) -> str:
     return "" if training_seed in (None, p.training_seed) else f".seed-{training_seed}"
 
 
-def made_from(p: Params, questions: Sequence[Record], weights: dict[str, Any]) -> str:
-    """Hash of all that an answer depends on: weights, engine, questions, prompts, settings."""
+def made_from(
+    p: Params,
+    questions: Sequence[Record],
+    weights: dict[str, Any],
+    conditions: Sequence[str] = tuple(CONDITIONS),
+) -> str:
+    """Hash of all that an answer depends on: weights, engine, questions, prompts, settings.
+
+    ``conditions`` share one kind of context, or none.
+    """
+    asked = {name: ALL_CONDITIONS[name] for name in conditions}
+    (kind,) = {condition.context for condition in asked.values()} - {"none"}
     parts = [
         weights,
-        [(q["question_id"], q["question"], q["context"]) for q in questions],
-        {name: asdict(condition) for name, condition in CONDITIONS.items()},
+        [(q["question_id"], q["question"], context(kind, q)["context"]) for q in questions],
+        {name: asdict(condition) for name, condition in asked.items()},
         prompts.prompts_sha256(),
         (p.max_new_tokens, asdict(serving.options(p))),
     ]
@@ -150,23 +187,36 @@ def key(condition: str, question_id: str) -> str:
 
 def request(condition: str, question: Record, max_new_tokens: int) -> llm.Request:
     """The request that puts ``question`` to the model under ``condition``."""
-    if CONDITIONS[condition].context == "retrieved":
-        messages = prompts.render_rag(question["question"], question["context"])
-    else:
+    kind = ALL_CONDITIONS[condition].context
+    if kind == "none":
         messages = prompts.render_closed_book(question["question"])
+    else:
+        messages = prompts.render_rag(question["question"], context(kind, question)["context"])
     return llm.Request(key(condition, question["question_id"]), messages, max_new_tokens)
+
+
+def context(kind: str, question: Record) -> Record:
+    """What holds the passages of a prompt of this ``kind``, in the order of their numbers:
+    ``context`` (texts) and ``context_passage_ids``."""
+    if kind == "none":
+        return {"context": [], "context_passage_ids": []}
+    return question if kind == "retrieved" else question["extra_contexts"][kind]
 
 
 def complete_records(
     records: Iterable[Record],
     questions: Sequence[Record],
     conditions: Sequence[str] = tuple(CONDITIONS),
+    file: str = "responses.jsonl",
 ) -> list[Record]:
-    """Exactly one record per condition and question, in canonical order, or ``CutoffError``."""
+    """Exactly one record per condition and question, in canonical order, or ``CutoffError``.
+
+    ``file`` is where they lie, for the message.
+    """
     by_key: dict[str, Record] = {}
     for record in records:
         if record["key"] in by_key:
-            raise CutoffError(f"{record['key']} was answered twice; remove responses.jsonl.")
+            raise CutoffError(f"{record['key']} was answered twice; remove {file}.")
         by_key[record["key"]] = record
     wanted = [key(name, question["question_id"]) for name in conditions for question in questions]
     missing = [name for name in wanted if name not in by_key]
@@ -179,9 +229,37 @@ def complete_records(
     if foreign:
         raise CutoffError(
             f"{len(foreign):,} answers belong to no question of this data set, first "
-            f"{foreign[0]}; remove responses.jsonl and run 04_evaluate again."
+            f"{foreign[0]}; remove {file} and run 04_evaluate again."
         )
     return [by_key[name] for name in wanted]
+
+
+def _answer_all(
+    stage: run.Run, questions: Sequence[Record], asked: dict[str, str], suffix: str
+) -> list[Record]:
+    """Answers under ``asked`` (condition -> model), kept in ``responses<suffix>.jsonl``."""
+    provider = serving.measured_provider(stage)
+    used = tuple(dict.fromkeys(asked.values()))
+    weights = {model: serving.identity(stage, model, provider) for model in used}
+    path = stage.folder / f"responses{suffix}.jsonl"
+    store = Store(path, made_from=made_from(stage.params, questions, weights, tuple(asked)))
+    with store:
+        for note in (store.set_aside, store.repaired):
+            if note:
+                print(note)
+        kept = len(store)
+        throughput = {
+            model if model.endswith(suffix) else model + suffix: figures
+            for model in used
+            if (figures := _answer_with(stage, model, provider, asked, questions, store))
+        }
+        if throughput:  # a run that found every answer keeps the figures of the one that gave them
+            known = run.read_run(stage.folder)["stages"].get(stage.stage, {}).get("figures", {})
+            stage.record(
+                **{f"answers{suffix}": {"kept": kept, "new": len(store) - kept}},
+                throughput={**known.get("throughput", {}), **throughput},
+            )
+        return complete_records(store.records(), questions, tuple(asked), path.name)
 
 
 def _answer_with(
@@ -196,7 +274,7 @@ def _answer_with(
     p = stage.params
     # Long prompts first, so that the short ones fill up the cores in the end.
     names = [name for name, of_condition in asked.items() if of_condition == model]
-    names.sort(key=lambda name: CONDITIONS[name].context == "none")
+    names.sort(key=lambda name: ALL_CONDITIONS[name].context == "none")
     origin = {
         key(name, question["question_id"]): (name, question)
         for name in names

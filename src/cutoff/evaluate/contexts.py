@@ -1,0 +1,234 @@
+"""Other contexts beside the retrieved one: the evidence alone, and passages without it.
+
+    questions = contexts.add(stage, questions)
+    responses = conditions.answer_extra(stage, questions)
+
+``oracle`` is what a perfect retriever would bring: the evidence and nothing else.
+``distractor`` is its opposite and looks as convincing: the passages that the retriever ranks
+best among those that do not hold the answer. What lies between ``retrieved`` and ``oracle`` is
+the retriever's to gain, what lies between ``oracle`` and 100 % is the reader's. These
+conditions are no part of the planned contrasts.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from cutoff import run
+from cutoff.errors import CutoffError
+from cutoff.evaluate import grounding, means
+from cutoff.evaluate.conditions import ALL_CONDITIONS, MODELS, extra_contexts
+from cutoff.evaluate.contrasts import POST_STRATA
+from cutoff.params import Params
+from cutoff.wording import interval, label, percent, points
+
+Record = dict[str, Any]
+
+# Differences of pass rates, model by model: (name, context, the context it is compared with).
+DIFFERENCES = (
+    ("evidence_alone", "oracle", "retrieved"),
+    ("useless_passages", "distractor", "none"),
+)
+
+
+def add(stage: run.Run, questions: Sequence[Record]) -> list[Record]:
+    """``questions`` with ``extra_contexts``: context -> ``context`` and ``context_passage_ids``.
+
+    They are made from ``passages.jsonl`` and the stored rankings of the data set. Without the
+    parameter ``extra_contexts`` the questions come back as they are.
+    """
+    wanted = extra_contexts(stage.params)
+    if not wanted:
+        return list(questions)
+    folder = stage.dataset_folder
+    read = {
+        name: run.read_jsonl(stage.require(folder / f"{name}.jsonl", "01_generate"))
+        for name in ("passages", "retrieval")
+    }
+    passages = {passage["passage_id"]: passage for passage in read["passages"]}
+    rankings = {ranking["question_id"]: ranking["passage_ids"] for ranking in read["retrieval"]}
+    make = {"oracle": oracle, "distractor": distractor}
+    return [
+        question
+        | {
+            "extra_contexts": {
+                kind: _context(
+                    make[kind](question, rankings.get(question["question_id"], []), passages),
+                    kind,
+                    question,
+                    passages,
+                    stage.params,
+                )
+                for kind in wanted
+            }
+        }
+        for question in questions
+    ]
+
+
+def oracle(
+    question: Record, ranking: Sequence[str], passages: Mapping[str, Record]
+) -> Sequence[str]:
+    """Ids of the passages that hold the evidence, those first that the retriever ranks best."""
+    gold = [name for name in question["gold_passage_ids"] if name in passages]
+    place = {name: rank for rank, name in enumerate(ranking)}
+    return sorted(gold, key=lambda name: place.get(name, len(place)))
+
+
+def distractor(
+    question: Record, ranking: Sequence[str], passages: Mapping[str, Record]
+) -> Sequence[str]:
+    """Ids of the best ranked passages that do not hold the answer.
+
+    Neither the evidence counts, nor another passage that names both the subject of the
+    question and its answer; the answer alone ("90 percent") says nothing about the subject.
+    """
+    gold = set(question["gold_passage_ids"])
+
+    def gives_away(name: str) -> bool:
+        text = passages[name]["text"]
+        subject = grounding.holds(text, question.get("subject", ""))
+        return subject and grounding.holds(text, question["reference"])
+
+    return [name for name in ranking if name not in gold and not gives_away(name)]
+
+
+def _context(
+    names: Sequence[str],
+    kind: str,
+    question: Record,
+    passages: Mapping[str, Record],
+    p: Params,
+) -> Record:
+    """The first ``top_k`` whole passages that fit ``context_tokens``; none is shortened."""
+    chosen: list[str] = []
+    room = p.context_tokens
+    for name in names[: p.top_k]:
+        if passages[name]["n_tokens"] <= room:
+            chosen.append(name)
+            room -= passages[name]["n_tokens"]
+    if not chosen:
+        raise CutoffError(
+            f"No {kind} context for {question['question_id']}: "
+            + (
+                f"its passages do not fit context_tokens = {p.context_tokens}; raise it"
+                if names
+                else "the data set holds no such passage; use more papers"
+            )
+            + f", or take {kind} out of extra_contexts."
+        )
+    return {"context_passage_ids": chosen, "context": [passages[name]["text"] for name in chosen]}
+
+
+# --- results ---------------------------------------------------------------------------
+
+
+def verdicts(questions: Sequence[Record], judgements: Sequence[Record]) -> pd.DataFrame:
+    """Judgements of any conditions as rows: question_id, paper_id, stratum, condition, passed.
+
+    Raises ``CutoffError`` unless each condition that occurs has every question exactly once.
+    """
+    of = {question["question_id"]: question for question in questions}
+    rows = [
+        {name: of[j["question_id"]][name] for name in ("question_id", "paper_id", "stratum")}
+        | {"condition": j["condition"], "passed": j["passed"]}
+        for j in judgements
+    ]
+    frame = pd.DataFrame(rows, columns="question_id paper_id stratum condition passed".split())
+    for condition, part in frame.groupby("condition", sort=False):
+        if len(part) != len(of) or part["question_id"].nunique() != len(of):
+            raise CutoffError(
+                f"{condition} has {len(part)} judgements of {part['question_id'].nunique()} "
+                f"questions; {len(of)} are needed, one each. Run 04_evaluate again."
+            )
+    return frame.astype({"passed": "boolean"})
+
+
+def pass_rates(frame: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """Pass rates of new papers by model and context, 95 % intervals with papers resampled.
+
+    ``frame``: ``verdicts`` of the six conditions and the others together. Columns: model,
+    context, condition, n, estimate, ci_low, ci_high.
+    """
+    new = frame[frame["stratum"].isin(POST_STRATA)]
+    table = means.by_condition(new, ["passed"], replicates, seed, strata=("all_post",))
+    condition = table["condition"].map(ALL_CONDITIONS.__getitem__)
+    table.insert(0, "model", [c.model for c in condition])
+    table.insert(1, "context", [c.context for c in condition])
+    return table[["model", "context", "condition", "n", "estimate", "ci_low", "ci_high"]]
+
+
+def differences(frame: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """What another context changes, per model and stratum, on the same questions.
+
+    ``evidence_alone``: oracle minus retrieved. ``useless_passages``: distractor minus closed
+    book. Columns: name, stratum, model, a, b, n, difference (b - a), ci_low, ci_high (95 %,
+    papers resampled), p (whole papers flipped, not adjusted: these rows were not planned).
+    """
+    conditions = list(dict.fromkeys(frame["condition"]))
+    name_of = {(ALL_CONDITIONS[n].model, ALL_CONDITIONS[n].context): n for n in conditions}
+    pairs = [
+        (name, model, name_of[model, without], name_of[model, kind])
+        for name, kind, without in DIFFERENCES
+        for model in MODELS
+        if (model, kind) in name_of and (model, without) in name_of
+    ]
+    columns = "name stratum model a b n difference ci_low ci_high p".split()
+    if not pairs:
+        return pd.DataFrame(columns=columns)
+    table = means.differences(frame, "passed", [pair[2:] for pair in pairs], replicates, seed)
+    names = {(a, b): (name, model) for name, model, a, b in pairs}
+    found = [names[a, b] for a, b in zip(table["a"], table["b"], strict=True)]
+    table["name"], table["model"] = zip(*found, strict=True)
+    return table[columns]
+
+
+def reading(rates: pd.DataFrame, table: pd.DataFrame) -> str:
+    """What perfect and useless passages do, in sentences; how to measure it where it is not."""
+    if table.empty:
+        return (
+            "**Perfect and useless passages were not tried.** `extra_contexts=both` asks every "
+            "question with the evidence alone and with passages that do not hold it."
+        )
+    rows = {
+        (r["name"], r["model"]): r for r in table.to_dict("records") if r["stratum"] == "all_post"
+    }
+    rate = rates.set_index(["model", "context"])["estimate"]
+    sentences = []
+    for name, kind, _ in DIFFERENCES:
+        of_models = [rows[name, model] for model in MODELS if (name, model) in rows]
+        if not of_models:
+            continue
+        said = "; ".join(_change(row) for row in of_models)
+        if name == "evidence_alone":
+            left = ", ".join(
+                f"{percent(1 - rate[row['model'], kind])} ({label(row['model'])})"
+                for row in of_models
+            )
+            sentences.append(
+                f"**With the evidence and nothing else in the prompt, against what the retriever "
+                f"brought: {said}.** What still fails then is the reader's, not the retriever's: "
+                f"{left}."
+            )
+        else:
+            sentences.append(
+                f"**With passages that do not hold the answer, against none: {said}.**"
+            )
+    return (
+        " ".join(sentences)
+        + " Points of pass rate on new papers with 95 % intervals; these comparisons were not "
+        "planned, and no p value in them is adjusted."
+    )
+
+
+def _change(row: Record) -> str:
+    known = not pd.isna(row["ci_low"])
+    clear = known and not row["ci_low"] <= 0 <= row["ci_high"]
+    verb = ("gains" if row["difference"] > 0 else "loses") if clear else "no clear change for"
+    name = label(row["model"])
+    size = points(row["difference"], sign=not clear).lstrip("−" if clear else "")
+    inside = interval(row["ci_low"], row["ci_high"])
+    if clear:
+        return f"{name} {verb} {size} ({inside})"
+    return f"{verb} {name}, {size} ({inside})"

@@ -1,0 +1,97 @@
+"""Means of any measure by condition, and differences of them, with whole papers resampled."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from cutoff.evaluate.contrasts import POST_STRATA, STRATA
+from cutoff.evaluate.resampling import bootstrap_intervals, sign_flip_test
+
+
+def by_condition(
+    frame: pd.DataFrame,
+    measures: Sequence[str],
+    replicates: int = 10_000,
+    seed: int = 0,
+    strata: Sequence[str] = STRATA,
+) -> pd.DataFrame:
+    """Mean of every measure under every condition, tidy: one row each, per stratum.
+
+    ``frame``: a row per question and condition with paper_id, stratum, condition and the
+    measures (numbers, flags or missing). Columns: stratum (``all_post`` pools the new
+    papers), condition, measure, n (known values), n_papers, estimate, ci_low, ci_high
+    (95 %). Missing values count nowhere; an interval is missing where there is one paper
+    only, or where a measure that is no share never varies.
+    """
+    rows = []
+    for stratum, part in by_stratum(frame, strata):
+        for condition, own in part.groupby("condition", sort=False):
+            values = own[list(measures)].astype(float).to_numpy()
+            papers, _ = pd.factorize(own["paper_id"])
+            low, high, _ = bootstrap_intervals(values, papers, replicates, seed)
+            for i, measure in enumerate(measures):
+                known = values[:, i][~np.isnan(values[:, i])]
+                ends = _sound(known, low[i], high[i])
+                n_papers = len(set(papers[~np.isnan(values[:, i])]))
+                mean = known.mean() if len(known) else np.nan
+                rows.append((stratum, condition, measure, len(known), n_papers, mean, *ends))
+    names = "stratum condition measure n n_papers estimate ci_low ci_high".split()
+    return pd.DataFrame(rows, columns=names)
+
+
+def differences(
+    frame: pd.DataFrame,
+    measure: str,
+    pairs: Sequence[tuple[str, str]],
+    replicates: int = 10_000,
+    seed: int = 0,
+    strata: Sequence[str] = STRATA,
+) -> pd.DataFrame:
+    """Paired difference of one measure for every (a, b) in ``pairs``, per stratum.
+
+    Columns: stratum, a, b, n (questions known under both), n_papers, rate_a, rate_b,
+    difference (b - a), ci_low, ci_high (95 %, papers resampled), p (whole papers flipped).
+    """
+    rows = []
+    for stratum, part in by_stratum(frame, strata):
+        index = ["paper_id", "question_id"]
+        wide = part.assign(value=part[measure].astype(float)).pivot(
+            index=index, columns="condition", values="value"
+        )
+        papers, _ = pd.factorize(wide.index.get_level_values("paper_id"))
+        values = np.column_stack([(wide[b] - wide[a]).to_numpy() for a, b in pairs])
+        low, high, _ = bootstrap_intervals(values, papers, replicates, seed)
+        p = sign_flip_test(values, papers, replicates, seed)
+        for i, (a, b) in enumerate(pairs):
+            known = ~np.isnan(values[:, i])
+            n = int(known.sum())
+            means = [wide[name].to_numpy()[known].mean() if n else np.nan for name in (a, b)]
+            rows.append(
+                (stratum, a, b, n, len(set(papers[known])), *means, means[1] - means[0])
+                + (low[i], high[i], p[i] if n else np.nan)
+            )
+    names = "stratum a b n n_papers rate_a rate_b difference ci_low ci_high p".split()
+    return pd.DataFrame(rows, columns=names)
+
+
+def by_stratum(
+    frame: pd.DataFrame, strata: Sequence[str] = STRATA
+) -> list[tuple[str, pd.DataFrame]]:
+    """(stratum, its rows) for every stratum that has any; ``all_post`` pools the new papers."""
+    groups = [
+        (name, frame[frame["stratum"].isin(POST_STRATA if name == "all_post" else (name,))])
+        for name in strata
+    ]
+    return [(name, part) for name, part in groups if len(part)]
+
+
+def _sound(known: "np.ndarray", low: float, high: float) -> tuple[float, float]:
+    """An interval that fits the scale: shares stay within 0 and 1, and where nothing varies only
+    a share has the score interval that ``bootstrap_intervals`` falls back to."""
+    if not len(known):
+        return np.nan, np.nan
+    share = known.min() >= 0 and known.max() <= 1
+    if share:
+        return max(0.0, low), min(1.0, high)
+    return (low, high) if np.ptp(known) > 0 else (np.nan, np.nan)
