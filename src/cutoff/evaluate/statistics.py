@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 import pingouin
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import stats
 
 from cutoff.errors import CutoffError
+from cutoff.evaluate import paired, power
 from cutoff.evaluate.contrasts import CONTRASTS, POST_STRATA, STRATA, Contrast
 from cutoff.evaluate.resampling import Array, bootstrap_intervals, sign_flip_test
 
@@ -54,14 +55,16 @@ def planned_contrasts(
 
     Columns: name, question, stratum, planned, a, b, n (complete pairs), n_missing,
     n_papers, rate_a, rate_b, gained and lost (discordant questions), difference (b - a),
-    ci_low, ci_high (95 %, papers resampled), test, p, p_by_paper, p_holm, effect_size
-    (Cohen's h), mde. Rates and differences are proportions, not points.
+    standard_error, ci_low, ci_high (95 %, papers resampled), newcombe_low, newcombe_high
+    (95 %, pairs only, blind to papers), test, p, p_by_paper, p_holm, effect_size (Cohen's
+    h), mde, n_for_5_points. Rates and differences are proportions, not points.
 
     Pairs are tested by the exact McNemar test, interactions by flipping the sign of whole
     papers, which is also ``p_by_paper`` of every row. ``p_holm`` is Holm's adjustment,
     over the planned rows of all strata, of the larger of the two; it is missing in the
     rows that are detail only. ``mde`` is the smallest true difference that this many
-    questions, as discordant and as clustered as these, find with 80 % power at 5 %.
+    questions, as discordant and as clustered as these, find with 80 % power at 5 %, and
+    ``n_for_5_points`` the number of such questions that find a difference of 5 points.
     """
     rows: list[dict[str, Any]] = []
     for stratum, table in _by_stratum(verdicts):
@@ -74,12 +77,14 @@ def planned_contrasts(
             row = _contrast_row(contrast, passed, values[:, i], papers, error[i])
             row |= {"stratum": stratum, "planned": stratum in contrast.planned}
             row |= {"ci_low": low[i], "ci_high": high[i], "p_by_paper": p_by_paper[i]}
+            row |= {"standard_error": error[i]}
             if row["test"] == "sign flip by paper":
                 row["p"] = p_by_paper[i]
             rows.append(row)
     names = (
         "name question stratum planned a b n n_missing n_papers rate_a rate_b gained lost "
-        "difference ci_low ci_high test p p_by_paper p_holm effect_size mde"
+        "difference standard_error ci_low ci_high newcombe_low newcombe_high "
+        "test p p_by_paper p_holm effect_size mde n_for_5_points"
     ).split()
     frame = pd.DataFrame(rows).reindex(columns=names)
     frame["p_holm"] = holm(frame[["p", "p_by_paper"]].max(axis=1).where(frame["planned"]))
@@ -102,39 +107,6 @@ def cochran_q(verdicts: pd.DataFrame) -> pd.DataFrame:
             q, p = float(result["Q"].iloc[0]), float(result["p_unc"].iloc[0])
         rows.append((stratum, len(complete), q, df, p))
     return pd.DataFrame(rows, columns=["stratum", "n", "q", "df", "p"])
-
-
-def minimum_detectable_effect(
-    n: float, discordance: float, power: float = 0.8, alpha: float = 0.05
-) -> float:
-    """Smallest difference of two paired proportions that ``n`` pairs detect, as a proportion.
-
-    ``discordance`` (psi) is the share of pairs on which the two conditions disagree. Solves
-    Connor's sample size for the McNemar test, sqrt(n) d = z_alpha sqrt(psi) + z_power
-    sqrt(psi - d^2), for d. A difference cannot exceed the discordance, so where psi is too
-    small all discordant pairs are taken to point one way (psi = d): no disagreement seen is
-    no proof that none exists. For an interaction psi is the mean squared difference.
-    Missing when ``n`` is too small to detect anything.
-
-    Connor RJ (1987). Sample size for testing differences in proportions for the
-    paired-sample design. Biometrics 43, 207-211.
-    """
-    z_alpha, z_power = stats.norm.isf(alpha / 2), stats.norm.isf(1 - power)
-    if not n > z_alpha**2:
-        return float("nan")
-
-    def excess(d: float) -> float:
-        psi = max(discordance, d)
-        return d * n**0.5 - z_alpha * psi**0.5 - z_power * max(psi - d * d, 0.0) ** 0.5
-
-    return float(optimize.brentq(excess, 1e-9, 1.0)) if excess(1.0) > 0 else float("nan")
-
-
-def mcnemar_exact(gained: int, lost: int) -> float:
-    """Two-sided exact McNemar p from the discordant pairs; 1 when no pair disagrees."""
-    if gained + lost == 0:
-        return 1.0
-    return float(stats.binomtest(gained, gained + lost).pvalue)
 
 
 def holm(p: "pd.Series[float]") -> Array:
@@ -208,6 +180,7 @@ def _contrast_row(
     sides = contrast.plus + contrast.minus
     rate = {name: passed[name][known].mean() if n else np.nan for name in sides}
     arcsine = {name: 2 * np.arcsin(rate[name] ** 0.5) for name in sides}
+    mde, n_for_5_points = power.of_questions(d, standard_error)
     row: dict[str, Any] = {
         "name": contrast.name,
         "question": contrast.question,
@@ -219,12 +192,17 @@ def _contrast_row(
         "difference": d.mean() if n else np.nan,
         "effect_size": sum(arcsine[name] for name in contrast.plus)
         - sum(arcsine[name] for name in contrast.minus),
-        "mde": _clustered_mde(d, standard_error),
+        "mde": mde,
+        "n_for_5_points": n_for_5_points,
     }
     if len(contrast.plus) == 1:
         a, b = contrast.minus[0], contrast.plus[0]
-        p = mcnemar_exact(row["gained"], row["lost"]) if n else np.nan
+        gained, lost = row["gained"], row["lost"]
+        p = paired.mcnemar_exact(gained, lost) if n else np.nan
+        both = int((passed[a][known] * passed[b][known]).sum())
+        low, high = paired.newcombe_interval(both, gained, lost, n - both - gained - lost)
         row |= {"a": a, "b": b, "rate_a": rate[a], "rate_b": rate[b]}
+        row |= {"newcombe_low": low, "newcombe_high": high}
         return row | {"test": "exact McNemar", "p": p}
     # (plus0 + plus1) - (minus0 + minus1) = (plus0 - minus0) - (minus1 - plus1)
     with_rag, closed_book = contrast.plus[0], contrast.minus[1]
@@ -232,13 +210,3 @@ def _contrast_row(
     row |= {"rate_a": rate[closed_book] - rate[contrast.plus[1]]}
     row |= {"rate_b": rate[with_rag] - rate[contrast.minus[0]]}
     return row | {"test": "sign flip by paper"}
-
-
-def _clustered_mde(d: Array, standard_error: float) -> float:
-    """MDE with n divided by the design effect, never below 1, that the bootstrap saw."""
-    if len(d) == 0:
-        return float("nan")
-    independent = d.var() / len(d)
-    design_effect = standard_error**2 / independent if independent > 0 else 1.0
-    design_effect = max(1.0, design_effect) if np.isfinite(design_effect) else 1.0
-    return minimum_detectable_effect(len(d) / design_effect, float((d**2).mean()))
