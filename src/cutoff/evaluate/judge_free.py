@@ -39,8 +39,9 @@ def agreement(
     n (answers with both), n_papers, passed, auc, ci_low, ci_high (95 %, papers resampled),
     same and kappa. ``auc`` is the chance that a passed answer scores higher than a failed
     one, ties half (Mann-Whitney): 0.5 is no agreement, 1 is perfect; missing where the judge
-    passed all or none, and without an interval where resampling never changes it. ``same`` is the share of equal decisions and ``kappa`` Cohen's, for flags
-    only. Answers without a verdict or a score do not count.
+    passed all or none, and without an interval where resampling never changes it. ``same`` is
+    the share of equal decisions and ``kappa`` Cohen's, for flags only. Answers without a
+    verdict or a score do not count.
     """
     judged = verdicts[["question_id", "condition", "passed"]].dropna()
     both = scores.merge(judged, on=["question_id", "condition"], validate="one_to_one")

@@ -37,8 +37,8 @@ def by_measure(table: pd.DataFrame, measures: Sequence[str], stratum: str = "all
             )  # fmt: skip
         if i:
             panel.axhline(-i + 0.5, color=INK, lw=0.4)
-    counts = rows.groupby("measure")["n"].max()
-    names = [f"{label(name)}\n(n = {counts.get(name, 0):,})" for name in measures]
+    counts = rows.groupby("measure")["n"].agg(["min", "max"]).to_dict("index")
+    names = [f"{label(name)}\n(n = {_counted(counts.get(name))})" for name in measures]
     panel.set_yticks([-i for i in range(len(measures))], names, color=INK)
     panel.tick_params(axis="y", length=0)
     panel.grid(axis="y", visible=False)
@@ -100,3 +100,9 @@ def refusals(table: pd.DataFrame) -> Figure:
     panels[-1].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.0f}"))
     panels[-1].set_xlabel("answers that decline, % (95 % interval)")
     return figure
+
+
+def _counted(n: dict[str, int] | None) -> str:
+    if not n:
+        return "0"
+    return f"{n['max']:,}" if n["min"] == n["max"] else f"{n['min']:,} to {n['max']:,}"
