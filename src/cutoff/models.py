@@ -6,7 +6,8 @@ environment (HF_TOKEN) or from `hf auth login`; nothing here ever holds it.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ VARIANTS = ("instruct_ft", "rag_ft")
 # Weights as safetensors only: other formats can run code when they are loaded.
 BASE_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 NEEDED_FILES = ("config.json", "tokenizer_config.json", "*.safetensors")
+QUANTIZATIONS = ("Q4_K_M", "Q8_0", "F16")
 
 
 def base_folder(p: Params) -> Path:
@@ -101,11 +103,13 @@ def adapters(p: Params) -> dict[str, tuple[str, int]]:
 @dataclass(frozen=True)
 class Files:
     """The exported files of one model: ``full`` in 16 bits, ``served`` quantised (the same file
-    where nothing is quantised), ``lora`` an adapter file to be added to either."""
+    where nothing is quantised), ``lora`` an adapter file to be added to either, ``compared``
+    further quantisations that 04 holds against the served one."""
 
     full: Path
     served: Path
     lora: Path | None
+    compared: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -121,11 +125,26 @@ def files(folder: Path, model: str, p: Params) -> Files:
     """
     beside = p.export_mode == "adapter" and model != "base"
     stem = folder / "models" / ("base" if beside else model)
-    full = stem.with_name(f"{stem.name}.{p.export_dtype}.gguf")
-    served = (
-        full if p.quantization == "F16" else stem.with_name(f"{stem.name}.{p.quantization}.gguf")
-    )
-    return Files(full, served, stem.with_name(f"{model}.lora.gguf") if beside else None)
+
+    def named(quantization: str) -> Path:
+        kind = p.export_dtype if quantization == "F16" else quantization
+        return stem.with_name(f"{stem.name}.{kind}.gguf")
+
+    compared = {name: named(name) for name in compared_quantizations(p) if name != "F16"}
+    lora = stem.with_name(f"{model}.lora.gguf") if beside else None
+    return Files(named("F16"), named(p.quantization), lora, compared)
+
+
+def compared_quantizations(p: Params) -> tuple[str, ...]:
+    """The quantisations that ``compare_quantizations`` names, without the one that is served."""
+    names = [name.strip() for name in (p.compare_quantizations or "").split(",")]
+    unknown = [name for name in names if name and name not in QUANTIZATIONS]
+    if unknown:
+        raise CutoffError(
+            f"compare_quantizations = {p.compare_quantizations!r} names {unknown[0]!r}; it holds "
+            f"{', '.join(QUANTIZATIONS)}, with commas between them, or null."
+        )
+    return tuple(dict.fromkeys(name for name in names if name and name != p.quantization))
 
 
 def served_name(size: str, model: str) -> str:

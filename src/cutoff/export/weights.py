@@ -26,12 +26,15 @@ def export(files: Files, base: Path, adapter: Path | None, p: Params) -> int:
         written += lora_gguf.write_lora_gguf(base, adapter, files.lora)
     if files.served != files.full:
         written += quantise.quantise(files.full, files.served, p.quantization)
+    for quantization, target in files.compared.items():
+        written += quantise.quantise(files.full, target, quantization)
     return written
 
 
 def every_file(of_models: Iterable[Files]) -> list[Path]:
-    """All files of the models, each once: in 16 bits, then quantised, then adapters."""
+    """All files of the models, each once: in 16 bits, quantised, compared, then adapters."""
     of_models = list(of_models)
     files = [*(f.full for f in of_models), *(f.served for f in of_models)]
+    files += [path for f in of_models for path in f.compared.values()]
     files += [f.lora for f in of_models if f.lora is not None]
     return list(dict.fromkeys(files))
