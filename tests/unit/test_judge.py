@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cutoff import params, run
-from cutoff.evaluate import grounding, judge
+from cutoff.evaluate import grounding, judge, opinions, reference, rubric
 from cutoff.evaluate.conditions import CONDITIONS
 
 QUESTION = {
@@ -28,8 +28,14 @@ def respond(condition: str, text: str) -> dict[str, Any]:
     }
 
 
+def opinion(question: dict[str, Any], response: dict[str, Any]) -> dict[str, Any]:
+    """Verdict and diagnostics by the reference rules."""
+    verdict = reference.decide(*judge.item(question, response).shown)[0]
+    return {"verdict": verdict, **grounding.citations(question, response)}
+
+
 def judged(condition: str, text: str) -> dict[str, Any]:
-    return judge.judge_one({"p/task?4": QUESTION}, respond(condition, text))
+    return opinion(QUESTION, respond(condition, text))
 
 
 @pytest.fixture
@@ -48,29 +54,31 @@ def test_the_verdict_is_blind_to_condition_and_citation() -> None:
 
 
 def test_the_judge_sees_question_reference_and_answer_and_nothing_else(
-    monkeypatch: pytest.MonkeyPatch,
+    stage: run.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    judge.golden.results(stage.params, stage.folder)  # by the real rules
     seen: list[tuple[str, ...]] = []
 
     def decide(*arguments: str) -> tuple[str, str]:
         seen.append(arguments)
         return "correct", "seen"
 
-    monkeypatch.setattr(judge.reference, "decide", decide)
-    for condition in CONDITIONS:
-        judged(condition, "It is planning. [2]")
+    monkeypatch.setattr(opinions.reference, "decide", decide)
+    responses = [respond(condition, "It is planning.[1] [2]") for condition in CONDITIONS]
+    judge.judge(stage, [{**QUESTION, "stratum": "seen"}], responses)
     assert set(seen) == {(QUESTION["question"], QUESTION["reference"], "It is planning.")}
 
 
-def test_only_a_correct_answer_passes_and_a_failed_judgement_is_neither() -> None:
-    assert {verdict: judge.passes(verdict) for verdict in judge.VERDICTS} == {
-        "correct": True,
-        "incorrect": False,
-        "not_attempted": False,
-        "judge_failed": None,
-    }
-    with pytest.raises(ValueError, match="excellent"):
-        judge.passes("excellent")
+def test_an_answer_that_several_conditions_gave_is_judged_once(
+    stage: run.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge.golden.results(stage.params, stage.folder)
+    verdicts = iter([("correct", "first"), ("incorrect", "second")])
+    monkeypatch.setattr(opinions.reference, "decide", lambda *_: next(verdicts))
+    texts = ["planning [1]", "planning", "parsing", "planning [2]", "parsing", "planning"]
+    responses = [respond(c, text) for c, text in zip(CONDITIONS, texts, strict=True)]
+    records = judge.judge(stage, [QUESTION], responses)
+    assert [r["passed"] for r in records] == [True, True, False, True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -95,8 +103,8 @@ def test_a_citation_is_right_if_all_it_names_is_evidence(
 
 
 def test_without_evidence_in_the_context_no_citation_is_right() -> None:
-    asked = {"p/task?4": {**QUESTION, "gold_passage_ids": ["p#9"]}}
-    record = judge.judge_one(asked, respond("rag_ft_rag", "It is planning. [2]"))
+    asked = {**QUESTION, "gold_passage_ids": ["p#9"]}
+    record = opinion(asked, respond("rag_ft_rag", "It is planning. [2]"))
     assert (record["retrieval_hit"], record["citation_right"]) == (False, False)
 
 
@@ -109,7 +117,7 @@ def test_numbers_in_markers_are_read_and_other_brackets_are_not() -> None:
     assert grounding.cited("a [2] b [1, 3] c [2]") == [2, 1, 3]
     assert grounding.cited("[1-3]") == [1, 2, 3]
     assert grounding.cited("[passage 2] [x] [2a] (3) [note]") == [2]
-    assert judge.without_citations("It is planning [2], see [1, 3].") == "It is planning , see ."
+    assert rubric.without_citations("It is planning [2], see [1, 3].") == "It is planning , see ."
 
 
 def test_a_hostile_range_of_citations_takes_no_memory() -> None:
@@ -130,9 +138,30 @@ def test_judgements_are_kept_and_a_changed_response_is_judged_again(stage: run.R
     assert path.read_bytes().count(b"\n") == 6
 
 
-def test_a_torn_judgement_is_made_again(stage: run.Run) -> None:
-    responses = [respond(condition, "It is planning.") for condition in CONDITIONS]
+def test_a_torn_judgement_is_made_again_and_the_others_are_kept(stage: run.Run) -> None:
+    responses = [respond(c, f"planning {n}") for n, c in enumerate(CONDITIONS)]
     whole = judge.judge(stage, [QUESTION], responses)
-    path = stage.folder / "judgements.jsonl"
-    path.write_bytes(path.read_bytes()[:-20])
-    assert judge.judge(stage, [QUESTION], responses) == whole
+    path = stage.folder / "judges/reference.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    changed = lines[0].replace(b'"detail": ""', b'"detail": "kept"')
+    path.write_bytes(b"".join([changed, *lines[1:]])[:-20])
+    again = judge.judge(stage, [QUESTION], responses)
+    assert [r["detail"] for r in again] == ["kept", *[""] * 5]
+    assert [r["verdict"] for r in again] == [r["verdict"] for r in whole]
+
+
+def test_a_changed_question_or_reference_is_judged_again(stage: run.Run) -> None:
+    responses = [respond(condition, "It is planning.") for condition in CONDITIONS]
+    judge.judge(stage, [QUESTION], responses)
+    again = judge.judge(stage, [{**QUESTION, "reference": "parsing"}], responses)
+    assert [record["passed"] for record in again] == [False] * 6
+
+
+def test_other_answers_than_those_of_the_six_have_files_of_their_own(stage: run.Run) -> None:
+    responses = [respond("base", "It is planning.")]
+    judge.judge(stage, [QUESTION], responses)
+    before = (stage.folder / "judgements.jsonl").read_bytes()
+    judge.judge(stage, [QUESTION], [respond("base", "It is parsing.")], label="F16")
+    assert (stage.folder / "judgements.jsonl").read_bytes() == before
+    [record] = run.read_jsonl(stage.folder / "judgements.F16.jsonl")
+    assert record["passed"] is False

@@ -1,29 +1,37 @@
-"""Every response judged blind, and what its citations were worth.
+"""Every response judged blind, by one panel and one rubric.
 
     judgements = judge.judge(stage, questions, responses)
 
-The judge sees question, reference answer and response, and nothing else: no condition,
-no passages, no citation markers. Whether a response passes follows from the verdict in
-code. Citations and retrieval are diagnostics beside the verdict, in RAG conditions only.
+A judge sees question, reference answer and response, and nothing else: no condition, no
+passages, no citation markers. Whether a response passes is computed in code from the verdict and
+the scores (``rubric.passes``). Every member of the panel marks the golden set first; one that
+fails it stops the run. Citations and retrieval are diagnostics beside the verdict.
+
+With several judges, a response passes or fails when more than half of *all* judges say so; its
+verdict is the one that most of these gave (*incorrect* before *not attempted* when level). Where
+neither side has more than half, because the votes are level or judgements failed, the response
+has no verdict: ``judge_failed``, by the rule *no majority*, counted like any other failure.
 """
 
-import hashlib
-import re
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from cutoff import run
-from cutoff.evaluate import grounding, reference
+from cutoff.evaluate import golden, grounding, opinions, panel, rubric
 from cutoff.evaluate.conditions import seed_suffix
-from cutoff.store import Store
+from cutoff.evaluate.opinions import Item
+from cutoff.evaluate.rubric import VERDICTS as VERDICTS
+from cutoff.params import Params
+from cutoff.wording import percent
 
 Record = dict[str, Any]
 
-# Raise this when the same response could get another verdict: 05 refuses to put runs
-# with different scoring side by side, and earlier judgements are made again.
-SCORING_VERSION = 1
-SCORING = f"reference rules, version {SCORING_VERSION}"
-VERDICTS = ("correct", "incorrect", "not_attempted", "judge_failed")
+SCORING = opinions.REFERENCE_RULES
+NO_MAJORITY, MAJORITY = "no majority", "majority"
 
 
 def judge(
@@ -31,53 +39,137 @@ def judge(
     questions: Sequence[Record],
     responses: Sequence[Record],
     training_seed: int | None = None,
+    label: str = "",
 ) -> list[Record]:
     """Judge every response; returns the records of ``judgements.jsonl``, in order.
 
-    Judgements that exist for exactly these responses and this scoring are kept, those of a
-    further ``training_seed`` in a file of their own.
+    Judgements that exist for exactly these responses and this scoring are kept. Those of a
+    further ``training_seed``, and of other answers than those of the six conditions (``label``,
+    say ``F16``), have files of their own. What each judge said is in the folder ``judges``.
+    Raises ``CutoffError`` when a judge cannot be used or fails the golden set.
     """
-    name = stage.params.judge_model
+    suffix = seed_suffix(stage.params, training_seed) + (f".{label}" if label else "")
+    decided = decide(stage.params, stage.folder, questions, responses, suffix)
     asked = {question["question_id"]: question for question in questions}
-    path = stage.folder / f"judgements{seed_suffix(stage.params, training_seed)}.jsonl"
-    with Store(path, made_from=made_from(name, responses)) as store:
-        for response in responses:
-            key = f"{name}|{response['key']}"
-            if key not in store:
-                store.append({"key": key, "judge": name, **judge_one(asked, response)})
-        wanted = [f"{name}|{response['key']}" for response in responses]
-        by_key = {record["key"]: record for record in store.records()}
-    return [by_key[key] for key in wanted]
+    judgements = [
+        {**record, **grounding.citations(asked[response["question_id"]], response)}
+        for record, response in zip(decided, responses, strict=True)
+    ]
+    run.write_jsonl_atomic(stage.folder / f"judgements{suffix}.jsonl", judgements)
+    return judgements
 
 
-def judge_one(asked: dict[str, Record], response: Record) -> Record:
-    """Verdict, pass and diagnostics of one response, without the judge's name."""
-    question = asked[response["question_id"]]
-    text = without_citations(response["response"])
-    verdict, rule = reference.decide(question["question"], question["reference"], text)
-    return {
-        "condition": response["condition"],
-        "question_id": response["question_id"],
-        "verdict": verdict,
-        "passed": passes(verdict),
-        "rule": rule,
-        **grounding.citations(question, response),
-    }
+def decide(
+    p: Params,
+    folder: Path,
+    questions: Sequence[Record],
+    responses: Sequence[Record],
+    suffix: str = "",
+) -> list[Record]:
+    """The panel's judgement of every response, in order, without diagnostics of citations.
+
+    The members' own records go to files of ``folder / "judges"`` as they come.
+    """
+    asked = {question["question_id"]: question for question in questions}
+    items = [item(asked[response["question_id"]], response) for response in responses]
+    judges = panel.members(p)
+    for member in judges:  # all of them before the first costs anything
+        golden.check(member, p, folder / opinions.FOLDER)
+    by_member = [
+        opinions.of(
+            member,
+            p,
+            items,
+            folder / opinions.FOLDER / opinions.file_name(member, suffix),
+            f"judging, {member.name}",
+        )
+        for member in judges
+    ]
+    return [
+        {
+            "key": f"{p.judge_model}|{response['key']}",
+            "judge": p.judge_model,
+            "condition": response["condition"],
+            "question_id": response["question_id"],
+            **combine(list(votes)),
+        }
+        for response, *votes in zip(responses, *by_member, strict=True)
+    ]
 
 
-def passes(verdict: str) -> bool | None:
-    """What a verdict is worth: only a correct answer passes; no verdict is neither."""
-    if verdict not in VERDICTS:
-        raise ValueError(f"unknown verdict {verdict!r}")
-    return None if verdict == "judge_failed" else verdict == "correct"
+def item(question: Record, response: Record) -> Item:
+    """What a judge sees of ``response``: nothing of the condition that it comes from."""
+    text = rubric.without_citations(response["response"])
+    return Item(response["key"], question["question"], question["reference"], text)
 
 
-def without_citations(text: str) -> str:
-    """``text`` as the judge sees it: without markers such as ``[2]`` or ``[1, 3]``."""
-    return re.sub(r"[ \t]+", " ", reference.CITATION.sub(" ", text)).strip()
+def combine(votes: Sequence[Record]) -> Record:
+    """One judgement of the members' records: verdict, passed, rule, scores, verdicts, detail.
+
+    ``scores`` are means over the members that gave scores, as they came with one judge.
+    """
+    verdicts = {vote["judge"]: vote["verdict"] for vote in votes}
+    if len(votes) == 1:
+        names = ("verdict", "passed", "rule", "scores", "detail")
+        return {**{name: votes[0][name] for name in names}, "verdicts": verdicts}
+    scored = [vote["scores"] for vote in votes if vote["scores"]]
+    scores = {n: sum(s[n] for s in scored) / len(scored) for n in rubric.SCORES} if scored else None
+    detail = "; ".join(f"{v['judge']}: {v['verdict']} ({v['detail'] or v['rule']})" for v in votes)
+    rest = {"scores": scores, "detail": detail, "verdicts": verdicts}
+    for passed in (True, False):
+        side = [vote["verdict"] for vote in votes if vote["passed"] is passed]
+        if 2 * len(side) > len(votes):
+            counts = Counter(side)
+            verdict = max(VERDICTS, key=lambda v: (counts[v], v == "incorrect"))
+            return {"verdict": verdict, "passed": passed, "rule": MAJORITY, **rest}
+    return {"verdict": "judge_failed", "passed": None, "rule": NO_MAJORITY, **rest}
 
 
-def made_from(name: str, responses: Sequence[Record]) -> str:
-    """Hash of the scoring and of every response that is judged."""
-    texts = [(response["key"], response["response"]) for response in responses]
-    return hashlib.sha256(run.to_json([SCORING, name, texts])).hexdigest()
+def scoring(p: Params) -> str:
+    """How verdicts come about: runs with different texts are not put side by side by 05.
+
+    Names each judge's rules or the hash of its rubric, and the rule of the majority.
+    """
+    parts = [opinions.setup(member, p) for member in panel.members(p)]
+    return "; ".join([*parts, *(["majority of all judges"] if len(parts) > 1 else [])])
+
+
+def failures(judgements: Sequence[Record]) -> pd.DataFrame:
+    """Judgements without a verdict by cause: rule, n, share (of all judgements)."""
+    counts = Counter(j["rule"] for j in judgements if j["verdict"] == "judge_failed")
+    rows = [
+        {"rule": rule, "n": n, "share": n / len(judgements)} for rule, n in counts.most_common()
+    ]
+    return pd.DataFrame(rows, columns=["rule", "n", "share"])
+
+
+def reading(p: Params, judgements: Sequence[Record]) -> str:
+    """Who judged, what was left without a verdict, and what a reader should hold against it."""
+    judges = panel.members(p)
+    names = ", ".join(f"`{member.name}`" for member in judges)
+    lost = failures(judgements)
+    missing = int(lost["n"].sum())
+    causes = ", ".join(f"{row.rule} ({row.n:,})" for row in lost.itertuples())
+    text = (
+        f"**{len(judgements):,} answers were judged blind by {names}; "
+        f"{missing:,} ({percent(missing / len(judgements))}) have no verdict"
+        f"{': ' + causes if missing else ''}.** "
+    )
+    if all(member.provider == panel.REFERENCE for member in judges):
+        text += "The judge is a set of rules, no language model: same answer, same verdict."
+    else:
+        least = " and ".join(f"{name} of at least {n}" for name, n in rubric.LEAST.items())
+        low = sum(j["rule"] == opinions.SCORES_TOO_LOW for j in judgements)
+        text += (
+            f"An answer passes when its verdict is *correct*, with {least} of 5; "
+            f"{low:,} correct answers fall short of that. Equal answers to a question are judged "
+            "once, whichever conditions gave them."
+        )
+    if len(judges) > 1:
+        split = sum(len(set(j["verdicts"].values())) > 1 for j in judgements)
+        text += (
+            f" More than half of the {len(judges)} judges must agree on pass or fail; they give "
+            f"different verdicts on {split:,} answers."
+        )
+    warnings = panel.flags(p)
+    return text + "".join(f" **Warning:** {warning}" for warning in warnings)

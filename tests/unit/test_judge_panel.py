@@ -1,0 +1,183 @@
+"""Several judges: who they are, how their votes become one verdict, and who may not judge."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cutoff import params, run
+from cutoff.errors import CutoffError
+from cutoff.evaluate import golden, judge, opinions, panel, rubric
+
+SECRET = "sk-0123456789"
+TOP = {"factuality": 5, "completeness": 5, "communication": 5}
+
+
+def load(**values: Any) -> params.Params:
+    return params.load("tiny", values)
+
+
+def vote(name: str, verdict: str, passed: bool | None = None, **changed: Any) -> dict[str, Any]:
+    scores = None if verdict == "judge_failed" else TOP
+    passed = rubric.passes(verdict, scores) if passed is None else passed
+    record = {"judge": name, "verdict": verdict, "passed": passed, "rule": "the judge"}
+    return {**record, "scores": scores, "detail": "", **changed}
+
+
+def combined(*verdicts: str) -> tuple[str, bool | None]:
+    record = judge.combine([vote(f"j{n}", verdict) for n, verdict in enumerate(verdicts)])
+    return record["verdict"], record["passed"]
+
+
+def test_providers_follow_from_the_names() -> None:
+    names = "qwen3:8b, gpt-4o,claude-sonnet-5,o3-mini,gpt-oss:20b,reference"
+    judges = panel.members(load(judge_model=names))
+    assert [(j.name, j.provider) for j in judges] == [
+        ("qwen3:8b", "ollama"),
+        ("gpt-4o", "openai"),
+        ("claude-sonnet-5", "anthropic"),
+        ("o3-mini", "openai"),
+        ("gpt-oss:20b", "ollama"),
+        ("reference", "reference"),
+    ]
+    [own, rules] = panel.members(load(judge_model="gpt-4o,reference", judge_provider="ollama"))
+    assert (own.provider, rules.provider) == ("ollama", "reference")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"judge_model": "qwen3:8b,,gpt-4o"}, "one name or several different ones"),
+        ({"judge_model": "qwen3:8b,qwen3:8b"}, "one name or several different ones"),
+        (
+            {"judge_model": "qwen3:8b,gpt-4o", "judge_base_url": "http://gpu:1"},
+            "judge_base_url belongs to one provider.*ollama and openai",
+        ),
+    ],
+)
+def test_an_impossible_panel_is_an_error(values: dict[str, str], words: str) -> None:
+    with pytest.raises(CutoffError, match=words):
+        panel.members(load(**values))
+
+
+def test_a_missing_key_of_a_hosted_judge_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    p = load(judge_model="claude-sonnet-5")
+    with pytest.raises(CutoffError, match="ANTHROPIC_API_KEY"):
+        with panel.engine(panel.members(p)[0], p):
+            pass
+
+
+def test_a_judge_of_the_family_of_candidate_or_generator_is_flagged() -> None:
+    p = load(judge_model="qwen3:8b", base_model="Qwen/Qwen2.5-7B-Instruct")
+    assert "same family (qwen) as the candidate" in " ".join(panel.flags(p))
+    p = load(judge_model="qwen3:8b", fact_source="generator", generator_model="qwen2.5:7b")
+    assert "the generator of the questions, `qwen2.5:7b`" in " ".join(panel.flags(p))
+    assert panel.flags(load(judge_model="gpt-4o", generator_model="qwen2.5:7b")) == []
+
+
+def test_an_even_panel_is_flagged() -> None:
+    assert "Name an odd number" in " ".join(panel.flags(load(judge_model="gpt-4o,reference")))
+    assert panel.flags(load(judge_model="gpt-4o,claude-x,reference")) == []
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (["correct", "correct", "incorrect"], ("correct", True)),
+        (["incorrect", "correct", "not_attempted"], ("incorrect", False)),
+        (["not_attempted", "correct", "incorrect"], ("incorrect", False)),
+        (["not_attempted", "not_attempted", "incorrect"], ("not_attempted", False)),
+        (["correct", "incorrect"], ("judge_failed", None)),
+        (["correct", "correct", "judge_failed"], ("correct", True)),
+        (["correct", "incorrect", "judge_failed"], ("judge_failed", None)),
+        (["correct", "judge_failed", "judge_failed"], ("judge_failed", None)),
+        (["correct", "judge_failed"], ("judge_failed", None)),
+        (["correct", "correct", "incorrect", "incorrect"], ("judge_failed", None)),
+    ],
+)
+def test_more_than_half_of_all_judges_decide(
+    verdicts: list[str], expected: tuple[str, bool | None]
+) -> None:
+    assert combined(*verdicts) == expected
+    assert combined(*verdicts[::-1]) == expected  # no judge's vote weighs more than another's
+
+
+def test_the_votes_behind_a_verdict_are_kept_and_failures_counted_by_cause() -> None:
+    tie = judge.combine([vote("a", "correct"), vote("b", "incorrect")])
+    assert tie["verdicts"] == {"a": "correct", "b": "incorrect"}
+    unread = judge.combine([vote("a", "judge_failed", rule="not readable")])
+    table = judge.failures([tie, unread, tie, judge.combine([vote("a", "correct")])])
+    assert table.to_dict("records") == [
+        {"rule": "no majority", "n": 2, "share": 0.5},
+        {"rule": "not readable", "n": 1, "share": 0.25},
+    ]
+
+
+def test_scoring_names_the_rubric_of_language_models_and_not_of_rules(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    by_rule, by_model = load(), load(judge_model="gpt-4o")
+    before = judge.scoring(by_rule), judge.scoring(by_model)
+    assert rubric.sha256()[:12] in before[1] and "gpt-4o" in before[1]
+    monkeypatch.setattr(rubric, "SYSTEM", rubric.SYSTEM + "Be kind.")
+    assert judge.scoring(by_rule) == before[0]
+    assert judge.scoring(by_model) != before[1]
+    assert judge.scoring(load(judge_model="gpt-4o", judge_think=False)) != before[1]
+
+
+def test_records_depend_on_judge_provider_rubric_thinking_and_texts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    item = opinions.Item("base|q", "Q?", "A", "B")
+
+    def made(text: opinions.Item = item, **values: Any) -> str:
+        p = load(**{"judge_model": "m", **values})
+        return opinions.made_from(panel.members(p)[0], p, [text])
+
+    hashes = [
+        made(),
+        made(judge_model="n"),
+        made(judge_provider="openai"),
+        made(judge_think=False),
+        made(judge_max_new_tokens=300),
+        made(opinions.Item("base|q", "Q?", "A", "C")),
+        made(opinions.Item("base|q", "Q?", "A2", "B")),
+    ]
+    monkeypatch.setitem(rubric.LEAST, "factuality", 5)
+    hashes.append(made())
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_the_reference_rules_pass_their_own_golden_set(tmp_path: Path) -> None:
+    p = load()
+    frame = golden.results(p, tmp_path)
+    assert frame["right"].mean() >= p.judge_min_golden
+    # What rules cannot do stays visible, and nothing else is marked wrongly.
+    wrong = set(frame.loc[~frame["right"], "kind"])
+    assert wrong == {"number in words", "other words", "turned round"}
+    row = golden.table(frame).iloc[0]
+    assert row["ci_low"] < row["right"] < row["ci_high"]
+    assert "0 of 4 answers that order the judge" in golden.reading(frame, p)
+
+
+def test_a_judge_that_always_says_the_same_fails_the_golden_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, verdict in enumerate(rubric.VERDICTS[:3]):
+        monkeypatch.setattr(opinions.reference, "decide", lambda *_, v=verdict: (v, "always"))
+        with pytest.raises(CutoffError, match="'reference' gets .* of 35 golden answers right"):
+            golden.results(load(), tmp_path / str(number))
+
+
+def test_a_judge_that_fails_the_golden_set_judges_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = run.open_stage("04_evaluate", load(output_dir=str(tmp_path)))
+    question = {"question_id": "q", "question": "Q?", "reference": "A"}
+    response = {"key": "base|q", "condition": "base", "question_id": "q", "response": "A"}
+    monkeypatch.setattr(golden, "GOLDEN", [(*g[:3], "not_attempted") for g in golden.GOLDEN])
+    with pytest.raises(CutoffError, match="was marked correct"):
+        judge.judge(stage, [question], [response])
+    assert not (stage.folder / "judgements.jsonl").exists()
+    assert not (stage.folder / "judges/reference.jsonl").exists()
