@@ -35,7 +35,6 @@ from cutoff.errors import CutoffError
 from cutoff.evaluate import clusters, reference
 from cutoff.evaluate.conditions import CONDITIONS
 from cutoff.evaluate.contrasts import POST_STRATA
-from cutoff.evaluate.judge import without_citations
 from cutoff.evaluate.scoring import RAG_CONDITIONS
 from cutoff.wording import interval, label, percent
 
@@ -177,7 +176,7 @@ def _ignores(question: Record, text: str, closed_book: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    return reference.words(reference.plain(without_citations(text)))
+    return reference.words(reference.plain(reference.CITATION.sub(" ", text)))
 
 
 def _losses(answers: pd.DataFrame, condition: str) -> str:

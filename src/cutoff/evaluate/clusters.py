@@ -1,4 +1,4 @@
-"""Shares and slopes of questions that come in papers: estimates whose intervals know it.
+"""Shares, their differences and slopes of questions that come in papers.
 
 ``resampling`` compares conditions on the same questions. Here the questions themselves
 differ (another month, another number of wordings), so there are no pairs to resample.
@@ -17,10 +17,11 @@ Array = NDArray[np.float64]
 def share(values: Array, papers: NDArray[Any]) -> dict[str, float]:
     """Share of 1 among 0 / 1 ``values`` with a 95 % interval; ``papers`` is one label each.
 
-    Returns n, n_papers, ones (their number), share, ci_low, ci_high. The interval is
-    Wilson's with n divided by the design effect (never below 1) that the spread between
-    papers shows, and shrunk further where few papers carry that estimate. It stays inside
-    0..1 and is not empty at 0 or 100 %, where no design effect can be seen and n stands.
+    Returns n, n_papers, ones (their number), share, ci_low, ci_high. The interval is Wilson's
+    with n divided by the design effect that the spread between papers shows (never below 1),
+    and shrunk further where few papers carry that estimate, at most to what the papers are
+    worth if all questions of one agree. At 0 and 100 % no design effect can be seen and n
+    stands; the interval is never empty and stays inside 0..1.
 
     Korn EL, Graubard BI (1998). Confidence intervals for proportions with small expected
     number of positive counts estimated from survey data. Survey Methodology 24, 193-201.
@@ -31,10 +32,7 @@ def share(values: Array, papers: NDArray[Any]) -> dict[str, float]:
     if n == 0:
         return {**known, "share": np.nan, "ci_low": np.nan, "ci_high": np.nan}
     rate = ones / n
-    effective = n / _design_effect(values, codes, rate)
-    if len(names) > 1:
-        ratio = stats.t.ppf(0.975, n - 1) / stats.t.ppf(0.975, len(names) - 1)
-        effective *= ratio**2
+    effective = _effective_n(values, codes, rate)
     z2 = stats.norm.ppf(0.975) ** 2
     centre = (rate + z2 / (2 * effective)) / (1 + z2 / effective)
     spread = rate * (1 - rate) / effective + z2 / (4 * effective**2)
@@ -45,14 +43,31 @@ def share(values: Array, papers: NDArray[Any]) -> dict[str, float]:
     return {**known, "share": rate, "ci_low": low, "ci_high": high}
 
 
+def difference(first: dict[str, float], second: dict[str, float]) -> tuple[float, float, float]:
+    """``second`` minus ``first``, two results of ``share`` on different papers, with 95 % interval.
+
+    The ends are put together from those of the two shares (Newcombe's method 10), so that
+    0 against 100 % has an interval too. Missing where one of them has no question.
+
+    Newcombe RG (1998). Interval estimation for the difference between independent
+    proportions. Statistics in Medicine 17, 873-890.
+    """
+    a, b = first, second
+    found = b["share"] - a["share"]
+    below = ((b["share"] - b["ci_low"]) ** 2 + (a["ci_high"] - a["share"]) ** 2) ** 0.5
+    above = ((b["ci_high"] - b["share"]) ** 2 + (a["share"] - a["ci_low"]) ** 2) ** 0.5
+    return found, found - below, found + above
+
+
 def slope(
     x: Array, y: Array, papers: NDArray[Any], replicates: int, seed: int
 ) -> tuple[float, float, float]:
     """Least-squares change of ``y`` per unit of ``x`` with a 95 % interval, papers resampled.
 
-    Returns (slope, low, high), missing where ``x`` does not vary or there is one paper.
-    With a 0 / 1 ``x`` the slope is the difference of the two means. Percentiles are expanded
-    as in ``resampling.bootstrap_intervals``.
+    Returns (slope, low, high), all missing where ``x`` does not vary or there is one paper;
+    low and high are missing where resampling changes nothing, as when every ``y`` is equal:
+    that is no proof of a slope of zero. Percentiles are expanded as in
+    ``resampling.bootstrap_intervals``.
     """
     codes, names = pd.factorize(np.asarray(papers))
     g = len(names)
@@ -69,20 +84,28 @@ def slope(
     found = found[~np.isnan(found)]
     if not len(found):
         return (np.nan,) * 3
+    estimate = float(_slopes(sums.sum(axis=0)))
+    if np.ptp(found) < 1e-12:
+        return estimate, np.nan, np.nan
     tail = stats.norm.cdf(stats.t.ppf(0.025, g - 1) * (g / (g - 1)) ** 0.5)
     low, high = np.quantile(found, [tail, 1 - tail])
-    return float(_slopes(sums.sum(axis=0))), float(low), float(high)
+    return estimate, float(low), float(high)
 
 
-def _design_effect(values: Array, codes: NDArray[Any], rate: float) -> float:
-    """Variance of the share with papers drawn, over that with questions drawn; at least 1."""
-    g, n = codes.max() + 1, len(values)
+def _effective_n(values: Array, codes: NDArray[Any], rate: float) -> float:
+    """How many independent questions the questions are worth, between papers and n."""
+    sizes = np.bincount(codes)
+    n, g = len(values), len(sizes)
+    least = n**2 / float(np.sum(sizes**2))
+    if g < 2:
+        return least
     independent = rate * (1 - rate) / n
-    if g < 2 or independent == 0:
-        return 1.0
-    residuals = np.bincount(codes, weights=values - rate, minlength=g)
+    if independent == 0:
+        return float(n)
+    residuals = np.bincount(codes, weights=values - rate)
     clustered = g / (g - 1) * np.sum(residuals**2) / n**2
-    return max(1.0, float(clustered / independent))
+    uncertainty = stats.t.ppf(0.975, n - 1) / stats.t.ppf(0.975, g - 1)
+    return max(least, n / max(1.0, clustered / independent) * uncertainty**2)
 
 
 def _slopes(sums: Array) -> Array:
