@@ -24,7 +24,7 @@ def assert_sentence(done, *words):
         ("lora_rank=many", ["lora_rank = 'many'", "a whole number from 1 to 1024"]),
         ("lora_rank=0", ["lora_rank = 0", "a whole number from 1 to 1024"]),
         ("learning_rate=nan", ["learning_rate", "a number"]),
-        ("judge_model=gpt", ["judge_model = 'gpt'", "one of reference"]),
+        ("judge_provider=gpt", ["judge_provider = 'gpt'", "one of auto, ollama"]),
         ("n_unseen_papers=60", ["n_unseen_papers", "n_post_papers"]),
         ("size=70b", ["no size '70b'", "tiny"]),
         ("size=../tiny", ["no size '../tiny'"]),
