@@ -1,47 +1,68 @@
-"""The pattern that was expected before any run, against what was observed."""
+"""The pattern that was expected before any run, against what was observed.
+
+Where the expectation was stated as a word, the range it is read as stands beside it; these
+readings are ours, and were fixed before any real size was run.
+"""
 
 import math
 from typing import Any
 
 import pandas as pd
 
+from cutoff.compare import need
 from cutoff.compare.sizes import QUANTITIES, written
 from cutoff.wording import points
 
-# Class of sizes -> (fewest, most parameters) and the pattern stated before the runs.
-# A range is tested; words without a number cannot be.
+# Class of sizes -> (fewest, most parameters).
 SIZE_CLASSES = {"0.5B": (0.3e9, 1e9), "3-7B": (2.5e9, 9e9), "14B+": (13e9, math.inf)}
-EXPECTED: dict[str, dict[str, tuple[float, float] | str]] = {
-    "rag_benefit": {"0.5B": (4, 5), "3-7B": (3, 4), "14B+": (2, 3)},
-    "ft_benefit": {"0.5B": "+1.3 observed", "3-7B": (0.05, 0.10), "14B+": (0.10, 0.20)},
-    "synergy": {"0.5B": "minimal", "3-7B": "moderate", "14B+": "strong"},
-    "ft_alone": {"0.5B": "no", "3-7B": "partially", "14B+": "possibly"},
+# Quantity -> class of sizes -> (as it was stated, range that is tested).
+EXPECTED: dict[str, dict[str, tuple[str, float, float]]] = {
+    "rag_benefit": {
+        "0.5B": ("4-5×", 4, 5),
+        "3-7B": ("3-4×", 3, 4),
+        "14B+": ("2-3×", 2, 3),
+    },
+    "ft_benefit": {
+        "0.5B": ("+1.3 % observed", -0.05, 0.05),
+        "3-7B": ("+5-10 %", 0.05, 0.10),
+        "14B+": ("+10-20 %", 0.10, 0.20),
+    },
+    "synergy": {
+        "0.5B": ("minimal", -0.05, 0.05),
+        "3-7B": ("moderate", 0.05, 0.10),
+        "14B+": ("strong", 0.10, math.inf),
+    },
+    "ft_alone": {
+        "0.5B": ("FT replaces RAG: no", -math.inf, -0.10),
+        "3-7B": ("FT replaces RAG: partially", -0.10, 0.0),
+        "14B+": ("FT replaces RAG: possibly", 0.0, math.inf),
+    },
 }
 
 
 def against(table: pd.DataFrame) -> pd.DataFrame:
     """The pattern expected at each class of sizes against what this repository observed.
 
-    ``verdict``: *inside*, *above* or *below* when the whole interval is; *cannot tell* when
-    it crosses an edge, when nothing was run, or when the expectation is a word.
+    ``table`` is ``sizes.comparison``. ``verdict``: *inside*, *above* or *below* when the whole
+    interval is; *cannot tell yet* when it crosses an edge, with the number of questions that
+    would decide it if the estimate is right; *cannot tell* when nothing was run.
     """
     rows = []
     ours = table[table["source"] != "published"]
     for quantity, by_class in EXPECTED.items():
-        for size_class, expected in by_class.items():
+        for size_class, (stated, low, high) in by_class.items():
             least, most = SIZE_CLASSES[size_class]
             here = ours[(ours["quantity"] == quantity) & ours["n_parameters"].between(least, most)]
-            stated = expected if isinstance(expected, str) else _range(quantity, *expected)
             for record in here.to_dict("records") or [None]:
+                seen = record and f"{record['size']}: {written(quantity, record)}"
                 rows.append(
                     {
                         "quantity": QUANTITIES[quantity],
-                        "size_class": size_class,
+                        "size class": size_class,
                         "expected": stated,
-                        "observed": f"{record['size']}: {written(quantity, record)}"
-                        if record
-                        else "not run",
-                        "verdict": verdict(expected, record),
+                        "range tested": _range(quantity, low, high),
+                        "observed": seen or "not run",
+                        "verdict": verdict(quantity, (low, high), record),
                     }
                 )
     return pd.DataFrame(rows)
@@ -52,26 +73,55 @@ def tally(pattern: pd.DataFrame) -> str:
     kinds = pattern["verdict"].str.split(":").str[0].str.removesuffix(" yet")
     parts = [f"{n} {kind}" for kind, n in kinds.value_counts().items()]
     decided = int((kinds != "cannot tell").sum())
-    return f"Of {len(pattern)} expectations, {decided} can be decided: {', '.join(parts)}."
+    waiting = pattern[pattern["verdict"].str.startswith("cannot tell yet")]
+    wanted = [
+        f"{row['quantity']} at {row['observed'].split(':')[0]} ({row['verdict'].split(': ', 1)[1]})"
+        for row in waiting.to_dict("records")
+    ]
+    return (
+        f"**Of {len(pattern)} expectations, {decided} can be decided: {', '.join(parts)}.**"
+        + (f" Undecided although run: {'; '.join(wanted)}." if wanted else "")
+        + (
+            " No run falls into any of the size classes of the expectation, so it is neither "
+            "confirmed nor refuted."
+            if (pattern["observed"] == "not run").all()
+            else ""
+        )
+    )
 
 
-def verdict(expected: tuple[float, float] | str, record: dict[str, Any] | None) -> str:
+def verdict(quantity: str, expected: tuple[float, float], record: dict[str, Any] | None) -> str:
     """Where an observed interval lies with respect to an expected range."""
     if record is None:
         return "cannot tell: not run"
-    if isinstance(expected, str):
-        return "cannot tell: no number was stated"
-    low, high = record["ci_low"], record["ci_high"]
-    if pd.isna(low) or pd.isna(high):
+    value, low, high = record["value"], record["ci_low"], record["ci_high"]
+    if pd.isna(low):
         return "cannot tell: no interval"
+    high = math.inf if pd.isna(high) else high
     if low > expected[1]:
         return "above"
     if high < expected[0]:
         return "below"
-    return "inside" if expected[0] <= low and high <= expected[1] else "cannot tell yet"
+    if expected[0] <= low and high <= expected[1]:
+        return "inside"
+    edges: tuple[float, ...] = expected
+    if quantity == "rag_benefit":  # a ratio: its logarithm has the more even interval
+        value, low, high = (_log(number) for number in (value, low, high))
+        edges = (_log(expected[0]), _log(expected[1]))
+    if math.isinf(high):
+        return "cannot tell yet: the base pass rate may be zero"
+    if not edges[0] < value < edges[1]:  # outside it is enough to clear the nearer edge
+        edges = (min(edges, key=lambda edge: abs(edge - value)),)
+    return f"cannot tell yet: {need.written(need.questions(record['n'], value, low, high, edges))}"
+
+
+def _log(benefit: float) -> float:
+    return math.log(max(1 + benefit, 1e-9)) if math.isfinite(benefit) else benefit
 
 
 def _range(quantity: str, low: float, high: float) -> str:
     if quantity == "rag_benefit":
         return f"{low:g} to {high:g}×"
-    return f"{points(low)} to {points(high)}"
+    if math.isinf(low):
+        return f"below {points(high)}"
+    return f"above {points(low)}" if math.isinf(high) else f"{points(low)} to {points(high)}"

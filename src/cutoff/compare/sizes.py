@@ -1,28 +1,21 @@
-"""Finished runs side by side: what retrieval and training buy at each model size.
+"""The table of the scaling guide: what retrieval and training buy at each model size.
 
-Reads every ``results.json`` below the outputs folder. Runs whose data set, prompts, judge
-or scoring differ were asked or marked differently: they are named and left out.
+A column per finished run, and beside them what an earlier experiment published for Qwen 2.5
+0.5B, marked as such and without intervals, because it gave none.
 """
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cutoff import run
-from cutoff.errors import CutoffError
-from cutoff.wording import interval, label, percent, points
+from cutoff.compare.runs import Run
+from cutoff.wording import interval, percent, points
 
-IDENTITY = {
-    "dataset_id": "data set",
-    "prompts_sha256": "prompts",
-    "judge": "judge",
-    "scoring": "scoring",
-}
 # What the earlier experiment reported for Qwen 2.5 0.5B. It gave no intervals.
 PUBLISHED_RATES = {"base": 0.042, "base_rag": 0.228, "rag_ft_rag": 0.241}
 PUBLISHED: dict[str, Any] = {"size": "0.5b", "n_parameters": 494_000_000}
+PUBLISHED_WORDS = {"synergy": "about 0, no figure given"}
 CONDITIONS = tuple(PUBLISHED_RATES)
 QUANTITIES = {
     "base": "Base, pass rate",
@@ -39,49 +32,6 @@ DIFFERENCES = {
     "synergy": ("interaction_rag", "all_post"),
     "ft_alone": ("ft_instead_of_rag", "seen"),
 }
-Run = dict[str, Any]
-
-
-def read_runs(outputs: Path, size: str) -> tuple[list[Run], list[str]]:
-    """The finished runs that may stand beside that of ``size``, smallest model first, and a
-    sentence for each that may not.
-
-    Raises ``CutoffError`` when ``size`` itself has no finished run.
-    """
-    runs = {}
-    for path in sorted(outputs.glob("*/results.json")):
-        found = run.read_json(path)
-        lacking = [name for name in ("size", "n_parameters", *IDENTITY) if name not in found]
-        if lacking:
-            raise CutoffError(
-                f"{path} lacks {', '.join(lacking)}; make it again with "
-                f"`make size={path.parent.name} stage=04_evaluate all`."
-            )
-        runs[found["size"]] = found
-    if size not in runs:
-        finished = f" (finished: {', '.join(runs)})" if runs else ""
-        raise CutoffError(
-            f"There is no finished run of size {size} in {outputs}{finished}; "
-            f"run `make size={size} all` first."
-        )
-    anchor = runs[size]
-    refused = {name: why_apart(anchor, found) for name, found in runs.items()}
-    kept = [found for name, found in runs.items() if not refused[name]]
-    apart = [
-        f"`{name}` cannot stand beside `{size}`: {reason}."
-        for name, reason in refused.items()
-        if reason
-    ]
-    return sorted(kept, key=lambda found: (found["n_parameters"], found["size"])), apart
-
-
-def why_apart(one: Run, other: Run) -> str:
-    """What differs between two runs so that they may not be compared; empty if nothing."""
-    return "; ".join(
-        f"the {meaning} differs ({str(other[key])[:16]} against {str(one[key])[:16]})"
-        for key, meaning in IDENTITY.items()
-        if one[key] != other[key]
-    )
 
 
 def comparison(runs: list[Run]) -> pd.DataFrame:
@@ -94,76 +44,94 @@ def comparison(runs: list[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def pass_rates(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``comparison`` that ``figures.across_sizes`` draws."""
-    rows = table[table["quantity"].isin(CONDITIONS) & table["value"].notna()]
-    return rows.rename(columns={"quantity": "condition", "value": "pass_rate"})
-
-
-def overview(runs: list[Run]) -> pd.DataFrame:
-    """What each run is: the first thing to check before reading a difference."""
-    names = ["size", "base_model", "n_parameters", "n_questions", "dataset_id", "judge"]
-    return pd.DataFrame([{name: found.get(name) for name in names} for found in runs])
-
-
 def reading(table: pd.DataFrame) -> str:
     """What the table says at each size about retrieval and about training on top of it."""
     sentences = []
     for (size, source), rows in table.groupby(["size", "source"], sort=False):
         by_quantity = rows.set_index("quantity").to_dict("index")
         benefit, added = (written(q, by_quantity[q]) for q in ("rag_benefit", "ft_benefit"))
-        where = f"Published for {size}" if source == "published" else f"At `{size}`"
+        published = source == "published"
+        where = f"Published for {size}" if published else f"**At `{size}`**"
+        low, high = (by_quantity["ft_benefit"][end] for end in ("ci_low", "ci_high"))
+        open_ = "" if published or not low <= 0 <= high else "; zero is inside, so none is shown"
         sentences.append(
-            f"{where}: retrieval adds {benefit} the base pass rate, and RAG-style training "
-            f"changes the pass rate with retrieval by {added} points."
+            f"* {where}: retrieval adds {benefit} the base pass rate; the gain of RAG-style "
+            f"training on top of it is {added} points{open_}."
         )
-    return " ".join(sentences)
-
-
-def alt_text(rates: pd.DataFrame) -> str:
-    """The figure of pass rates against size, in words."""
-    parts = [
-        f"{label(row['condition'])} {percent(row['pass_rate'])} at {row['size']} ({row['source']})"
-        for row in rates.to_dict("records")
-    ]
-    return f"Pass rate against model size: {'; '.join(parts)}."
+    return "\n".join(sentences)
 
 
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     """``comparison`` for reading: a row per quantity, a column per run, written out."""
     wide: dict[str, list[str]] = {"quantity": list(QUANTITIES.values())}
     for (size, source), rows in table.groupby(["size", "source"], sort=False):
-        head = f"{size} ({source}, n = {rows['n'].iloc[0]:.0f})"
+        head, words = f"{size} ({source}, n = {rows['n'].iloc[0]:.0f})", {}
         if source == "published":
             head = f"{size} (published, no intervals)"
+            words = PUBLISHED_WORDS
         by_quantity = rows.set_index("quantity").to_dict("index")
-        wide[head] = [written(quantity, by_quantity[quantity]) for quantity in QUANTITIES]
+        wide[head] = [words.get(q) or written(q, by_quantity[q]) for q in QUANTITIES]
     return pd.DataFrame(wide)
 
 
-def what_next(runs: list[Run]) -> str:
-    """What these runs can say about size, and what one more would add."""
-    sizes = [found["size"] for found in runs]
-    if len(runs) == 1:
-        return (
-            f"Only `{sizes[0]}` has been run. One size shows what retrieval and training buy "
-            "there; it cannot show whether that changes with size. A second size (one more file "
-            "in `params/`, then `make size=NAME all`) would add a difference between sizes, "
-            "a third a direction. The published column came from other questions and another "
-            "judge: it is a landmark, not a second point."
-        )
-    return (
-        f"{len(runs)} sizes have been run on the same questions: {', '.join(sizes)}. "
-        "Where two intervals do not overlap, the sizes differ; where they do, this page cannot "
-        "tell."
-    )
+def effects(runs: list[Run]) -> pd.DataFrame:
+    """Every contrast in every stratum at every size, and what was published of them.
+
+    Columns: name, stratum, planned, size, source, n_parameters, n, difference, ci_low,
+    ci_high; proportions.
+    """
+    names = "name stratum planned n difference ci_low ci_high".split()
+    rows = [
+        {name: row.get(name) for name in names}
+        | {"size": found["size"], "n_parameters": found["n_parameters"]}
+        | {"source": "this repository"}
+        for found in runs
+        for row in found["contrasts"]
+    ]
+    known = {"rag": PUBLISHED_RATES["base_rag"] - PUBLISHED_RATES["base"]}
+    known["ft_under_rag_rag"] = PUBLISHED_RATES["rag_ft_rag"] - PUBLISHED_RATES["base_rag"]
+    rows += [
+        {"name": name, "stratum": "all_post", "planned": True, "difference": value}
+        | PUBLISHED
+        | {"source": "published"}
+        for name, value in known.items()
+    ]
+    order = "name stratum planned size source n_parameters n difference ci_low ci_high".split()
+    frame = pd.DataFrame(rows).reindex(columns=order)
+    numbers = ["n_parameters", "n", "difference", "ci_low", "ci_high"]
+    return frame.astype(dict.fromkeys(numbers, float))
 
 
-def markdown(table: pd.DataFrame, expected: pd.DataFrame, next_step: str) -> str:
-    """``comparison.md``: the two tables and the sentence that belongs to them."""
-    parts = ["# Retrieval and fine-tuning across sizes", _markdown_table(side_by_side(table))]
-    parts += [next_step, "## Expected and observed", _markdown_table(expected)]
-    return "\n\n".join(parts) + "\n"
+def all_rates(runs: list[Run]) -> pd.DataFrame:
+    """Pass rate of every condition in every stratum at every size, and the published ones.
+
+    Columns: stratum, condition, n, pass_rate, ci_low, ci_high, size, source, n_parameters.
+    """
+    names = "stratum condition n pass_rate ci_low ci_high".split()
+    rows = [
+        {name: row.get(name) for name in names}
+        | {"size": found["size"], "n_parameters": found["n_parameters"]}
+        | {"source": "this repository"}
+        for found in runs
+        for row in found["pass_rates"]
+    ]
+    rows += [
+        {"stratum": "all_post", "condition": name, "pass_rate": rate, "source": "published"}
+        | PUBLISHED
+        for name, rate in PUBLISHED_RATES.items()
+    ]
+    order = [*names, "size", "source", "n_parameters"]
+    numbers = ["n", "pass_rate", "ci_low", "ci_high", "n_parameters"]
+    return pd.DataFrame(rows).reindex(columns=order).astype(dict.fromkeys(numbers, float))
+
+
+def markdown(parts: list[tuple[str, pd.DataFrame | str]]) -> str:
+    """``comparison.md``: (heading, table or text) one after the other."""
+    lines = ["# Retrieval and fine-tuning across sizes"]
+    for heading, content in parts:
+        body = content if isinstance(content, str) else _markdown_table(content)
+        lines += [f"## {heading}", body]
+    return "\n\n".join(lines) + "\n"
 
 
 def ratio_interval(
@@ -189,12 +157,11 @@ def ratio_interval(
 def _row(
     found: Run, source: str, quantity: str, value: float, low: float, high: float
 ) -> dict[str, Any]:
-    n = found.get("conditions", {}).get("base", {}).get("n", math.nan)
     return {
         "size": found["size"],
         "source": source,
         "n_parameters": found["n_parameters"],
-        "n": n,
+        "n": _n(found, quantity),
         "quantity": quantity,
         "value": value,
         "ci_low": low,
@@ -225,6 +192,16 @@ def _observed(found: Run, quantity: str) -> tuple[float, float, float]:
     if rate is None:
         return math.nan, math.nan, math.nan
     return _number(rate["pass_rate"]), _number(rate["ci95"][0]), _number(rate["ci95"][1])
+
+
+def _n(found: Run, quantity: str) -> float:
+    """Questions behind a quantity; those of the base condition behind the ratio."""
+    if quantity in DIFFERENCES:
+        for row in found.get("contrasts", []):
+            if (row["name"], row["stratum"]) == DIFFERENCES[quantity]:
+                return _number(row.get("n"))
+    condition = quantity if quantity in CONDITIONS else "base"
+    return _number(found.get("conditions", {}).get(condition, {}).get("n"))
 
 
 def _number(value: float | None) -> float:

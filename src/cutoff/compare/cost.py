@@ -1,0 +1,130 @@
+"""What every size cost: time, tokens and disk, as its own stages recorded them.
+
+Nothing is estimated. A figure that a run did not record is missing, and a sum with a missing
+part is missing, too.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cutoff import run
+from cutoff.compare.runs import RUN_STAGES, Run
+
+LATER_STAGES = RUN_STAGES[1:]  # the data set of 01 is shared by all sizes
+
+
+def by_size(outputs: Path, runs: list[Run]) -> pd.DataFrame:
+    """One row per run, numbers with their unit in the name; missing stays missing.
+
+    Columns: size, n_parameters, device, gpu_hours, training_minutes, training_tokens (read in
+    all epochs and by all adapters), answering_tokens (prompts and answers of 04),
+    hours (02 to 04), peak_memory_mb, model_mb (files that answer or were made for it),
+    adapter_mb.
+    """
+    return pd.DataFrame([_costs(outputs / found["size"], found) for found in runs])
+
+
+def written(table: pd.DataFrame) -> pd.DataFrame:
+    """``by_size`` for reading: a row per figure, a column per size."""
+    writers: dict[str, tuple[str, Callable[[Any], str]]] = {
+        "device": ("Trained on", str),
+        "gpu_hours": ("GPU hours of training", lambda v: f"{v:,.2f}"),
+        "training_minutes": ("Minutes of training, all adapters", lambda v: f"{v:,.1f}"),
+        "training_tokens": ("Tokens read in training, millions", _millions),
+        "answering_tokens": ("Tokens of prompts and answers, millions", _millions),
+        "hours": ("Hours of the stages 02 to 04", lambda v: f"{v:,.2f}"),
+        "peak_memory_mb": ("Peak memory of a stage, MB", lambda v: f"{v:,.0f}"),
+        "model_mb": ("Model files, MB", lambda v: f"{v:,.1f}"),
+        "adapter_mb": ("Adapters, MB", lambda v: f"{v:,.1f}"),
+    }
+    rows = [
+        {"figure": heading}
+        | {
+            row["size"]: "–" if row[name] is None or pd.isna(row[name]) else write(row[name])
+            for row in table.to_dict("records")
+        }
+        for name, (heading, write) in writers.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def reading(table: pd.DataFrame) -> str:
+    """What grew from the smallest to the largest run, and what was not recorded."""
+    parts = []
+    if len(table) > 1:
+        first, last = table.iloc[0], table.iloc[-1]
+        times = f"{last['n_parameters'] / first['n_parameters']:.1f}"
+        names = {"training_minutes": "training", "hours": "stages 02 to 04", "model_mb": "files"}
+        grown = [
+            f"{what} {last[name] / first[name]:.1f} times"
+            for name, what in names.items()
+            if not pd.isna(first[name]) and not pd.isna(last[name]) and first[name] > 0
+        ]
+        head = f"**From `{first['size']}` to `{last['size']}`, {times} times the parameters"
+        parts.append(f"{head}: {', '.join(grown)}.**" if grown else f"{head}.**")
+    if table["gpu_hours"].isna().all():
+        parts.append("No GPU was used or recorded, so there are no GPU hours to compare.")
+    skip = ["size", "n_parameters", "gpu_hours"]
+    for row in table.to_dict("records"):
+        lacking = [n for n, v in row.items() if n not in skip and (v is None or pd.isna(v))]
+        if lacking:
+            words = ", ".join(name.replace("_", " ") for name in lacking)
+            parts.append(f"Not recorded for `{row['size']}`: {words}.")
+    if table["device"].nunique() > 1:
+        parts.append("The sizes were trained on different devices: their times do not compare.")
+    return " ".join(parts) or "**Every figure was recorded.**"
+
+
+def _costs(folder: Path, found: Run) -> dict[str, Any]:
+    trainings = [run.read_json(path) for path in sorted(folder.glob("adapters/*/training.json"))]
+    entries = run.read_run(folder)["stages"]
+    seconds = [entries.get(name, {}).get("seconds") for name in LATER_STAGES]
+    peaks = [entries.get(name, {}).get("peak_rss_mb") for name in LATER_STAGES]
+    devices = {str(training.get("device")) for training in trainings}
+    answers = found.get("diagnostics", {}).get("answers", [])
+    return {
+        "size": found["size"],
+        "n_parameters": found["n_parameters"],
+        "device": ", ".join(sorted(devices)) or None,
+        "gpu_hours": _sum([training.get("gpu_hours") for training in trainings]),
+        "training_minutes": _sum([t.get("train_seconds") for t in trainings]) / 60,
+        "training_tokens": _sum([_tokens_trained(training) for training in trainings]),
+        "answering_tokens": _sum([_tokens_answered(row) for row in answers]),
+        "hours": _sum(seconds) / 3600,
+        "peak_memory_mb": max((peak for peak in peaks if peak), default=None),
+        "model_mb": _megabytes(folder, "models/*.gguf"),
+        "adapter_mb": _megabytes(folder, "adapters/*/*.safetensors"),
+    }
+
+
+def _tokens_trained(training: dict[str, Any]) -> float | None:
+    epochs = training.get("settings", {}).get("epochs")
+    parts = (training.get("n_examples"), training.get("mean_tokens"), epochs)
+    return None if None in parts else math.prod(float(part) for part in parts if part is not None)
+
+
+def _tokens_answered(row: dict[str, Any]) -> float | None:
+    parts = (row.get("answers"), row.get("prompt_tokens"), row.get("answer_tokens"))
+    if None in parts:
+        return None
+    answers, prompt, answer = (float(part) for part in parts if part is not None)
+    return answers * (prompt + answer)
+
+
+def _sum(parts: list[float | None]) -> float:
+    """The sum; missing when there is no part or one of them is missing."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if known and len(known) == len(parts) else math.nan
+
+
+def _megabytes(folder: Path, pattern: str) -> float:
+    sizes: list[float | None] = [path.stat().st_size / 1e6 for path in folder.glob(pattern)]
+    return _sum(sizes)
+
+
+def _millions(tokens: float) -> str:
+    return f"{tokens / 1e6:,.2f}"
