@@ -21,8 +21,8 @@ from cutoff.store import Store
 
 Record = dict[str, Any]
 
-# Raise the version when the reference rules could give the same response another verdict: 05 refuses
-# to put runs with different scoring side by side, and earlier judgements are made again.
+# Raise the version when the rules could give the same response another verdict: 05 refuses to put
+# runs with different scoring side by side, and earlier judgements are made again.
 REFERENCE_RULES = "reference rules, version 1"
 FOLDER = "judges"  # of the members' own records, below the run's folder
 SCORES_TOO_LOW = "correct, scores too low"
