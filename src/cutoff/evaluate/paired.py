@@ -34,7 +34,7 @@ def newcombe_interval(both: int, gained: int, lost: int, neither: int) -> tuple[
     low_a, high_a = stats.binomtest(first, n).proportion_ci(method="wilson")
     low_b, high_b = stats.binomtest(second, n).proportion_ci(method="wilson")
     margins = first * (n - first) * second * (n - second)
-    excess = both * neither - gained * lost
+    excess = float(both * neither - gained * lost)
     if excess > 0:
         excess = max(excess - n / 2, 0.0)
     phi = excess / math.sqrt(margins) if margins else 0.0

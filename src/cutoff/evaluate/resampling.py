@@ -15,6 +15,8 @@ from scipy import stats
 
 Array = NDArray[np.float64]
 
+CHUNK = 500  # replicates drawn at a time
+
 
 def bootstrap_intervals(
     values: Array, clusters: NDArray[Any], replicates: int, seed: int
@@ -37,13 +39,10 @@ def bootstrap_intervals(
     empty = np.full(values.shape[1], np.nan)
     if g < 2:
         return empty, empty.copy(), empty.copy()
-    drawn = np.random.default_rng(seed).integers(0, g, size=(replicates, g))
-    drawn += np.arange(replicates)[:, None] * g
-    weights = np.bincount(drawn.ravel(), minlength=replicates * g).reshape(replicates, g)
-    with np.errstate(invalid="ignore"):  # a replicate without a judged pair is no estimate
-        means = (weights @ sums) / (weights @ counts)
+    means = bootstrap_means(values, clusters, replicates, seed)
+    with np.errstate(invalid="ignore"):
         estimate = sums.sum(axis=0) / counts.sum(axis=0)
-    tail = stats.norm.cdf(stats.t.ppf(0.025, g - 1) * (g / (g - 1)) ** 0.5)
+    tail = expanded_tail(g)
     low, high, error = empty, empty.copy(), empty.copy()
     for i in range(values.shape[1]):
         column = means[:, i][~np.isnan(means[:, i])]
@@ -55,6 +54,30 @@ def bootstrap_intervals(
             low[i] = max(-1.0, estimate[i] - margin)
             high[i] = min(1.0, estimate[i] + margin)
     return low, high, error
+
+
+def bootstrap_means(values: Array, clusters: NDArray[Any], replicates: int, seed: int) -> Array:
+    """Column means of ``replicates`` draws of whole clusters: replicates x columns.
+
+    Columns of one call see the same draws. NaN where a draw holds no known value.
+    """
+    sums, counts = _cluster_sums(values, clusters)
+    g = len(sums)
+    rng = np.random.default_rng(seed)
+    means = np.empty((replicates, values.shape[1]))
+    for start in range(0, replicates, CHUNK):  # the draws of a chunk fit into the cache
+        rows = min(CHUNK, replicates - start)
+        drawn = rng.integers(0, g, size=(rows, g)) + np.arange(rows)[:, None] * g
+        counted = np.bincount(drawn.ravel(), minlength=rows * g)
+        weights = counted.reshape(rows, g).astype(np.float64)  # BLAS multiplies no integers
+        with np.errstate(invalid="ignore"):
+            means[start : start + rows] = (weights @ sums) / (weights @ counts)
+    return means
+
+
+def expanded_tail(g: int) -> float:
+    """Which quantile of ``g`` clusters' bootstrap stands for 2.5 % (Hesterberg)."""
+    return float(stats.norm.cdf(stats.t.ppf(0.025, g - 1) * (g / (g - 1)) ** 0.5))
 
 
 def sign_flip_test(values: Array, clusters: NDArray[Any], replicates: int, seed: int) -> Array:
