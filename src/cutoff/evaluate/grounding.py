@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from cutoff.evaluate import means, reference
-from cutoff.evaluate.conditions import ALL_CONDITIONS, context
+from cutoff.evaluate.conditions import ALL_CONDITIONS, CONDITIONS, context
 from cutoff.wording import interval, label, percent
 
 Record = dict[str, Any]
@@ -133,12 +133,12 @@ def by_condition(frame: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -
 
 
 def reading(table: pd.DataFrame) -> str:
-    """What the measures say on new papers, in sentences."""
+    """What the measures say of retrieved passages on new papers, in sentences."""
     rows = {
         (row["condition"], row["measure"]): row
         for row in table[table["stratum"] == "all_post"].to_dict("records")
     }
-    conditions = list(dict.fromkeys(name for name, _ in rows))
+    conditions = [name for name in dict.fromkeys(n for n, _ in rows) if name in CONDITIONS]
     if not conditions:
         return "**Citations: not measured**, because no answer had passages."
 
@@ -155,10 +155,10 @@ def reading(table: pd.DataFrame) -> str:
 
     there = rows[conditions[0], "answer_in_context"]
     return (
-        f"**Of what was cited, this much was evidence: {all_of('citation_precision')}.** "
-        f"Something was cited in: {all_of('cited')} of the answers. The reference answer stood "
-        f"in the retrieved passages of {percent(there['estimate'])} of the questions "
-        f"(n = {there['n']:,}), and in a cited passage in: {all_of('answer_in_cited')} of the "
-        f"answers that cite. Words of the answer that stand in the passages: "
-        f"{all_of('grounded')}. New papers, 95 % intervals with papers resampled."
+        f"**Of what was cited, this much was evidence: {all_of('citation_precision')}.** Answers "
+        f"that cite anything: {all_of('cited')}. The reference answer stood in the retrieved "
+        f"passages of {percent(there['estimate'])} of {there['n']:,} questions, and among the "
+        f"answers that cite, in a cited passage: {all_of('answer_in_cited')}. Of the words that an "
+        f"answer adds to its question, this much stands in the passages: {all_of('grounded')}. "
+        "New papers; 95 % intervals, papers resampled."
     )

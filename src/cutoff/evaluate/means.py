@@ -22,7 +22,7 @@ def by_condition(
     measures (numbers, flags or missing). Columns: stratum (``all_post`` pools the new
     papers), condition, measure, n (known values), n_papers, estimate, ci_low, ci_high
     (95 %). Missing values count nowhere; an interval is missing where there is one paper
-    only, or where a measure that is no share never varies.
+    only, or where a measure never varies without being 0 or 1.
     """
     rows = []
     for stratum, part in by_stratum(frame, strata):
@@ -87,11 +87,9 @@ def by_stratum(
 
 
 def _sound(known: "np.ndarray", low: float, high: float) -> tuple[float, float]:
-    """An interval that fits the scale: shares stay within 0 and 1, and where nothing varies only
-    a share has the score interval that ``bootstrap_intervals`` falls back to."""
-    if not len(known):
+    """The interval within the scale of a share, where the values are shares. Where nothing varies
+    only all 0 or all 1 has the score interval that ``bootstrap_intervals`` falls back to."""
+    if not len(known) or (np.ptp(known) == 0 and known[0] not in (0, 1)):
         return np.nan, np.nan
     share = known.min() >= 0 and known.max() <= 1
-    if share:
-        return max(0.0, low), min(1.0, high)
-    return (low, high) if np.ptp(known) > 0 else (np.nan, np.nan)
+    return (max(0.0, low), min(1.0, high)) if share else (low, high)
