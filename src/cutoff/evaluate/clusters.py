@@ -99,9 +99,9 @@ def _effective_n(values: Array, codes: NDArray[Any], rate: float) -> float:
     least = n**2 / float(np.sum(sizes**2))
     if g < 2:
         return least
-    independent = rate * (1 - rate) / n
-    if independent == 0:
+    if rate in (0.0, 1.0):
         return float(n)
+    independent = rate * (1 - rate) / (n - 1)
     residuals = np.bincount(codes, weights=values - rate)
     clustered = g / (g - 1) * np.sum(residuals**2) / n**2
     uncertainty = stats.t.ppf(0.975, n - 1) / stats.t.ppf(0.975, g - 1)
