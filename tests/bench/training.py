@@ -26,9 +26,10 @@ sys.path[:0] = [str(SOURCE)] if str(SOURCE) not in sys.path else []
 import torch  # noqa: E402
 from transformers import Qwen2Config, Qwen2ForCausalLM, TrainerCallback  # noqa: E402
 
-from cutoff.finetune import adapter, base, examples, machine, memory, trainer  # noqa: E402
-from cutoff.finetune.memory import Plan  # noqa: E402
+from cutoff import accelerators  # noqa: E402
+from cutoff.finetune import adapter, base, examples, machine, trainer  # noqa: E402
 from cutoff.finetune.settings import Training  # noqa: E402
+from cutoff.micro_batch import GIB, Plan  # noqa: E402
 
 SIZES = {  # hidden, intermediate, layers, heads, key-value heads, vocabulary, tied
     "small": (64, 128, 2, 4, 2, 512, True),
@@ -188,13 +189,13 @@ def _timed(fit: Any, per_step: list[list[Any]], here: machine.Machine) -> dict[s
     lengths = [n for row in timed for n in row.get("parts", [len(row["input_ids"])])]
     n_trained = sum(label != examples.IGNORED for row in timed for label in row["labels"])
     n_lora = sum(p.numel() for p in fit.model.parameters() if p.requires_grad)
-    flops = machine.training_flops(fit.model.config, lengths, n_trained, n_lora, 1)
+    flops = accelerators.training_flops(fit.model.config, lengths, n_trained, n_lora, 1)
     gpu = here.index is not None
     return {
         "device": here.name,
         "tokens_per_second": round(sum(lengths) / seconds),
-        "mfu": machine.utilisation(flops, seconds, here.name, 1),
-        "peak_gib": round(torch.cuda.max_memory_reserved() / memory.GIB, 2) if gpu else None,
+        "mfu": accelerators.utilisation(flops, seconds, here.name, 1),
+        "peak_gib": round(torch.cuda.max_memory_reserved() / GIB, 2) if gpu else None,
     }
 
 

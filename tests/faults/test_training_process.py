@@ -19,8 +19,8 @@ from cutoff import run
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.finetune import adapter, failures, launch, memory, settings
 from cutoff.finetune.machine import Machine
-from cutoff.finetune.memory import Plan
 from cutoff.finetune.settings import Training
+from cutoff.micro_batch import Plan
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 

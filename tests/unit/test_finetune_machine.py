@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from cutoff import accelerators
 from cutoff.errors import CutoffError
 from cutoff.finetune import base, failures, launch, machine
 from cutoff.finetune.machine import Machine
@@ -23,7 +24,7 @@ CPU = Machine(None, "CPU", "float32", "")
 def test_number_format_follows_the_devices_capability(
     capability: tuple[int, int] | None, dtype: str
 ) -> None:
-    chosen, why = machine.choose_dtype(capability)
+    chosen, why = accelerators.choose_dtype(capability)
     assert chosen == dtype and why
 
 
@@ -46,13 +47,13 @@ def test_number_format_follows_the_devices_capability(
     ],
 )
 def test_the_peak_is_found_under_the_drivers_name(name: str, tera: float) -> None:
-    assert machine.peak_flops(name) == pytest.approx(tera * 1e12)
+    assert accelerators.peak_flops(name) == pytest.approx(tera * 1e12)
 
 
 def test_an_unknown_device_has_no_utilisation_rather_than_none_of_it() -> None:
-    assert machine.peak_flops("CPU") is None and machine.peak_flops("Radeon") is None
-    assert machine.utilisation(1e12, 1.0, "CPU", 1) is None
-    assert machine.utilisation(65.1e12, 2.0, "Tesla T4", 2) == pytest.approx(0.25)
+    assert accelerators.peak_flops("CPU") is None and accelerators.peak_flops("Radeon") is None
+    assert accelerators.utilisation(1e12, 1.0, "CPU", 1) is None
+    assert accelerators.utilisation(65.1e12, 2.0, "Tesla T4", 2) == pytest.approx(0.25)
 
 
 def test_counted_operations_agree_with_pytorchs_own_counter() -> None:
@@ -66,7 +67,7 @@ def test_counted_operations_agree_with_pytorchs_own_counter() -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, length, dtype=torch.long))
     counted = counter.get_total_flops()
-    whole = machine.training_flops(config, [length], length, 0, epochs=1)
+    whole = accelerators.training_flops(config, [length], length, 0, epochs=1)
     squares = 6.0 * 3 * 128 * length**2
     # Weights: half of the formula is the forward pass. Attention: a third of it is, and the
     # counter counts all pairs of tokens where the formula counts those that look back.

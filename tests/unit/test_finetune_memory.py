@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cutoff import micro_batch
 from cutoff.errors import CutoffError
 from cutoff.finetune import memory
-from cutoff.finetune.memory import GIB, OutOfMemory, Plan
+from cutoff.micro_batch import GIB, OutOfMemory, Plan
 
 
 def gpu(total: float, weights: float, example: float) -> Callable[[int, bool], int]:
@@ -26,8 +27,8 @@ def gpu(total: float, weights: float, example: float) -> Callable[[int, bool], i
 
 
 def choose(total: float, weights: float, example: float, way: str = "auto", longest: int = 512):
-    possible = memory.sizes(16, 1, None)
-    return memory.choose(
+    possible = micro_batch.sizes(16, 1, None)
+    return micro_batch.choose(
         possible, way, longest, int(total * GIB), gpu(total, weights, example)
     )  # fmt: skip
 
@@ -68,7 +69,7 @@ def test_no_more_tokens_are_tried_than_a_gpu_needs_to_be_busy() -> None:
         tried.append(micro)
         return 0
 
-    memory.choose([16, 8, 4, 2, 1], "auto", 4096, GIB, attempt)
+    micro_batch.choose([16, 8, 4, 2, 1], "auto", 4096, GIB, attempt)
     assert tried == [4]
 
 
@@ -81,9 +82,9 @@ def test_whatever_the_memory_a_step_stays_whole_and_a_plan_fits(
     total: float, weights: float, example: float, longest: int, n_processes: int, way: str
 ) -> None:
     attempt = gpu(total, weights, example)
-    possible = memory.sizes(16, n_processes, None)
+    possible = micro_batch.sizes(16, n_processes, None)
     try:
-        plan = memory.choose(possible, way, longest, int(total * GIB), attempt)
+        plan = micro_batch.choose(possible, way, longest, int(total * GIB), attempt)
     except CutoffError:
         smallest = weights + example * (1 if way == "off" else 0.25)
         assert smallest > 0.89 * total
@@ -98,10 +99,10 @@ def test_after_running_out_of_memory_every_further_plan_is_smaller_and_there_is_
     seen = []
     while plan is not None:
         seen.append((plan.micro_batch, plan.checkpointing))
-        plan = memory.smaller(plan, "auto", None)
+        plan = micro_batch.smaller(plan, "auto", None)
     assert seen == [(12, False), (6, False), (3, False), (1, False), (1, True)]
-    assert memory.smaller(Plan(1, False, ""), "off", None) is None
-    asked = memory.smaller(Plan(4, False, ""), "auto", wanted=4)
+    assert micro_batch.smaller(Plan(1, False, ""), "off", None) is None
+    asked = micro_batch.smaller(Plan(4, False, ""), "auto", wanted=4)
     assert asked is not None and (asked.micro_batch, asked.checkpointing) == (4, True)
 
 
@@ -115,11 +116,11 @@ def test_a_resumed_training_keeps_its_plan_and_another_device_gets_its_own(tmp_p
 def test_on_a_cpu_a_pass_stays_small_and_a_step_whole() -> None:
     for n_processes in (1, 2, 4):
         for longest in (40, 180, 1000, 9000):
-            plan = memory.on_cpu(16, n_processes, None, "auto", longest)
+            plan = micro_batch.on_cpu(16, n_processes, None, "auto", longest)
             assert 16 % (plan.micro_batch * n_processes) == 0 and not plan.checkpointing
-            assert plan.micro_batch == 1 or plan.micro_batch * longest <= memory.CPU_TOKENS
-    assert memory.on_cpu(16, 1, 2, "on", 40).micro_batch == 2
-    assert memory.on_cpu(16, 1, 2, "on", 40).checkpointing
+            assert plan.micro_batch == 1 or plan.micro_batch * longest <= micro_batch.CPU_TOKENS
+    assert micro_batch.on_cpu(16, 1, 2, "on", 40).micro_batch == 2
+    assert micro_batch.on_cpu(16, 1, 2, "on", 40).checkpointing
 
 
 @given(n=st.integers(1, 200), micro=st.integers(1, 8), n_processes=st.integers(1, 4))

@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cutoff import deadline, models, run
+from cutoff import accelerators, deadline, micro_batch, models, run
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.finetune import base, examples, failures, machine, memory, settings, trainer
 from cutoff.finetune.machine import Machine
-from cutoff.finetune.memory import Plan
 from cutoff.finetune.settings import Training
+from cutoff.micro_batch import Plan
 
 # The heavy libraries are imported where they are used: a mistake in the settings is
 # reported before they are loaded.
@@ -152,14 +152,14 @@ def choose_plan(
     longest = len(longest_first[0]["input_ids"])
     wanted, checkpointing = training.micro_batch_size, training.gradient_checkpointing
     if here.index is None:
-        return memory.on_cpu(training.batch_size, n_processes, wanted, checkpointing, longest)
+        return micro_batch.on_cpu(training.batch_size, n_processes, wanted, checkpointing, longest)
     file, conditions = work / "memory.json", _conditions(training, here, n_processes)
     plan = memory.stored(file, conditions)
     if plan is None:
-        possible = memory.sizes(training.batch_size, n_processes, wanted)
+        possible = micro_batch.sizes(training.batch_size, n_processes, wanted)
         probe = build(Plan(1, False, ""))
         attempt = memory.attempt_on_gpu(probe, longest_first)
-        plan = memory.choose(possible, checkpointing, longest, memory.free_on_gpu(), attempt)
+        plan = micro_batch.choose(possible, checkpointing, longest, memory.free_on_gpu(), attempt)
         plan = _most_careful(plan, n_processes)
         if probe.is_world_process_zero():
             memory.store(file, conditions, plan)
@@ -194,10 +194,10 @@ def _fit(fit: Any, training: Training, plan: Plan, here: Machine, work: Path) ->
         fit.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError:
         way = training.gradient_checkpointing
-        less = memory.smaller(plan, way, training.micro_batch_size)
+        less = micro_batch.smaller(plan, way, training.micro_batch_size)
         if less is None:
             longest = int(fit.args.max_length)
-            text = memory.too_small(longest, plan.micro_batch, plan.checkpointing)
+            text = micro_batch.too_small(longest, plan.micro_batch, plan.checkpointing)
             raise CutoffError(text) from None
         memory.store(
             work / "memory.json", _conditions(training, here, int(fit.args.world_size)), less
@@ -241,7 +241,7 @@ def _of_effort(
     gpu = here.index is not None
     lengths = [len(example["input_ids"]) for example in tokenized]
     n_lora = sum(p.numel() for p in fit.model.parameters() if p.requires_grad)
-    flops = machine.training_flops(
+    flops = accelerators.training_flops(
         fit.model.config, lengths, sum(map(_n_trained, tokenized)), n_lora, training.epochs
     )
     return {
@@ -255,7 +255,7 @@ def _of_effort(
         "train_seconds": seconds,
         "tokens_per_second": sum(lengths) * training.epochs / seconds,
         "training_flops": flops,
-        "mfu": machine.utilisation(flops, seconds, here.name, n_processes),
+        "mfu": accelerators.utilisation(flops, seconds, here.name, n_processes),
         "gpu_hours": n_processes * seconds / 3600 if gpu else None,
         "peak_gpu_mb": int(torch.cuda.max_memory_reserved()) // 1_000_000 if gpu else None,
         "peak_rss_mb": peak_rss_mb(),

@@ -13,9 +13,9 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from cutoff import models, run
+from cutoff import micro_batch, models, run
 from cutoff.errors import CutoffError, DeadlineReached
-from cutoff.finetune import failures, machine, memory, settings
+from cutoff.finetune import failures, machine, settings
 from cutoff.finetune.settings import Training
 
 KEPT_LINES = 400  # of the process's output, for an unforeseen error
@@ -81,7 +81,7 @@ def count_processes(training: Training, n_gpus: int) -> int:
             f"training_processes = {asked}, but there are {n_gpus} GPUs, and a process needs one "
             "of its own; choose null to use all of them."
         )
-    memory.sizes(batch_size, asked, training.micro_batch_size)
+    micro_batch.sizes(batch_size, asked, training.micro_batch_size)
     return asked
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from cutoff.errors import CutoffError
 from cutoff.finetune import examples, memory
 from cutoff.finetune.machine import Machine
-from cutoff.finetune.memory import Plan
 from cutoff.finetune.settings import Training
+from cutoff.micro_batch import Plan
 
 LOGGED_POINTS = 100  # of a loss curve
 
