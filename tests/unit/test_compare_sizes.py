@@ -124,7 +124,6 @@ def test_missing_stages_are_listed_and_not_guessed(tmp_path: Path) -> None:
     stages_of(tmp_path / "7b", **{"01_generate": {"key": "k"}, "02_finetune": {"started": "t"}})
     table = runs.progress(tmp_path).set_index("size")
     assert list(table.loc["tiny", list(runs.RUN_STAGES)]) == ["complete"] * 4
-    assert table.loc["tiny", "next"] == "" and table.loc["7b", "next"] == "make size=7b all"
     assert list(table.loc["7b", list(runs.RUN_STAGES)]) == [
         "complete", "started, not complete", "not run", "not run",
     ]  # fmt: skip
@@ -381,3 +380,14 @@ def test_curves_draw_every_interval_and_a_band_only_from_three_sizes_on() -> Non
     rates = sizes.all_rates(found)
     assert len(pictures.pass_rates(rates).axes) == 2
     assert "Base 4.2" in pictures.pass_rates_alt(rates)
+
+
+def test_a_published_value_is_drawn_only_where_a_run_comes_near_its_size() -> None:
+    for n_parameters, near in ((3e6, False), (1e9, True)):
+        effects = sizes.effects([results("a", n_parameters)])
+        figure = pictures.contrasts(effects, ("rag",))
+        names = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+        assert ("0.5b\n(published)" in names) == near
+        assert ("(published)" in pictures.contrasts_alt(effects, ("rag",))) == near
+        rates = sizes.all_rates([results("a", n_parameters)])
+        assert ("(published)" in pictures.pass_rates_alt(rates)) == near

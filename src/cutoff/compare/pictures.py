@@ -48,7 +48,7 @@ def contrasts(
     an interval. ``lines`` (``trend.lines``) draws the fitted line with its 95 % band, over the
     sizes it rests on and no further, where that are three or more.
     """
-    shown = effects[effects["name"].isin(names)]
+    shown = _near(effects[effects["name"].isin(names)])
     names = [name for name in names if name in set(shown["name"])]
     figure, panels = figures.canvas(1.5 + 2.35 * len(names), len(names))
     used = [stratum for stratum in STRATA if stratum in set(shown["stratum"])]
@@ -77,7 +77,7 @@ def contrasts(
 
 def contrasts_alt(effects: pd.DataFrame, names: Sequence[str]) -> str:
     """The planned points of ``contrasts``, in words."""
-    rows = effects[effects["name"].isin(names) & effects["planned"].astype(bool)]
+    rows = _near(effects[effects["name"].isin(names) & effects["planned"].astype(bool)])
     parts = [
         f"{label(row['name'])} ({label(row['stratum']).lower()}) {points(row['difference'])} "
         f"at {row['size']} ({row['source']})"
@@ -91,6 +91,7 @@ def pass_rates(rates: pd.DataFrame) -> Figure:
 
     ``rates``: stratum, condition, size, n_parameters, source, n, pass_rate, ci_low, ci_high.
     """
+    rates = _near(rates)
     strata = [name for name in STRATA if name in set(rates["stratum"])]
     conditions = list(dict.fromkeys(rates["condition"]))
     figure, panels = figures.canvas(1.6 + 2.35 * len(strata), len(strata))
@@ -118,12 +119,20 @@ def pass_rates(rates: pd.DataFrame) -> Figure:
 
 def pass_rates_alt(rates: pd.DataFrame) -> str:
     """The pooled points of ``pass_rates``, in words."""
-    rows = rates[rates["stratum"] == "all_post"]
+    rows = _near(rates[rates["stratum"] == "all_post"])
     parts = [
         f"{label(row['condition'])} {percent(row['pass_rate'])} at {row['size']} ({row['source']})"
         for row in rows.to_dict("records")
     ]
     return f"Pass rate against model size, 95 % intervals, new papers: {'; '.join(parts)}."
+
+
+def _near(rows: pd.DataFrame) -> pd.DataFrame:
+    """``rows`` without published ones that are more than tenfold larger than every run: two
+    phantoms would share one end of an axis that is empty otherwise."""
+    published = rows["source"] == "published"
+    largest = rows.loc[~published, "n_parameters"].max()
+    return rows[~published | (rows["n_parameters"] <= 10 * largest)]
 
 
 def _draw(panel: Axes, rows: pd.DataFrame, stratum: str, shift: float) -> None:
@@ -147,13 +156,20 @@ def _band(panel: Axes, line: Line, rows: pd.DataFrame, stratum: str) -> None:
 
 def _size_axis(panel: Axes, rows: pd.DataFrame) -> None:
     sizes = rows.drop_duplicates(["size", "source"]).sort_values("n_parameters")
-    names = [f"{row.size}\n(published)" if row.source == "published" else row.size
-             for row in sizes.itertuples()]  # fmt: skip
+    ticks: dict[float, str] = {}
+    for row in sizes.to_dict("records"):
+        name = row["size"] + ("\n(published)" if row["source"] == "published" else "")
+        last = max(ticks, default=0.0)
+        if row["n_parameters"] < 1.1 * last:  # 7b and llama-8b share a label, not an ink blot
+            ticks[last] += f",\n{name}"
+        else:
+            ticks[row["n_parameters"]] = name
     panel.set_xscale("log")
-    panel.set_xticks(sizes["n_parameters"], names, color=INK, rotation=30, ha="right")
+    panel.set_xticks(list(ticks), list(ticks.values()), color=INK)
     panel.minorticks_off()
     low, high = sizes["n_parameters"].min(), sizes["n_parameters"].max()
-    panel.set_xlim(low / 2, high * 2)
+    margin = max(1.6, (high / low) ** 0.15)
+    panel.set_xlim(low / margin, high * margin)
     panel.set_xlabel("model size (parameters, logarithmic)")
 
 

@@ -86,9 +86,9 @@ def overview(runs: list[Run]) -> pd.DataFrame:
 def progress(outputs: Path) -> pd.DataFrame:
     """How far every size below ``outputs`` has come, and every size that was never started.
 
-    Columns: size, then one per stage (*complete*, *started, not complete*, *not run*), next
-    (the command that would go on). A stage is complete when its run wrote the marker; whether
-    it is still up to date, ``make status`` says.
+    Columns: size, then one per stage (*complete*, *started, not complete*, *not run*). A stage
+    is complete when its run wrote the marker; whether it is still up to date, ``make status``
+    says.
     """
     started = {path.parent.name for path in outputs.glob("*/run.json")} - {"compare"}
     started |= {path.parent.name for path in outputs.glob("*/results.json")}
@@ -100,8 +100,7 @@ def progress(outputs: Path) -> pd.DataFrame:
         states = {name: _state(entries.get(name, {})) for name in RUN_STAGES}
         if states[RUN_STAGES[-1]] != "complete" and (outputs / size / "results.json").exists():
             states[RUN_STAGES[-1]] = "results of an earlier run"
-        done = all(state == "complete" for state in states.values())
-        rows.append({"size": size, **states, "next": "" if done else f"make size={size} all"})
+        rows.append({"size": size, **states})
     return pd.DataFrame(rows)
 
 
@@ -113,13 +112,15 @@ def progress_reading(table: pd.DataFrame) -> str:
     untouched = (states == "not run").all(axis=1)
     for row in table[~complete & ~untouched].to_dict("records"):
         open_stages = [name for name in RUN_STAGES if row[name] != "complete"]
-        parts.append(f"`{row['size']}` lacks {', '.join(open_stages)} (`{row['next']}`)")
+        parts.append(f"`{row['size']}` lacks {', '.join(open_stages)}")
     sentence = f"**{complete.sum()} of {len(table)} sizes are complete.**"
     if parts:
         sentence += f" Stopped on the way: {'; '.join(parts)}."
     if untouched.any():
         names = ", ".join(f"`{name}`" for name in table.loc[untouched, "size"])
         sentence += f" Never started: {names}. Nothing is filled in for them."
+    if parts or untouched.any():
+        sentence += " `make size=NAME all` goes on where a size stopped."
     return sentence
 
 
