@@ -159,3 +159,61 @@ def test_a_further_training_seed_is_answered_beside_the_first_and_kept_apart(
     with pytest.raises(CutoffError, match="seed-1.*03_export_gguf"):
         served(stage, "rag_ft.seed-1").unlink()
         conditions.answer(stage, QUESTIONS, training_seed=1)
+
+
+EXTRA_QUESTIONS = [
+    question
+    | {
+        "extra_contexts": {
+            "oracle": {"context_passage_ids": ["p#1"], "context": [question["context"][0]]},
+            "distractor": {"context_passage_ids": ["p#2"], "context": [question["context"][1]]},
+        }
+    }
+    for question in QUESTIONS
+]
+
+
+def test_extra_contexts_are_asked_beside_the_six_and_kept_when_one_is_added(
+    tmp_path: Path, weights: Path
+) -> None:
+    stage = open_run(tmp_path, weights, extra_contexts="oracle")
+    six = conditions.answer(stage, EXTRA_QUESTIONS)
+    main = (stage.folder / "responses.jsonl").read_bytes()
+    oracle = conditions.answer_extra(stage, EXTRA_QUESTIONS)
+    names = ("base_oracle", "instruct_ft_oracle", "rag_ft_oracle")
+    assert [r["key"] for r in oracle] == [
+        f"{name}|{q['question_id']}" for name in names for q in QUESTIONS
+    ]
+    # One passage instead of two: longer than closed book, shorter than retrieved.
+    closed, retrieved = six[0]["prompt_tokens"], six[len(QUESTIONS)]["prompt_tokens"]
+    assert closed < oracle[0]["prompt_tokens"] < retrieved
+    kept = (stage.folder / "responses.oracle.jsonl").read_bytes()
+
+    stage = open_run(tmp_path, weights, extra_contexts="both")
+    both = conditions.answer_extra(stage, EXTRA_QUESTIONS)
+    assert both[: len(oracle)] == oracle and len(both) == 2 * len(oracle)
+    assert (stage.folder / "responses.oracle.jsonl").read_bytes() == kept
+    assert (stage.folder / "responses.jsonl").read_bytes() == main
+    figures = run.read_run(stage.folder)["stages"]["04_evaluate"]["figures"]
+    assert {"base", "base.oracle", "rag_ft.distractor"} <= set(figures["throughput"])
+
+
+def test_without_extra_contexts_nothing_more_is_asked(tmp_path: Path, weights: Path) -> None:
+    stage = open_run(tmp_path, weights)
+    assert conditions.answer_extra(stage, QUESTIONS) == []
+    assert conditions.answer_unanswerable(stage, []) == []
+    assert not list(stage.folder.glob("responses*"))
+
+
+def test_unanswerable_questions_are_put_to_the_six_conditions_in_a_file_of_their_own(
+    tmp_path: Path, weights: Path
+) -> None:
+    stage = open_run(tmp_path, weights)
+    records = conditions.answer_unanswerable(stage, QUESTIONS[:2])
+    assert [r["key"] for r in records] == [
+        f"{name}|{q['question_id']}" for name in conditions.CONDITIONS for q in QUESTIONS[:2]
+    ]
+    assert [path.name for path in stage.folder.glob("responses*.jsonl")] == [
+        "responses.unanswerable.jsonl"
+    ]
+    assert conditions.answer_unanswerable(stage, QUESTIONS[:2]) == records

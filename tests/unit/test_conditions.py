@@ -6,7 +6,7 @@ import pytest
 
 from cutoff import params, prompts
 from cutoff.errors import CutoffError
-from cutoff.evaluate import conditions
+from cutoff.evaluate import conditions, contrasts
 
 QUESTIONS = [
     {"question_id": f"q{i}", "question": f"What is {i}?", "context": ["One.", "Two."]}
@@ -91,3 +91,46 @@ def test_a_further_training_seed_asks_its_own_models_under_the_trained_condition
         "rag_ft_rag": "rag_ft.seed-4",
     }
     assert conditions.seed_suffix(p, 4) == ".seed-4"
+
+
+def test_extra_conditions_stand_beside_the_six_and_in_no_planned_contrast() -> None:
+    extra = conditions.EXTRA_CONDITIONS
+    assert not set(extra) & set(conditions.CONDITIONS) and len(extra) == 6
+    assert {(c.model, c.context) for c in extra.values()} == {
+        (m, context) for m in conditions.MODELS for context in ("oracle", "distractor")
+    }
+    planned = {name for c in contrasts.CONTRASTS for name in c.plus + c.minus}
+    assert planned <= set(conditions.CONDITIONS)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, ()),
+        ("oracle", ("oracle",)),
+        (" distractor , oracle", ("oracle", "distractor")),
+        ("both", ("oracle", "distractor")),
+    ],
+)
+def test_extra_contexts_are_named_with_commas(value: str | None, expected: tuple[str, ...]) -> None:
+    assert conditions.extra_contexts(params.load("tiny", {"extra_contexts": value})) == expected
+
+
+@pytest.mark.parametrize("value", ["orakel", "oracle,all", ",", "oracle;distractor"])
+def test_an_unknown_extra_context_is_an_error(value: str) -> None:
+    with pytest.raises(CutoffError, match="oracle, distractor, both, or null"):
+        conditions.extra_contexts(params.load("tiny", {"extra_contexts": value}))
+
+
+def test_answers_with_extra_contexts_depend_on_those_passages_only() -> None:
+    p, weights = params.load("tiny"), {"base": {"files": ["a"]}}
+    names = [name for name, c in conditions.EXTRA_CONDITIONS.items() if c.context == "oracle"]
+
+    def made_from(oracle: str, other: str = "x", retrieved: str = "r") -> str:
+        kinds = {"oracle": oracle, "distractor": other}
+        made = {k: {"context": [v], "context_passage_ids": ["p#1"]} for k, v in kinds.items()}
+        question = QUESTIONS[0] | {"context": [retrieved], "extra_contexts": made}
+        return conditions.made_from(p, [question], weights, names)
+
+    assert made_from("a") == made_from("a", other="y") == made_from("a", retrieved="s")
+    assert made_from("a") != made_from("b")

@@ -1,0 +1,127 @@
+"""Judge-free measures against the judge, checked against scikit-learn and pingouin's statistics."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
+
+from cutoff.evaluate import judge_free, statistics
+from cutoff.evaluate.conditions import CONDITIONS
+from cutoff.evaluate.metrics import BEHAVIOUR, QUALITY
+
+STRATA = ("seen", "unseen_fact", "unseen_paper", "control")
+
+
+@pytest.fixture(scope="module")
+def scores() -> pd.DataFrame:
+    """40 papers x 4 questions x 6 conditions; every measure is noise around the truth."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for i in range(160):
+        for k, condition in enumerate(CONDITIONS):
+            truth = rng.random() < 0.15 + 0.12 * k
+            row = {"question_id": f"q{i}", "paper_id": f"p{i // 4}", "stratum": STRATA[i % 4]}
+            row |= {"condition": condition, "truth": truth}
+            row |= {
+                name: float(np.clip(truth * 0.4 + rng.random() * 0.6, 0, 1)) for name in QUALITY
+            }
+            flags = ("stated", "exact_match", "numeric_match")
+            row |= {name: float(truth if rng.random() < 0.9 else not truth) for name in flags}
+            row |= dict.fromkeys(BEHAVIOUR, 0.0)
+            rows.append(row)
+    frame = pd.DataFrame(rows)
+    frame.loc[frame["question_id"] == "q3", "numeric_match"] = np.nan
+    return frame
+
+
+@pytest.fixture(scope="module")
+def judged(scores: pd.DataFrame) -> pd.DataFrame:
+    columns = ["question_id", "paper_id", "stratum", "condition"]
+    frame = scores[columns].assign(passed=scores["truth"].astype("boolean"))
+    frame.loc[5, "passed"] = pd.NA
+    return frame
+
+
+def test_auc_and_kappa_are_those_of_scikit_learn(
+    scores: pd.DataFrame, judged: pd.DataFrame
+) -> None:
+    table = judge_free.agreement(scores, judged, 300).set_index("measure")
+    known = judged["passed"].notna()
+    for measure in QUALITY:
+        rows = known & scores[measure].notna()
+        truth, values = scores["truth"][rows], scores[measure][rows]
+        row = table.loc[measure]
+        assert row["n"] == rows.sum() and row["passed"] == truth.sum()
+        assert row["auc"] == pytest.approx(roc_auc_score(truth, values.round(3)))
+        assert row["ci_low"] < row["auc"] < row["ci_high"]
+    assert table.loc["numeric_match", "n"] == 160 * 6 - 1 - 6  # q3, and the failed judgement
+    rows = known
+    expected = cohen_kappa_score(scores["truth"][rows], scores["stated"][rows] > 0.5)
+    assert table.loc["stated", "kappa"] == pytest.approx(expected)
+    assert pd.isna(table.loc["token_f1", "kappa"])
+
+
+def test_the_interval_draws_papers_and_not_answers() -> None:
+    """Answers of one paper are copies of each other: copies must not narrow the interval."""
+    rng = np.random.default_rng(0)
+    passed = np.arange(30) % 2 == 0
+    values = passed * 0.3 + rng.random(30)
+    alone = judge_free._auc(values, passed, np.arange(30), 2000, 0)
+    copies = judge_free._auc(
+        np.tile(values, 20), np.tile(passed, 20), np.tile(np.arange(30), 20), 2000, 0
+    )
+    assert copies == pytest.approx(alone, abs=1e-9)
+
+
+def test_a_judge_that_passes_all_or_agrees_fully_gives_no_false_certainty(
+    scores: pd.DataFrame, judged: pd.DataFrame
+) -> None:
+    all_passed = judged.assign(passed=pd.array([True] * len(judged), "boolean"))
+    table = judge_free.agreement(scores, all_passed, 100)
+    assert table["auc"].isna().all()
+    support = judge_free.support(
+        statistics.planned_contrasts(all_passed, 200), judge_free.contrasts(scores, 200)
+    )
+    assert "cannot tell" in judge_free.reading(table, support)
+    same = scores.assign(stated=scores["truth"].astype(float))
+    row = judge_free.agreement(same, judged, 100).set_index("measure").loc["stated"]
+    assert (row["auc"], row["kappa"]) == (1, 1) and np.isnan(row["ci_low"])
+
+
+def test_verdicts_of_a_flag_feed_every_statistic(scores: pd.DataFrame) -> None:
+    frame = judge_free.verdicts(scores)
+    by_flag = statistics.planned_contrasts(frame, 300)
+    by_means = judge_free.contrasts(scores, 300)
+    ours = by_means[by_means["measure"] == "stated"].set_index(["name", "stratum"])["difference"]
+    theirs = by_flag[by_flag["planned"]].set_index(["name", "stratum"])["difference"]
+    pd.testing.assert_series_equal(ours.sort_index(), theirs.sort_index())
+    assert judge_free.verdicts(scores, "numeric_match")["passed"].isna().sum() == 6
+    with pytest.raises(ValueError, match="token_f1 is no flag"):
+        judge_free.verdicts(scores, "token_f1")
+
+
+def test_support_says_which_way_each_measure_points(
+    scores: pd.DataFrame, judged: pd.DataFrame
+) -> None:
+    planned = statistics.planned_contrasts(judged, 500)
+    measured = judge_free.contrasts(scores, 500)
+    table = judge_free.support(planned, measured).set_index(["name", "stratum"])
+    assert list(table.columns) == ["judge", *QUALITY]
+    assert len(table) == planned["planned"].sum()
+    assert set(table.stack()) <= {"up", "down", "open"}
+    row = table.loc["ft_instead_of_rag", "seen"]
+    value = planned.set_index(["name", "stratum"]).loc["ft_instead_of_rag", "seen"]
+    expected = "up" if value["ci_low"] > 0 else "down" if value["ci_high"] < 0 else "open"
+    assert row["judge"] == expected
+
+
+def test_the_reading_names_what_points_the_other_way(
+    scores: pd.DataFrame, judged: pd.DataFrame
+) -> None:
+    planned = statistics.planned_contrasts(judged, 300)
+    agreement = judge_free.agreement(scores, judged, 100)
+    straight = judge_free.support(planned, judge_free.contrasts(scores, 300))
+    assert "No measure points in the opposite direction" in judge_free.reading(agreement, straight)
+    turned = judge_free.contrasts(scores.assign(rouge_l=-scores["rouge_l"]), 300)
+    text = judge_free.reading(agreement, judge_free.support(planned, turned))
+    assert "In the opposite direction: " in text and "ROUGE-L" in text.split("opposite")[1]
