@@ -1,0 +1,106 @@
+"""Forgetting is paired, on control papers only, and claimed only where it is established."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from statsmodels.stats.multitest import multipletests
+
+from cutoff import figures
+from cutoff.evaluate import forgetting, pictures_memory, statistics
+from cutoff.evaluate.conditions import CONDITIONS
+
+
+def make(rates: dict[str, float], papers: int = 40, control: bool = True) -> pd.DataFrame:
+    """Verdicts with these pass rates on control papers; on new papers nothing passes."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for stratum in ("seen", "control") if control else ("seen",):
+        for i in range(papers * 2):
+            draw = rng.random()
+            for condition in CONDITIONS:
+                passed = stratum == "control" and draw < rates[condition]
+                rows.append((f"{stratum}{i}", f"{stratum}-p{i // 2}", stratum, condition, passed))
+    frame = pd.DataFrame(rows, columns=list(statistics.COLUMNS))
+    return frame.astype({"passed": "boolean"})
+
+
+LOSS = {
+    "base": 0.9,
+    "base_rag": 0.9,
+    "instruct_ft": 0.4,
+    "instruct_ft_rag": 0.9,
+    "rag_ft": 0.87,
+    "rag_ft_rag": 0.88,
+}
+
+
+def changes_of(verdicts: pd.DataFrame) -> pd.DataFrame:
+    return forgetting.table(verdicts, statistics.planned_contrasts(verdicts, 500, 0))
+
+
+def test_changes_are_those_of_control_questions_before_and_after() -> None:
+    verdicts = make(LOSS)
+    found = changes_of(verdicts)
+    assert list(found["b"]) == ["instruct_ft", "rag_ft", "instruct_ft_rag", "rag_ft_rag"]
+    wide = verdicts[verdicts["stratum"] == "control"].pivot(
+        index="question_id", columns="condition", values="passed"
+    )
+    for row in found.itertuples():
+        before, after = wide[row.a].astype(bool), wide[row.b].astype(bool)
+        assert row.n == 80
+        assert row.difference == pytest.approx(after.mean() - before.mean())
+        assert row.lost == (before & ~after).sum()
+        assert row.kept == pytest.approx((before & after).sum() / before.sum())
+        assert row.kept_low <= row.kept <= row.kept_high
+    assert found["p_holm"].to_numpy() == pytest.approx(multipletests(found["p"], method="holm")[1])
+
+
+def test_only_an_established_loss_is_called_forgetting() -> None:
+    text = forgetting.reading(changes_of(make(LOSS)))
+    assert "QA-tuned forgets on old papers" in text
+    assert "for RAG-tuned no change is established" in text
+    assert text.count("forgets") == 1
+    same = forgetting.reading(changes_of(make(dict.fromkeys(LOSS, 0.6))))
+    assert "forgets" not in same and "gains" not in same
+    assert same.count("smallest detectable") == 4
+
+
+def test_an_interval_beside_zero_with_a_large_p_is_only_suggested() -> None:
+    rates = LOSS | {"rag_ft": 0.81, "instruct_ft": 0.9}
+    found = changes_of(make(rates))
+    found["ci_low"], found["ci_high"], found["p_holm"] = -0.2, -0.01, 0.2
+    text = forgetting.reading(found)
+    assert "suggested but not established" in text and "forgets" not in text
+
+
+def test_a_failed_judgement_is_counted_and_fills_nothing_in() -> None:
+    verdicts = make(LOSS)
+    hit = verdicts["stratum"].eq("control") & verdicts["condition"].eq("rag_ft")
+    verdicts.loc[verdicts[hit].index[:3], "passed"] = pd.NA
+    found = changes_of(verdicts).set_index("b")
+    assert found["n_missing"].to_dict() == {
+        "instruct_ft": 0,
+        "rag_ft": 3,
+        "instruct_ft_rag": 0,
+        "rag_ft_rag": 0,
+    }
+    assert "3 left out without a verdict" in forgetting.reading(found.reset_index())
+
+
+def test_without_control_papers_it_says_what_is_missing() -> None:
+    found = changes_of(make(LOSS, control=False))
+    assert found.empty
+    assert forgetting.reading(found) == forgetting.MISSING
+    assert "n_eval_control" in forgetting.MISSING
+
+
+def test_the_figure_fills_established_changes_only() -> None:
+    found = changes_of(make(LOSS))
+    (panel,) = pictures_memory.forgetting(found).axes
+    dots = [line for line in panel.lines if line.get_marker() == "o"]
+    assert [float(dot.get_xdata()[0]) for dot in dots[::-1]] == pytest.approx(
+        list(100 * found["difference"])
+    )
+    filled = [dot.get_markerfacecolor() != "white" for dot in dots[::-1]]
+    assert filled == [True, False, False, False]
+    assert figures.png(pictures_memory.forgetting(found)).startswith(b"\x89PNG")
