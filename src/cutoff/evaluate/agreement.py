@@ -79,6 +79,13 @@ def table(
     return pd.DataFrame(rows)
 
 
+def written(table: pd.DataFrame) -> pd.DataFrame:
+    """``table`` for people: kappa with its interval as one text, shares as percentages."""
+    frame = table.drop(columns=["ci_low", "ci_high"])
+    kappas = [_written(row) for row in table.to_dict("records")]
+    return frame.assign(agreement=frame["agreement"].map(percent), kappa=kappas)
+
+
 def reading(frame: pd.DataFrame) -> str:
     """What the agreement says, in words."""
     if frame.empty:
@@ -158,6 +165,8 @@ def _band(kappa: float) -> str:
 
 
 def _written(row: Any) -> str:
+    if pd.isna(row["kappa"]):
+        return "–"
     kappa = f"{row['kappa']:.2f}".replace("-", "−")
     if pd.isna(row["ci_low"]):
         return kappa

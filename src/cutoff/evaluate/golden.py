@@ -191,6 +191,12 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def written(table: pd.DataFrame) -> pd.DataFrame:
+    """``table`` for people: shares as percentages."""
+    shares = ["right", "sensitivity", "specificity"]
+    return table.assign(**{name: table[name].map(percent) for name in shares})
+
+
 def reading(results: pd.DataFrame, p: Params) -> str:
     """How the judges did on the golden set, in words."""
     parts = [

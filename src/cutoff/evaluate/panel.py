@@ -30,6 +30,7 @@ OPENAI_NAME = re.compile(r"(?:ft:)?(?:gpt-(?!oss)|chatgpt-|o\d)")
 
 ATTEMPTS = 3  # replies per task until one can be read
 REFUSALS_IN_A_ROW = 10  # then it is the server or the judge, not what was to be judged
+MOST_NUM_CTX = 32768  # what is longer fails alone, at the server
 LEAST_NUM_CTX = 8192  # one size for all requests: another one makes Ollama load the model again
 # Greedy decoding sends Qwen3 into endless repetition while it thinks; its model card asks for
 # these. Without thinking a judge answers greedily.
@@ -263,13 +264,13 @@ def _why(done: llm.Completion, error: ValueError) -> tuple[str, str]:
 
 
 def _options(requests: list[llm.Request], think: bool | None, seed: int) -> llm.Options:
-    """One token has two bytes or more in all but hostile texts; those fail alone."""
+    """Room for the longest request, at two bytes to a token: more than all but hostile texts need."""
     longest = max(
         sum(len(m["content"].encode("utf-8", "replace")) for m in request.messages) // 2
         + request.token_limit
         for request in requests
     )
-    num_ctx = max(LEAST_NUM_CTX, 1024 * math.ceil(longest / 1024))
+    num_ctx = min(max(LEAST_NUM_CTX, 1024 * math.ceil(longest / 1024)), MOST_NUM_CTX)
     if think:
         return llm.Options(num_ctx, THINKING_TEMPERATURE, THINKING_TOP_P, seed=seed)
     return llm.Options(num_ctx, seed=seed)
