@@ -17,6 +17,7 @@ import pandas as pd
 
 from cutoff import run
 from cutoff.errors import CutoffError
+from cutoff.evaluate import differences as paired_differences
 from cutoff.evaluate import grounding, means
 from cutoff.evaluate.conditions import ALL_CONDITIONS, MODELS, extra_contexts
 from cutoff.evaluate.contrasts import POST_STRATA
@@ -163,25 +164,26 @@ def differences(frame: pd.DataFrame, replicates: int = 10_000, seed: int = 0) ->
     """What another context changes, per model and stratum, on the same questions.
 
     ``evidence_alone``: oracle minus retrieved. ``useless_passages``: distractor minus closed
-    book. Columns: name, stratum, model, a, b, n, difference (b - a), ci_low, ci_high (95 %,
-    papers resampled), p (whole papers flipped, not adjusted: these rows were not planned).
+    book. Columns: name, stratum, model, a, b and those of ``differences.summary`` (b - a). No
+    p value is adjusted: these rows were not planned.
     """
-    conditions = list(dict.fromkeys(frame["condition"]))
-    name_of = {(ALL_CONDITIONS[n].model, ALL_CONDITIONS[n].context): n for n in conditions}
-    pairs = [
-        (name, model, name_of[model, without], name_of[model, kind])
-        for name, kind, without in DIFFERENCES
-        for model in MODELS
-        if (model, kind) in name_of and (model, without) in name_of
-    ]
-    columns = "name stratum model a b n difference ci_low ci_high p".split()
-    if not pairs:
-        return pd.DataFrame(columns=columns)
-    table = means.differences(frame, "passed", [pair[2:] for pair in pairs], replicates, seed)
-    names = {(a, b): (name, model) for name, model, a, b in pairs}
-    found = [names[a, b] for a, b in zip(table["a"], table["b"], strict=True)]
-    table["name"], table["model"] = zip(*found, strict=True)
-    return table[columns]
+    present = list(dict.fromkeys(frame["condition"]))
+    name_of = {(ALL_CONDITIONS[n].model, ALL_CONDITIONS[n].context): n for n in present}
+    rows = []
+    for stratum, part in means.by_stratum(frame):
+        numbers = part.assign(passed=part["passed"].astype("Float64").astype(float))
+        wide = numbers.pivot(
+            index=["paper_id", "question_id"], columns="condition", values="passed"
+        )
+        papers, _ = pd.factorize(wide.index.get_level_values("paper_id"))
+        for name, kind, without in DIFFERENCES:
+            for model in MODELS:
+                a, b = name_of.get((model, without)), name_of.get((model, kind))
+                if a and b:
+                    values = (wide[b] - wide[a]).to_numpy()
+                    row = {"name": name, "stratum": stratum, "model": model, "a": a, "b": b}
+                    rows.append(row | paired_differences.summary(values, papers, replicates, seed))
+    return pd.DataFrame(rows)
 
 
 def reading(rates: pd.DataFrame, table: pd.DataFrame) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cutoff.evaluate import means
+from cutoff.evaluate.agreement import cohen
 from cutoff.evaluate.contrasts import CONTRASTS
 from cutoff.evaluate.metrics import KEYS, QUALITY, SHARES
 from cutoff.evaluate.resampling import Array, bootstrap_intervals, sign_flip_test
@@ -160,10 +161,8 @@ def _directions(rows: pd.DataFrame) -> "pd.Series[Any]":
 
 def _kappa(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> tuple[float, float]:
     """Share of equal decisions, and Cohen's kappa; missing where chance alone agrees fully."""
-    same = float((ours == theirs).mean())
-    a, b = ours.mean(), theirs.mean()
-    chance = float(a * b + (1 - a) * (1 - b))
-    return same, (same - chance) / (1 - chance) if chance < 1 else np.nan
+    confusion = np.array([[np.sum((ours == a) & (theirs == b)) for b in (0, 1)] for a in (0, 1)])
+    return float((ours == theirs).mean()), float(cohen(confusion.astype(float)))
 
 
 def _auc(

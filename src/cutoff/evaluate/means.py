@@ -1,4 +1,4 @@
-"""Means of any measure by condition, and differences of them, with whole papers resampled."""
+"""Means of any measure by condition, with whole papers resampled."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cutoff.evaluate.contrasts import POST_STRATA, STRATA
-from cutoff.evaluate.resampling import bootstrap_intervals, sign_flip_test
+from cutoff.evaluate.resampling import bootstrap_intervals
 
 
 def by_condition(
@@ -37,41 +37,6 @@ def by_condition(
                 mean = known.mean() if len(known) else np.nan
                 rows.append((stratum, condition, measure, len(known), n_papers, mean, *ends))
     names = "stratum condition measure n n_papers estimate ci_low ci_high".split()
-    return pd.DataFrame(rows, columns=names)
-
-
-def differences(
-    frame: pd.DataFrame,
-    measure: str,
-    pairs: Sequence[tuple[str, str]],
-    replicates: int = 10_000,
-    seed: int = 0,
-    strata: Sequence[str] = STRATA,
-) -> pd.DataFrame:
-    """Paired difference of one measure for every (a, b) in ``pairs``, per stratum.
-
-    Columns: stratum, a, b, n (questions known under both), n_papers, rate_a, rate_b,
-    difference (b - a), ci_low, ci_high (95 %, papers resampled), p (whole papers flipped).
-    """
-    rows = []
-    for stratum, part in by_stratum(frame, strata):
-        index = ["paper_id", "question_id"]
-        wide = part.assign(value=part[measure].astype(float)).pivot(
-            index=index, columns="condition", values="value"
-        )
-        papers, _ = pd.factorize(wide.index.get_level_values("paper_id"))
-        values = np.column_stack([(wide[b] - wide[a]).to_numpy() for a, b in pairs])
-        low, high, _ = bootstrap_intervals(values, papers, replicates, seed)
-        p = sign_flip_test(values, papers, replicates, seed)
-        for i, (a, b) in enumerate(pairs):
-            known = ~np.isnan(values[:, i])
-            n = int(known.sum())
-            means = [wide[name].to_numpy()[known].mean() if n else np.nan for name in (a, b)]
-            rows.append(
-                (stratum, a, b, n, len(set(papers[known])), *means, means[1] - means[0])
-                + (low[i], high[i], p[i] if n else np.nan)
-            )
-    names = "stratum a b n n_papers rate_a rate_b difference ci_low ci_high p".split()
     return pd.DataFrame(rows, columns=names)
 
 
