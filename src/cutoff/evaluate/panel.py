@@ -264,7 +264,7 @@ def _why(done: llm.Completion, error: ValueError) -> tuple[str, str]:
 
 
 def _options(requests: list[llm.Request], think: bool | None, seed: int) -> llm.Options:
-    """Room for the longest request, at two bytes to a token: more than all but hostile texts need."""
+    """Room for the longest request, at two bytes a token: only hostile texts need more."""
     longest = max(
         sum(len(m["content"].encode("utf-8", "replace")) for m in request.messages) // 2
         + request.token_limit
