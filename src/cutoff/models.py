@@ -1,6 +1,6 @@
 """The models of a run: where the base model lies, and the names of what is trained from it.
 
-The base model is the phantom's, a folder, or a repository of the Hugging Face hub, which is
+The base model is a phantom's, a folder, or a repository of the Hugging Face hub, which is
 downloaded once into the hub's own cache. A token for gated repositories comes from the
 environment (HF_TOKEN) or from `hf auth login`; nothing here ever holds it.
 """
@@ -15,7 +15,10 @@ from cutoff import run
 from cutoff.errors import CutoffError
 from cutoff.params import Params
 
-PHANTOM = Path(__file__).parent / "phantom" / "base_model"
+PHANTOMS = {
+    "phantom": Path(__file__).parent / "phantom" / "base_model",
+    "phantom-xs": Path(__file__).parent / "phantom" / "base_model_xs",
+}
 VARIANTS = ("instruct_ft", "rag_ft")
 # Weights as safetensors only: other formats can run code when they are loaded.
 BASE_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
@@ -29,16 +32,16 @@ def base_folder(p: Params) -> Path:
     Raises ``CutoffError`` with the remedy when the hub does not answer, the model is gated,
     unknown or incomplete, or the disk is full.
     """
-    if p.base_model == "phantom":
-        folder = PHANTOM
+    if p.base_model in PHANTOMS:
+        folder = PHANTOMS[p.base_model]
     elif Path(p.base_model).expanduser().is_dir():
         folder = Path(p.base_model).expanduser().resolve()
     elif p.base_model.count("/") == 1 and not p.base_model.startswith((".", "/", "~")):
         folder = _from_hub(p.base_model, p.base_model_revision)
     else:
         raise CutoffError(
-            f"base_model = {p.base_model!r} is neither 'phantom', nor an existing folder, nor the "
-            "name of a model on the Hugging Face hub (owner/name)."
+            f"base_model = {p.base_model!r} is neither {' nor '.join(map(repr, PHANTOMS))}, nor an "
+            "existing folder, nor the name of a model on the Hugging Face hub (owner/name)."
         )
     missing = [pattern for pattern in NEEDED_FILES if not any(folder.glob(pattern))]
     if missing:
@@ -51,8 +54,8 @@ def base_folder(p: Params) -> Path:
 
 def local_state(p: Params) -> str:
     """What tells in milliseconds that a base model in a folder has changed; hub models do not."""
-    if p.base_model == "phantom":
-        return base_sha256(PHANTOM)
+    if p.base_model in PHANTOMS:
+        return base_sha256(PHANTOMS[p.base_model])
     folder = Path(p.base_model).expanduser()
     files = sorted(path for path in folder.glob("*") if path.is_file())
     return repr([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files])

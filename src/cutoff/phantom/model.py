@@ -14,7 +14,6 @@ share hidden size, heads and tokenizer, so that one data set and one supervision
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -32,17 +31,16 @@ EMBEDDING_STD, FINAL_NORM = 0.15, 0.33
 
 @dataclass(frozen=True)
 class Shape:
-    """What tells one phantom from another, the size it is the base model of, and its folder."""
+    """What tells one phantom from another, and the size it is the base model of."""
 
     size: str
-    folder: Path
     n_layers: int
     intermediate_size: int  # a multiple of 256, too
 
 
 SHAPES = {
-    "phantom": Shape("tiny", Path(__file__).parent / "base_model", 4, 512),
-    "phantom-xs": Shape("tiny-xs", Path(__file__).parent / "base_model_xs", 3, 256),
+    "phantom": Shape("tiny", 4, 512),
+    "phantom-xs": Shape("tiny-xs", 3, 256),
 }
 
 

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2ForCausalLM
 
+from cutoff.models import PHANTOMS
 from cutoff.phantom import corpus, world
 from cutoff.phantom.card import write_card
 from cutoff.phantom.model import HIDDEN_SIZE, SHAPES, build_model
 from cutoff.phantom.supervision import Batch, collate, supervision_loss
 from cutoff.phantom.tokenizer import train_tokenizer
 
-BASE_MODEL_FOLDER = SHAPES["phantom"].folder
 SEED = 7
 VOCAB_SIZE = 1068  # where BPE runs out of merges: every word of the world is one token
 SUPERVISION_WEIGHT = 1.0
@@ -110,6 +110,8 @@ def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     """Write the checkpoint as bf16 safetensors with its tokenizer."""
     copy.deepcopy(model).bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    # As the class that transformers reads it as.
+    AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
 
 
 def train(
@@ -194,7 +196,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     train(
         arguments.name,
-        arguments.folder or SHAPES[arguments.name].folder,
+        arguments.folder or PHANTOMS[arguments.name],
         arguments.steps,
         arguments.batch_size,
         arguments.learning_rate,
