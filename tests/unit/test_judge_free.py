@@ -59,6 +59,9 @@ def test_auc_and_kappa_are_those_of_scikit_learn(
     expected = cohen_kappa_score(scores["truth"][rows], scores["stated"][rows] > 0.5)
     assert table.loc["stated", "kappa"] == pytest.approx(expected)
     assert pd.isna(table.loc["token_f1", "kappa"])
+    shown = judge_free.written(table.reset_index()).set_index("Measure")
+    assert shown.loc["Token F1", "Cohen’s κ"] == "–"
+    assert shown.loc["Reference stated", "Cohen’s κ"] == f"{expected:.3f}"
 
 
 def test_the_interval_draws_papers_and_not_answers() -> None:

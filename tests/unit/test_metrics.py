@@ -179,6 +179,8 @@ def test_the_table_has_every_measure_of_every_condition_with_n_and_unit() -> Non
     assert 0 <= row["ci_low"] < row["estimate"] < row["ci_high"] <= 1
     sure = rows.loc["seen", "base_rag", "stated"]
     assert sure["ci_low"] < sure["estimate"] == sure["ci_high"] == 1  # no perfect certainty
+    never = rows.loc["seen", "base_rag", "looped"]
+    assert never["ci_low"] == never["estimate"] == 0 < never["ci_high"]
     unmeasured = rows.loc["seen", "base", "similarity"]
     assert unmeasured["n"] == 0 and unmeasured[["estimate", "ci_low", "ci_high"]].isna().all()
     assert rows.loc["seen", "base", "latency_seconds"][["ci_low", "ci_high"]].isna().all()

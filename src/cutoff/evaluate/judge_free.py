@@ -114,6 +114,24 @@ def support(planned: pd.DataFrame, judge_free: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
+def written(agreement: pd.DataFrame) -> pd.DataFrame:
+    """``agreement`` for reading: labels, and every number with its digits."""
+    rows = agreement.to_dict("records")
+    return pd.DataFrame(
+        {
+            "Measure": [label(row["measure"]) for row in rows],
+            "n": agreement["n"],
+            "Passed scores higher (0.5 = chance)": [_digits(row["auc"]) for row in rows],
+            "95\u00a0% interval": [
+                "–" if np.isnan(row["ci_low"])
+                else f"{_digits(row['ci_low'])} to {_digits(row['ci_high'])}"
+                for row in rows
+            ],
+            "Cohen’s κ": [_digits(row["kappa"]) for row in rows],
+        }
+    )  # fmt: skip
+
+
 def reading(agreement: pd.DataFrame, support: pd.DataFrame) -> str:
     """Whether the measures know what the judge knows, and whether conclusions depend on it."""
     known = agreement.dropna(subset=["auc"]).sort_values("auc", ascending=False, kind="stable")
@@ -121,7 +139,7 @@ def reading(agreement: pd.DataFrame, support: pd.DataFrame) -> str:
         first = "**Agreement with the judge: cannot tell**, because it passed all answers or none."
     else:
         said = ", ".join(
-            f"{label(row.measure)} {row.auc:.3f}"
+            f"{label(row.measure)} {_digits(row.auc)}"
             + ("" if np.isnan(row.ci_low) else f" ({row.ci_low:.3f} to {row.ci_high:.3f})")
             for row in known.itertuples()
         )
@@ -148,6 +166,10 @@ def reading(agreement: pd.DataFrame, support: pd.DataFrame) -> str:
             else "No measure points in the opposite direction anywhere."
         )
     )
+
+
+def _digits(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.3f}"
 
 
 def _directions(rows: pd.DataFrame) -> "pd.Series[Any]":
