@@ -102,8 +102,8 @@ def open_sheet(path: Path, sample: pd.DataFrame) -> tuple[pd.DataFrame, str]:
             f"sample; it is kept as {aside.name}."
         )
     elif known and absent:
-        note += f" {len(absent):,} of its lines were missing and are back, without a label."
-    earlier = {} if not foreign and known else _set_aside(path)
+        note += f" {len(absent):,} answers of this sample were not in it and have been added."
+    earlier = _set_aside(path) if absent else {}
     found = {**{item: earlier[item] for item in absent if item in earlier}, **known}
     for name in ("label", "note"):
         sheet[name] = [found.get(item, {}).get(name, "") for item in sheet["item"]]

@@ -109,8 +109,8 @@ def design_effect(compared: pd.DataFrame) -> float:
     if g < 2 or not 0 < wrong.sum() < n:
         return 1.0
     by_paper = (wrong - wrong.mean()).groupby(known["paper_id"].to_numpy()).sum()
-    clustered = g / (g - 1) * (by_paper**2).sum()
-    return max(1.0, float(clustered / (n * wrong.mean() * (1 - wrong.mean()))))
+    clustered, alone = (by_paper**2).sum() / (g - 1) * g, wrong.var() * n
+    return max(1.0, float(clustered / alone))
 
 
 def _share(name: str, base: str, hits: float, n: float, effect: float) -> dict[str, Any]:

@@ -8,11 +8,12 @@ own, which only further trainings can show (``training_seeds`` above 1).
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
+from scipy import stats
 
 from cutoff import run
 from cutoff.evaluate import conditions, judge, scoring, statistics
 from cutoff.evaluate.conditions import CONDITIONS, Record
-from cutoff.wording import points
+from cutoff.wording import percent, points
 
 
 def contrasts(
@@ -32,40 +33,78 @@ def contrasts(
 
 
 def spread(by_seed: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-    """One row per planned contrast of trained models: name, stratum, difference by seed, sd.
+    """One row per planned contrast of trained models, with the luck of training as a part of it.
 
-    ``by_seed`` maps a training seed to its contrasts. ``sd`` is the standard deviation of
-    the differences between seeds (n - 1 in the denominator), missing with one seed.
+    ``by_seed`` maps a training seed to its contrasts. Columns: name, stratum, difference by
+    seed, n_papers, mean (over seeds), sd (between seeds, n - 1 in the denominator), ci_low and
+    ci_high (95 %, of the mean, papers *and* trainings being drawn), seed_share (of the variance
+    of one training's difference, the part that another training would change). sd, interval
+    and share are missing with one seed.
+
+    The variance of the mean is that of the papers, averaged over the seeds' bootstraps, plus
+    sd^2 / seeds; the degrees of freedom are Satterthwaite's. The seeds answer the same
+    questions, so the papers' variance does not shrink with their number. It already holds a
+    little of the seeds' own, so the interval is rather too wide than too narrow.
+
+    Satterthwaite FE (1946). An approximate distribution of estimates of variance components.
+    Biometrics Bulletin 2, 110-114.
     """
-    columns = {}
+    differences, errors, papers = {}, {}, {}
     for seed, frame in by_seed.items():
         planned = frame[frame["planned"] & (frame["name"] != "rag")]
-        columns[f"seed {seed}"] = planned.set_index(["name", "stratum"])["difference"]
-    table = pd.DataFrame(columns)
-    table["sd"] = table.std(axis=1, ddof=1)
+        planned = planned.set_index(["name", "stratum"])
+        differences[f"seed {seed}"] = planned["difference"]
+        errors[seed], papers[seed] = planned["standard_error"], planned["n_papers"]
+    table = pd.DataFrame(differences)
+    n_seeds = len(by_seed)
+    mean, sd = table.mean(axis=1), table.std(axis=1, ddof=1)
+    of_papers = (pd.DataFrame(errors) ** 2).mean(axis=1)
+    of_seeds = sd**2 / n_seeds
+    table["n_papers"] = pd.DataFrame(papers).min(axis=1)
+    table["mean"], table["sd"] = mean, sd
+    variance = of_papers + of_seeds
+    freedom = variance**2 / (
+        of_papers**2 / (table["n_papers"] - 1) + of_seeds**2 / max(n_seeds - 1, 1)
+    )
+    half = stats.t.ppf(0.975, freedom.where(variance > 0)) * variance**0.5
+    table["ci_low"], table["ci_high"] = mean - half, mean + half
+    table["seed_share"] = sd**2 / (of_papers + sd**2)
     return table.reset_index()
 
 
 def written(table: pd.DataFrame) -> pd.DataFrame:
     """``spread`` for reading: labels, and differences in percentage points."""
-    numbers = table.drop(columns=["name", "stratum"]).map(points)
+    seeds = [name for name in table.columns if name.startswith("seed ")]
+    numbers = table[[*seeds, "mean"]].map(points)
     numbers["sd"] = table["sd"].map(lambda sd: points(sd, sign=False))
-    return pd.concat([table[["name", "stratum"]], numbers], axis=1)
+    ends = table[["ci_low", "ci_high"]]
+    share = table["seed_share"].map(percent).rename("due to training")
+    return pd.concat([table[["name", "stratum"]], numbers, ends, share], axis=1)
 
 
 def reading(table: pd.DataFrame) -> str:
     """What the spread says, in a sentence; with one seed, that it is not known."""
-    n_seeds = table.columns.str.startswith("seed ").sum()
+    seeds = table.filter(regex="^seed ")
+    n_seeds = seeds.shape[1]
     if n_seeds < 2:
         return (
             "**One training seed: how much another training would change is not known here.** "
             "`training_seeds=3` trains, exports and asks three models of each kind."
         )
     largest = table.loc[table["sd"].idxmax()]
-    signs = (table.filter(regex="^seed ") > 0).nunique(axis=1)
+    signs = (seeds > 0).nunique(axis=1)
+    without_zero = ((table["ci_low"] > 0) | (table["ci_high"] < 0)).sum()
     return (
         f"**Between {n_seeds} trainings the contrasts scatter with a standard deviation of "
         f"{points(table['sd'].median(), False)} points (median) and at most "
-        f"{points(largest['sd'], False)}.** {(signs == 1).sum()} of {len(table)} keep their "
-        "direction in every training. The intervals above do not include this spread."
+        f"{points(largest['sd'], False)}.** Of the variance of one training's difference, "
+        f"{percent(table['seed_share'].median())} (median) is the luck of the training, the rest "
+        f"the choice of papers. {(signs == 1).sum()} of {len(table)} contrasts keep their "
+        f"direction in every training; {without_zero} of {len(table)} intervals of the mean over "
+        "trainings, which include this spread, exclude zero."
+        + (
+            " Two trainings tell little about their spread: these intervals are very wide."
+            if n_seeds == 2
+            else ""
+        )
     )

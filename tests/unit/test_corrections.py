@@ -1,0 +1,258 @@
+"""The judge's errors and what they do to rates: against independent figures and known truth."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats.proportion import proportion_confint
+
+from cutoff.evaluate import corrections, judge_errors, statistics
+
+CONDITIONS = ("base", "base_rag", "instruct_ft", "instruct_ft_rag", "rag_ft", "rag_ft_rag")
+RIGHT = (0.08, 0.60, 0.45, 0.62, 0.20, 0.66)  # true pass rates of the conditions
+
+
+def world(
+    seed: int,
+    sensitivity: dict[str, float] | float = 0.9,
+    specificity: dict[str, float] | float = 0.95,
+    labels: int = 40,
+    papers: int = 60,
+    right: tuple[float, ...] = RIGHT,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, float]]:
+    """(verdicts, compared, true pass rates) of a judge who errs as stated.
+
+    Four questions a paper, all of one stratum; the truth is that of these very questions'
+    population, ``labels`` of every condition's answers are labelled by a person who is right.
+    """
+    rng = np.random.default_rng(seed)
+    n = 4 * papers
+    rows, sampled = [], []
+    for condition, rate in zip(CONDITIONS, right, strict=True):
+        s = sensitivity if isinstance(sensitivity, float) else sensitivity[condition]
+        t = specificity if isinstance(specificity, float) else specificity[condition]
+        truth = rng.random(n) < rate
+        judged = np.where(truth, rng.random(n) < s, rng.random(n) >= t)
+        part = pd.DataFrame(
+            {
+                "question_id": [f"q{i}" for i in range(n)],
+                "paper_id": [f"p{i // 4}" for i in range(n)],
+                "stratum": "unseen_paper",
+                "condition": condition,
+                "passed": judged,
+            }
+        ).astype({"passed": "boolean"})
+        rows.append(part)
+        chosen = np.sort(rng.choice(n, labels, replace=False))
+        own = part.iloc[chosen].rename(columns={"passed": "judge"})
+        own = own.assign(
+            label=np.where(truth[chosen], "pass", "fail"),
+            human=pd.array(truth[chosen], dtype="boolean"),
+        )
+        sampled.append(own)
+    truths = dict(zip(CONDITIONS, right, strict=True))
+    return pd.concat(rows, ignore_index=True), pd.concat(sampled, ignore_index=True), truths
+
+
+def table(tp: int, fn: int, fp: int, tn: int) -> pd.DataFrame:
+    """``compared`` with these counts, each answer about a paper of its own."""
+    human = [True] * (tp + fn) + [False] * (fp + tn)
+    judge = [True] * tp + [False] * fn + [True] * fp + [False] * tn
+    frame = pd.DataFrame({"condition": "base", "human": human, "judge": judge})
+    frame["label"] = frame["human"].map({True: "pass", False: "fail"})
+    frame["paper_id"] = [f"p{i}" for i in range(len(frame))]
+    return frame.astype({"human": "boolean", "judge": "boolean"})
+
+
+# --- agreement ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("counts", [(40, 10, 5, 45), (20, 5, 10, 15), (3, 0, 1, 96), (1, 9, 9, 1)])
+def test_kappa_and_shares_agree_with_scikit_learn_and_statsmodels(
+    counts: tuple[int, int, int, int],
+) -> None:
+    frame = table(*counts)
+    row = judge_errors.agreement(frame).iloc[0]
+    tp, fn, fp, tn = counts
+    assert row["kappa"] == pytest.approx(
+        cohen_kappa_score(frame["human"].astype(bool), frame["judge"].astype(bool))
+    )
+    assert row["kappa_low"] < row["kappa"] < row["kappa_high"]
+    for name, hits, n in (("sensitivity", tp, tp + fn), ("specificity", tn, tn + fp)):
+        low, high = proportion_confint(hits, n, method="jeffreys")
+        assert row[name] == hits / n
+        if hits < n:
+            assert (row[f"{name}_low"], row[f"{name}_high"]) == pytest.approx((low, high))
+        else:
+            assert (row[f"{name}_low"], row[f"{name}_high"]) == pytest.approx((low, 1.0))
+
+
+def test_kappa_of_the_textbook_example() -> None:
+    """Cohen's kappa .40 for 20 / 5 / 10 / 15, the example of many textbooks."""
+    assert judge_errors.agreement(table(20, 5, 10, 15))["kappa"][0] == pytest.approx(0.4)
+
+
+def test_errors_that_come_in_papers_widen_the_intervals() -> None:
+    alone = table(40, 10, 5, 45)
+    clustered = alone.assign(paper_id=[f"p{i // 10}" for i in range(100)])
+    for name in ("kappa", "sensitivity", "specificity"):
+        width = [
+            float(row[f"{name}_high"] - row[f"{name}_low"])
+            for row in (
+                judge_errors.agreement(alone).iloc[0],
+                judge_errors.agreement(clustered).iloc[0],
+            )
+        ]
+        assert width[1] > 1.3 * width[0]
+
+
+def test_perfect_agreement_on_few_answers_is_no_certainty() -> None:
+    row = judge_errors.agreement(table(10, 0, 0, 10)).iloc[0]
+    assert row["kappa"] == row["kappa_high"] == row["sensitivity_high"] == 1.0
+    assert row["kappa_low"] < 0.9 and row["sensitivity_low"] < 0.9
+
+
+def test_below_kappa_60_metrics_lead_and_few_labels_leave_it_open() -> None:
+    assert judge_errors.leads(judge_errors.agreement(table(45, 5, 5, 45))) == "judge"
+    assert judge_errors.leads(judge_errors.agreement(table(35, 15, 15, 35))) == "metrics"
+    assert judge_errors.leads(judge_errors.agreement(table(14, 0, 0, 14))) == "unknown"
+    assert judge_errors.leads(judge_errors.agreement(table(100, 0, 0, 0))) == "unknown"
+
+
+# --- corrected rates -----------------------------------------------------------------------
+
+
+def test_a_judge_without_errors_is_not_corrected() -> None:
+    verdicts, compared, _ = world(0, sensitivity=1.0, specificity=1.0)
+    rates = corrections.rates(verdicts, compared, 2000)
+    assert rates["corrected"].to_numpy() == pytest.approx(rates["pass_rate"].to_numpy())
+    assert ((rates["ci_low"] < rates["corrected"]) & (rates["corrected"] < rates["ci_high"])).all()
+
+
+def test_with_every_answer_labelled_the_correction_returns_the_person_s_rate() -> None:
+    verdicts, compared, _ = world(1, labels=240)
+    rates = corrections.rates(verdicts, compared, 200).set_index("condition")
+    rates = rates[rates["stratum"] == "all_post"]
+    human = compared.groupby("condition")["human"].mean()
+    for condition in CONDITIONS:
+        assert rates["corrected"][condition] == pytest.approx(human[condition], abs=1e-9)
+        assert abs(rates["pass_rate"][condition] - human[condition]) > 0.005
+
+
+def test_corrected_rates_agree_with_rogan_gladen_by_hand() -> None:
+    """Half of the answers passed, in all and in the sample; sensitivity .8, specificity .9:
+    (.5 + .9 - 1) / (.8 + .9 - 1) = 4 / 7."""
+    compared = table(tp=32, fn=8, fp=3, tn=27).assign(stratum="seen")
+    n = 70  # 35 passed by the judge: the sample is the population
+    parts = [
+        pd.DataFrame(
+            {
+                "question_id": [f"q{i}" for i in range(n)],
+                "paper_id": [f"p{i}" for i in range(n)],
+                "stratum": "seen",
+                "condition": condition,
+                "passed": compared["judge"].tolist(),
+            }
+        )
+        for condition in CONDITIONS
+    ]
+    verdicts = pd.concat(parts).astype({"passed": "boolean"})
+    rates = corrections.rates(verdicts, compared, 200).set_index("condition")
+    assert rates["corrected"]["base"].iloc[0] == pytest.approx(4 / 7)
+    assert rates["corrected"]["base_rag"].isna().all()  # no labels of that condition
+
+
+def test_corrected_intervals_cover_the_truth_where_the_judged_ones_do_not() -> None:
+    """240 questions, 40 labels of every condition, 25 worlds x 6 conditions."""
+    inside = judged = count = 0
+    for seed in range(25):
+        verdicts, compared, truth = world(seed, sensitivity=0.85, specificity=0.88)
+        rates = corrections.rates(verdicts, compared, 400, seed)
+        rates = rates[rates["stratum"] == "all_post"].set_index("condition")
+        for name, true in truth.items():
+            row = rates.loc[name]
+            low, high = proportion_confint(row["n"] * row["pass_rate"], row["n"], method="wilson")
+            if math.isnan(row["ci_low"]):  # labels that cannot tell: no interval, no claim
+                continue
+            count += 1
+            inside += row["ci_low"] <= true <= row["ci_high"]
+            judged += low <= true <= high
+    assert count > 130
+    assert 0.93 <= inside / count <= 0.999  # 150 intervals: standard error 1.8 points
+    assert judged / count < 0.85
+
+
+def test_where_labels_do_not_show_a_judge_better_than_chance_nothing_is_corrected() -> None:
+    verdicts, compared, _ = world(0, sensitivity=0.5, specificity=0.5)
+    rates = corrections.rates(verdicts, compared, 400)
+    assert rates[["corrected", "ci_low", "ci_high"]].isna().all(axis=None)
+    planned = statistics.planned_contrasts(verdicts, 400)
+    told = corrections.contrasts(verdicts, compared, planned, 400)
+    assert set(told["outcome"]) == {"cannot tell"}
+    agreement = judge_errors.agreement(compared)
+    assert "these labels cannot tell" in corrections.reading(agreement, told)
+
+
+# --- conclusions ---------------------------------------------------------------------------
+
+
+def outcome(name: str, **given: object) -> tuple[pd.Series, str]:
+    verdicts, compared, _ = world(3, papers=150, **given)  # type: ignore[arg-type]
+    planned = statistics.planned_contrasts(verdicts, 1000)
+    told = corrections.contrasts(verdicts, compared, planned, 1000)
+    row = told[told["name"] == name].iloc[0]
+    return row, corrections.reading(judge_errors.agreement(compared), told)
+
+
+def test_a_large_effect_holds_under_a_fair_judge() -> None:
+    row, text = outcome("rag")
+    assert row["established"] and row["outcome"] == "holds"
+    assert 0.4 < row["corrected"] < 0.65
+    assert row["ci_low"] < row["corrected"] < row["ci_high"]
+    assert "kappa 0.8" in text or "kappa 0.9" in text
+
+
+def test_an_effect_that_only_the_judge_made_does_not_stand() -> None:
+    """Both conditions are equally good; the judge passes 40 % of one condition's failures."""
+    lenient = {name: 0.97 for name in CONDITIONS} | {"rag_ft_rag": 0.60}
+    same = (0.08, 0.50, 0.45, 0.50, 0.20, 0.50)
+    row, text = outcome("ft_under_rag_rag", specificity=lenient, right=same, labels=150)
+    assert row["established"] and row["difference"] > 0.1
+    assert row["outcome"] == "no longer established"
+    assert abs(row["corrected"]) < 0.1
+    assert "RAG-style training on top of retrieval" in text and "conclusions flip" in text
+
+
+def test_an_effect_that_the_judge_turned_round_reverses() -> None:
+    harsh = {name: 0.97 for name in CONDITIONS} | {"rag_ft_rag": 0.40}
+    right = (0.08, 0.50, 0.45, 0.50, 0.20, 0.85)
+    row, _ = outcome("ft_under_rag_rag", sensitivity=harsh, right=right, labels=250)
+    assert row["established"] and row["difference"] < 0 < row["ci_low"]
+    assert row["outcome"] == "reverses"
+
+
+def test_an_effect_that_the_judge_hid_appears() -> None:
+    harsh = {name: 0.97 for name in CONDITIONS} | {"rag_ft_rag": 0.60}
+    right = (0.08, 0.50, 0.45, 0.50, 0.20, 0.83)
+    row, _ = outcome("ft_under_rag_rag", sensitivity=harsh, right=right, labels=250)
+    assert not row["established"] and row["outcome"] == "appears"
+
+
+def test_without_labels_nothing_is_measured_and_it_is_said() -> None:
+    verdicts, compared, _ = world(0)
+    compared = compared.assign(label="", human=pd.array([pd.NA] * len(compared), dtype="boolean"))
+    agreement = judge_errors.agreement(compared)
+    assert agreement["n"].sum() == 0 and agreement["unlabelled"][0] == 240
+    assert math.isnan(agreement["kappa"][0])
+    told = corrections.contrasts(verdicts, compared, statistics.planned_contrasts(verdicts, 200))
+    text = corrections.reading(agreement, told)
+    assert text.startswith("**Not measured") and "take the judge's word" in text
+
+
+def test_the_seed_alone_decides_the_draws() -> None:
+    verdicts, compared, _ = world(0)
+    one, two = (corrections.rates(verdicts, compared, 300, seed=3) for _ in range(2))
+    pd.testing.assert_frame_equal(one, two)
+    assert not one.equals(corrections.rates(verdicts, compared, 300, seed=4))
