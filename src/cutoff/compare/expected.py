@@ -110,8 +110,6 @@ def verdict(quantity: str, expected: tuple[float, float], record: dict[str, Any]
         edges = (_log(expected[0]), _log(expected[1]))
     if math.isinf(high):
         return "cannot tell yet: the base pass rate may be zero"
-    if not edges[0] < value < edges[1]:  # outside it is enough to clear the nearer edge
-        edges = (min(edges, key=lambda edge: abs(edge - value)),)
     return f"cannot tell yet: {need.written(need.questions(record['n'], value, low, high, edges))}"
 
 
