@@ -2,6 +2,9 @@
 HTTP, and misbehaves, and the judgements are what the rules say of every answer."""
 
 import json
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -298,6 +301,46 @@ def test_a_run_that_is_stopped_asks_only_for_what_is_missing(
     records = judge.judge(stage, QUESTIONS, RESPONSES)
     assert [r["verdict"] for r in records] == [by_rule(response) for response in RESPONSES]
     assert len(asked(server)) == len(set(asked(server))) == 4 * len(QUESTIONS)
+
+
+def test_a_run_that_is_killed_loses_nothing_and_repeats_what_was_in_flight(
+    ollama: OllamaJudge, stage_for: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(golden, "GOLDEN", WHOLE_GOLDEN_SET)  # as in the process to be killed
+    stage = stage_for(ollama)
+    golden.results(stage.params, stage.folder)
+    n_golden, never, stuck = len(ollama.answers), threading.Event(), threading.Event()
+
+    def answer_ten(handler: loopback.Handler) -> None:
+        if len(ollama.answers) - n_golden > 10:
+            stuck.set()
+            return loopback.silent(never)(handler)
+        return handler.reply(ollama.answer("judge:latest", ollama.answers[-1]))
+
+    ollama.always = answer_ten
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps([stage.params.as_dict(), QUESTIONS, RESPONSES]))
+    script = (
+        "import json, sys; from cutoff import params, run; from cutoff.evaluate import judge\n"
+        "values, questions, responses = json.load(open(sys.argv[1]))\n"
+        "stage = run.open_stage('04_evaluate', params.Params(values))\n"
+        "judge.judge(stage, questions, responses)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(given)])
+    assert stuck.wait(120)
+    process.kill()
+    process.wait()
+    never.set()
+    ollama.always = None
+    path = stage.folder / "judges/judge.jsonl"
+    kept = path.read_bytes().splitlines()
+    assert kept
+    records = judge.judge(stage, QUESTIONS, RESPONSES)
+    assert [r["verdict"] for r in records] == [by_rule(response) for response in RESPONSES]
+    keys = [record["key"] for record in run.read_jsonl(path)]
+    assert path.read_bytes().splitlines()[: len(kept) - 1] == kept[:-1]  # the last may be torn
+    assert sorted(keys) == sorted(response["key"] for response in RESPONSES)
+    assert len(asked(ollama)) - len(set(asked(ollama))) <= stage.params.parallel
 
 
 def test_a_server_that_refuses_everything_stops_the_run_and_leaves_no_judgement(
