@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from cutoff.errors import CutoffError
 from cutoff.evaluate.calibration import set_label
 
 KEYS = {"p": "pass", "f": "fail", "u": "unsure"}
@@ -63,9 +64,9 @@ def waiting(path: Path, sheet: pd.DataFrame, reason: str) -> str:
 
 
 def panel(path: Path, sheet: pd.DataFrame) -> Any:
-    """The widgets: a text field that takes single keys, buttons that do the same, the answer.
+    """The widgets, top to bottom: how many are done, the answer, a text field, buttons.
 
-    ``panel.keys`` is the text field; a key typed into it acts at once.
+    A key typed into the text field acts at once; the buttons do the same.
     """
     import ipywidgets as widgets
 
@@ -90,7 +91,7 @@ def panel(path: Path, sheet: pd.DataFrame) -> Any:
         elif at < len(table) and key in KEYS:
             try:
                 state["sheet"] = set_label(path, table, table["item"].iloc[at], KEYS[key])
-            except Exception as error:  # shown here: a callback's traceback would go nowhere
+            except (CutoffError, OSError) as error:  # a callback's traceback would go nowhere
                 counted.value = f"<p><strong>Not saved: {html.escape(str(error))}</strong></p>"
                 return
             state["at"] = _first_open(state["sheet"], at + 1)
@@ -104,10 +105,8 @@ def panel(path: Path, sheet: pd.DataFrame) -> Any:
     keys.observe(typed, names="value")
     for button, key in zip(buttons, names, strict=True):
         button.on_click(lambda _, key=key: act(key))
-    box = widgets.VBox([counted, shown, keys, widgets.HBox(buttons)])
-    box.keys = keys
     draw()
-    return box
+    return widgets.VBox([counted, shown, keys, widgets.HBox(buttons)])
 
 
 def _first_open(sheet: pd.DataFrame, start: int) -> int:

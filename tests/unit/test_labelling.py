@@ -1,0 +1,133 @@
+"""The labelling panel: keys and buttons store labels at once; without a person, a sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import nbclient
+import nbformat.v4 as v4
+import pandas as pd
+import pytest
+
+from cutoff.evaluate import calibration, labelling
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> tuple[Path, pd.DataFrame]:
+    questions = [
+        {
+            "question_id": f"q{i}",
+            "paper_id": "p",
+            "stratum": "seen",
+            "question": f"Number {i}?",
+            "reference": "<b>bold</b>",
+        }
+        for i in range(4)
+    ]
+    responses = [
+        {"condition": "base", "question_id": f"q{i}", "response": f"<script>alert({i})</script>"}
+        for i in range(4)
+    ]
+    path = tmp_path / "calibration.csv"
+    sheet, _ = calibration.open_sheet(path, calibration.draw(questions, responses, 4, 0))
+    return path, sheet
+
+
+def labels(path: Path) -> list[str]:
+    return pd.read_csv(path, keep_default_na=False)["label"].tolist()
+
+
+def press(panel: Any, key: str) -> None:
+    panel.children[2].value = key
+
+
+def test_every_key_stores_its_label_at_once_and_moves_on(
+    opened: tuple[Path, pd.DataFrame],
+) -> None:
+    path, sheet = opened
+    panel = labelling.panel(path, sheet)
+    for key, expected in (
+        ("p", ["pass", "", "", ""]),
+        ("s", ["pass", "", "", ""]),
+        ("F", ["pass", "", "fail", ""]),
+        ("x", ["pass", "", "fail", ""]),  # no such key
+        ("u", ["pass", "", "fail", "unsure"]),
+        ("f", ["pass", "fail", "fail", "unsure"]),  # the skipped one comes back
+        ("p", ["pass", "fail", "fail", "unsure"]),  # nothing left to label
+    ):
+        press(panel, key)
+        assert labels(path) == expected
+        assert panel.children[2].value == ""
+    assert "4 of 4" in panel.children[0].value and "all" in panel.children[1].value
+
+
+def test_going_back_corrects_a_label(opened: tuple[Path, pd.DataFrame]) -> None:
+    path, sheet = opened
+    panel = labelling.panel(path, sheet)
+    for key in "pbf":
+        press(panel, key)
+    assert labels(path) == ["fail", "", "", ""]
+
+
+def test_buttons_do_what_keys_do(opened: tuple[Path, pd.DataFrame]) -> None:
+    path, sheet = opened
+    panel = labelling.panel(path, sheet)
+    buttons = {button.description: button for button in panel.children[3].children}
+    buttons["pass (p)"].click()
+    buttons["skip (s)"].click()
+    buttons["unsure (u)"].click()
+    assert labels(path) == ["pass", "", "unsure", ""]
+
+
+def test_the_panel_starts_where_the_last_one_ended(opened: tuple[Path, pd.DataFrame]) -> None:
+    path, sheet = opened
+    sheet = calibration.set_label(path, sheet, sheet["item"][0], "pass")
+    panel = labelling.panel(path, sheet)
+    assert sheet["question"][1] in panel.children[1].value
+    assert "1 of 4" in panel.children[0].value
+
+
+def test_what_a_model_wrote_is_text_in_the_panel(opened: tuple[Path, pd.DataFrame]) -> None:
+    panel = labelling.panel(*opened)
+    shown = panel.children[1].value
+    assert "<script>" not in shown and "&lt;script&gt;" in shown
+    assert "<b>bold" not in shown and "&lt;b&gt;bold" in shown
+
+
+def test_a_label_that_cannot_be_saved_is_said_and_the_answer_stays(
+    opened: tuple[Path, pd.DataFrame],
+) -> None:
+    path, sheet = opened
+    panel = labelling.panel(path, sheet)
+    before = panel.children[1].value
+    path.write_text("damaged", encoding="utf-8")
+    press(panel, "p")
+    assert "Not saved" in panel.children[0].value
+    assert panel.children[1].value == before
+
+
+def test_without_a_notebook_there_is_a_reason_and_a_sentence(
+    opened: tuple[Path, pd.DataFrame],
+) -> None:
+    path, sheet = opened
+    assert "nobody sits" in labelling.cannot(sheet)
+    assert "calibration_sample" in labelling.cannot(sheet.iloc[:0])
+    text = labelling.waiting(path, sheet, "a reason")
+    assert "0 of 4 answers are labelled" in text and "calibration.csv" in text
+    assert "/" not in text.replace("calibration.csv", "")  # no path of this machine
+
+
+def test_in_a_report_the_panel_is_a_sentence_and_leaves_no_widget(
+    opened: tuple[Path, pd.DataFrame],
+) -> None:
+    """A real kernel, run the way reports are made."""
+    path, _ = opened
+    source = (
+        "import pandas as pd\nfrom pathlib import Path\nfrom cutoff.evaluate import labelling\n"
+        f"path = Path({str(path)!r})\n"
+        "labelling.show(path, pd.read_csv(path, keep_default_na=False, encoding='utf-8-sig'))"
+    )
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(source)])
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    (output,) = notebook.cells[0].outputs
+    assert "0 of 4 answers are labelled" in output["data"]["text/markdown"]
+    assert "widgets" not in notebook.metadata
