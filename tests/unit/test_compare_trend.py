@@ -1,6 +1,7 @@
 """Differences between sizes are paired, and a trend over few sizes admits how little it knows."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from cutoff import run
 from cutoff.compare import paired, trend
-from cutoff.evaluate import statistics
+from cutoff.evaluate import results, statistics
 
 CONDITIONS = ("base", "base_rag", "instruct_ft", "instruct_ft_rag", "rag_ft", "rag_ft_rag")
-RATES = {"s": (0.1, 0.5, 0.3, 0.5, 0.2, 0.55), "l": (0.1, 0.5, 0.5, 0.6, 0.2, 0.75)}
+RATES = {"tiny-xs": (0.1, 0.5, 0.3, 0.5, 0.2, 0.55), "tiny": (0.1, 0.5, 0.5, 0.6, 0.2, 0.75)}
 
 
 @pytest.fixture(scope="module")
@@ -38,21 +40,26 @@ def two_sizes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict
             passed = latent < stats.norm.ppf(rate) * (0.64 * 2 + 0.09) ** 0.5
             frames.append(questions.assign(condition=condition, passed=passed, judge="reference"))
         verdicts = pd.concat(frames)
-        rates_frame = statistics.pass_rates(verdicts)
-        pooled = rates_frame[rates_frame["stratum"] == "all_post"]
-        runs.append(
-            {"size": size, "base_model": "phantom", "n_parameters": {"s": 1e6, "l": 1e7}[size]}
-            | {"dataset_id": "d1", "pass_rates": rates_frame.to_dict("records")}
-            | {"conditions": {r["condition"]: r for r in pooled.to_dict("records")}}
-            | {"contrasts": statistics.planned_contrasts(verdicts, 500, 0).to_dict("records")}
-        )
+        identity = {
+            "size": size,
+            "base_model": "phantom",
+            "n_parameters": {"tiny-xs": 1e6, "tiny": 1e7}[size],
+            "dataset_id": "d1",
+            "prompts_sha256": "p1",
+            "judge": "reference",
+            "scoring": "s1",
+        }
+        analysed = [statistics.pass_rates(verdicts), statistics.planned_contrasts(verdicts, 500, 0)]
+        found = results.build(identity, *analysed, pd.DataFrame(), ["One claim."], {})
+        run.write_json_atomic(outputs / size / "results.json", found)
+        runs.append(found)
         columns = ["question_id", "condition", "passed", "judge"]
         write_lines(outputs / size / "judgements.jsonl", verdicts[columns].to_dict("records"))
     return outputs, runs
 
 
 def write_lines(path: Path, records: list[dict]) -> None:
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
@@ -71,7 +78,9 @@ def test_the_paired_error_is_that_of_resampling_papers_for_both_sizes_at_once(tw
         rows = {r["size"]: x for r in runs for x in r["contrasts"]
                 if (x["name"], x["stratum"]) == (name, "all_post")}  # fmt: skip
         matrix = paired.covariance(rows, tables)
-        values = [tables[s][plus].sum(axis=1) - tables[s][minus].sum(axis=1) for s in ("s", "l")]
+        values = [
+            tables[s][plus].sum(axis=1) - tables[s][minus].sum(axis=1) for s in ("tiny-xs", "tiny")
+        ]
         by_paper = (values[1] - values[0]).groupby(level="paper_id").sum().to_numpy()
         rng = np.random.default_rng(0)
         drawn = by_paper[rng.integers(0, 60, (4000, 60))].sum(axis=1) / 480
@@ -90,7 +99,7 @@ def test_shared_difficulty_makes_the_difference_of_two_sizes_better_known(two_si
     assert one["ci_high"] - one["ci_low"] < 0.8 * (other["ci_high"] - other["ci_low"])
     truth = row(both, "ft_under_rag_rag", "all_post")
     assert truth["ci_low"] < 0.20 < truth["ci_high"] and truth["ci_low"] > 0
-    assert "RAG-style training on top of retrieval (all new papers) is larger at `l`" in (
+    assert "RAG-style training on top of retrieval (all new papers) is larger at `tiny`" in (
         paired.reading(both)
     )
 
@@ -104,9 +113,9 @@ def test_verdicts_that_contradict_the_results_or_are_votes_are_not_used(
     tables, lacking = paired.verdicts(outputs, [changed])
     assert tables == {} and "not those that its results.json was made from" in lacking[0]
     (tmp_path / "datasets").symlink_to(outputs / "datasets")
-    lines = (outputs / "s/judgements.jsonl").read_text()
-    (tmp_path / "s").mkdir()
-    (tmp_path / "s/judgements.jsonl").write_text(lines + lines.splitlines()[0] + "\n")
+    lines = (outputs / "tiny-xs/judgements.jsonl").read_text()
+    (tmp_path / "tiny-xs").mkdir()
+    (tmp_path / "tiny-xs/judgements.jsonl").write_text(lines + lines.splitlines()[0] + "\n")
     tables, lacking = paired.verdicts(tmp_path, [runs[0]])
     assert tables == {} and "one for each, are not at hand" in lacking[0]
 
@@ -167,18 +176,38 @@ def test_the_interval_of_the_slope_covers_95_percent() -> None:
 def test_slopes_are_fitted_within_one_family_only(two_sizes) -> None:
     _, runs = two_sizes
     stranger = {**runs[1], "size": "x", "base_model": "meta-llama/X", "n_parameters": 1e9}
-    table = trend.slopes([*runs, stranger], {}, "s")
+    table = trend.slopes([*runs, stranger], {}, "tiny-xs")
     assert set(table["sizes"]) == {2} and len(table) == len(paired.contrasts(runs))
-    assert trend.slopes([runs[0], stranger], {}, "s").empty
-    assert "needs two sizes" in trend.reading(trend.slopes([runs[0]], {}, "s"))
+    assert trend.slopes([runs[0], stranger], {}, "tiny-xs").empty
+    assert "needs two sizes" in trend.reading(trend.slopes([runs[0]], {}, "tiny-xs"))
 
 
 def test_a_trend_is_said_only_where_its_interval_leaves_zero_out(two_sizes) -> None:
     outputs, runs = two_sizes
-    table = trend.slopes(runs, paired.verdicts(outputs, runs)[0], "s")
+    table = trend.slopes(runs, paired.verdicts(outputs, runs)[0], "tiny-xs")
     text = trend.reading(table)
     for record in table.to_dict("records"):
         said = f"{trend.label(record['name'])} ({trend.label(record['stratum']).lower()})" in text
         assert said == (record["ci_low"] > 0 or record["ci_high"] < 0)
     assert "Two sizes always lie on a line" in text and "p =" not in text
     assert list(trend.written(table).columns[:3]) == ["name", "stratum", "sizes"]
+
+
+def test_the_notebook_compares_two_sizes(two_sizes, tmp_path: Path, capsys) -> None:
+    """Every cell, on made-up runs: with one size alone most of them have little to show."""
+    outputs, _ = two_sizes
+    shutil.copytree(outputs, tmp_path / "outputs")
+    cells = run.read_json(run.root() / "notebooks/05_compare_sizes.ipynb")["cells"]
+    names = {"output_dir": str(tmp_path / "outputs")}
+    for cell in cells:
+        if cell["cell_type"] == "code" and cell["id"] != "setup":
+            exec("".join(cell["source"]), names)
+    assert len(names["between"]) == len(names["slopes"]) == 13
+    assert names["between"]["paired"].all() and names["unpaired"] == []
+    folder = tmp_path / "outputs/compare"
+    kept = pd.read_csv(folder / "contrasts.csv")
+    assert set(kept["size"]) == {"tiny", "tiny-xs", "0.5b"} and len(kept) == 2 * 40 + 2
+    text = (folder / "comparison.md").read_text()
+    assert "tiny-xs (this repository, n = 480)" in text
+    assert "begins to pay" in text or "at every size run" in text
+    assert len(pd.read_csv(folder / "cost.csv")) == 2 and "nan" not in text
