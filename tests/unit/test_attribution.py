@@ -105,9 +105,16 @@ def test_a_wrong_answer_misread_what_it_took_from_the_passages(answer: str, kind
     assert kind_of(True, False, False, answer) == kind
 
 
+def test_what_was_said_without_passages_too_is_not_taken_from_them() -> None:
+    same = "The optimizer of Blue Lake is Bishop."
+    assert kind_of(True, False, False, same + " [2]", closed_book=same) == "ignored"
+    longer = "Its trained optimizer name: Bishop."
+    assert kind_of(True, False, False, longer, "Its trained optimizer name: Glide.") == "misread"
+
+
 def test_an_answer_that_declines_ignored_the_evidence_whatever_it_quotes() -> None:
-    declined = "The passages name Bishop only, so I cannot say."
-    assert kind_of(True, False, False, declined, verdict="not_attempted") == "ignored"
+    assert kind_of(True, False, False, "Bishop?", verdict="not_attempted") == "ignored"
+    assert kind_of(True, False, False, "Bishop?") == "misread"
 
 
 def random_run(seed: int) -> tuple[list[Record], list[Record], pd.DataFrame]:

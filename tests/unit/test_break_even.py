@@ -83,6 +83,19 @@ def test_a_saving_that_may_be_none_has_no_upper_end() -> None:
     assert "to any number" in break_even.written(table(answers)).iloc[0, -1]
 
 
+def test_a_loss_that_may_be_none_is_not_called_never() -> None:
+    answers = responses(rag_tokens=39, closed_tokens=40)
+    for i, answer in enumerate(answers):
+        if answer["condition"] == "base_rag":
+            answer["prompt_tokens"] += 30 if i // 2 % 2 else -30
+    assert break_even.written(table(answers)).iloc[0, -1] == "no number that can be told"
+
+
+def test_one_paper_gives_a_number_without_an_interval() -> None:
+    costs = break_even.table({"rag_ft": TRAINING}, QUESTIONS[:2], responses(), 4, 100)
+    assert break_even.written(costs).iloc[0, -1] == "62 (no interval)"
+
+
 def test_the_reading_puts_the_pass_rates_beside_the_saving() -> None:
     rates = pd.DataFrame(
         [
@@ -94,7 +107,7 @@ def test_the_reading_puts_the_pass_rates_beside_the_saving() -> None:
         columns=["stratum", "condition", "pass_rate"],
     )
     text = break_even.reading(table(responses()), rates)
-    assert "QA-tuned is repaid after 62 (" in text
+    assert "QA-tuned is repaid after: 62 (" in text
     assert "90.0\u00a0% against 80.0\u00a0% on trained facts" in text
     assert "10.0\u00a0% against 70.0\u00a0% on papers not trained on" in text
 

@@ -44,7 +44,7 @@ def test_shares_of_clustered_answers_are_covered_as_often_as_promised(truth: flo
     """95 % within 2.5 points; Wilson's interval over single questions covers far less."""
     rng = np.random.default_rng(5)
     clustered = single = 0
-    experiments = 2000
+    experiments = 1200
     for _ in range(experiments):
         papers = np.repeat(np.arange(24), rng.integers(2, 7, size=24))
         shared, own = rng.normal(size=24)[papers], rng.normal(size=len(papers))

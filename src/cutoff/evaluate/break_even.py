@@ -137,7 +137,7 @@ def reading(costs: pd.DataFrame, rates: pd.DataFrame) -> str:
     for condition, rows in costs.groupby("condition", sort=False):
         by = {row["unit"]: row for row in rows.to_dict("records")}
         parts = ", ".join(f"{_repaid(by[unit])} counted in {unit}" for unit in UNITS)
-        text = f"the training of {label(condition)} is repaid after {parts}"
+        text = f"the training of {label(condition)} is repaid after: {parts}"
         worth = [
             f"{percent(known[stratum, condition])} against {percent(known[stratum, RETRIEVAL])} "
             f"on {label(stratum).lower()}"
@@ -193,8 +193,10 @@ def _number(value: float) -> str:
 
 
 def _repaid(row: Record) -> str:
+    """Break-even and its interval, or that there is none."""
     if np.isnan(row["questions"]):
-        return "never"
-    high = row["questions_high"]
-    end = "any number" if np.isnan(high) else f"{high:,.0f}"
+        return "no number that can be told" if row["ci_high"] > 0 else "never"
+    if np.isnan(row["ci_low"]):
+        return f"{row['questions']:,.0f} (no interval)"
+    end = "any number" if np.isnan(row["questions_high"]) else f"{row['questions_high']:,.0f}"
     return f"{row['questions']:,.0f} ({row['questions_low']:,.0f} to {end})"

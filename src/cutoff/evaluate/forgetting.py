@@ -77,7 +77,7 @@ def reading(changes: pd.DataFrame) -> str:
             " The share of earlier answers that are kept counts losses only and is therefore no "
             "measure of the net change."
         )
-    return text
+    return text + f" These {len(rows)} comparisons were not planned; p is adjusted among them."
 
 
 def _change(row: dict[str, Any]) -> str:
