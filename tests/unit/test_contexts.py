@@ -76,6 +76,10 @@ def test_contexts_are_whole_passages_within_the_room(tmp_path: Path) -> None:
     stage = open_stage(tmp_path, context_tokens=32, top_k=6)
     (question,) = contexts.add(stage, [QUESTION])
     assert question["extra_contexts"]["distractor"]["context_passage_ids"] == ["q#1", "p#1", "q#2"]
+    longer = [{**passage, "n_tokens": 15} for passage in PASSAGES.values()]
+    run.write_jsonl_atomic(stage.dataset_folder / "passages.jsonl", longer)
+    (question,) = contexts.add(stage, [QUESTION])
+    assert question["extra_contexts"]["distractor"]["context_passage_ids"] == ["q#1", "p#1"]
     too_long = [{**passage, "n_tokens": 33} for passage in PASSAGES.values()]
     run.write_jsonl_atomic(stage.dataset_folder / "passages.jsonl", too_long)
     with pytest.raises(CutoffError, match=r"No oracle context for p/task\?4.*context_tokens = 32"):

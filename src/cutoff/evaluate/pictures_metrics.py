@@ -65,7 +65,7 @@ def by_context(rates: pd.DataFrame) -> Figure:
         panel.vlines(x, rows["ci_low"], rows["ci_high"], colour, lw=2.5)
         panel.plot(
             x, rows["estimate"], color=colour, marker=MARKERS.get(model, "o"), ls=":", ms=7,
-            label=label(model),
+            label=label(model), clip_on=False,
         )  # fmt: skip
     panel.set_xticks(range(len(present)), [label(n).replace(" ", "\n") for n in present], color=INK)
     panel.set_xlim(-0.4, len(present) - 0.6)
