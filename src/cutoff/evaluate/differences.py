@@ -65,9 +65,11 @@ def score_interval(n: int, gained: int, lost: int) -> tuple[float, float]:
         share = ((b * b - 8 * n * c) ** 0.5 - b) / (4 * n)
         return (n * (estimate - d)) ** 2 - z * z * n * max(2 * share + d * (1 - d), 0.0)
 
-    # At the estimate the distance is negative or zero, at the ends of the scale positive or zero.
+    # Negative beside the estimate (at 0 of 0 it touches zero), positive at the ends or beyond.
     ends = [
-        end if distance(end) <= 0 else float(optimize.brentq(distance, estimate, end))
+        end
+        if distance(end) <= 0
+        else float(optimize.brentq(distance, estimate + 1e-9 * end, end, xtol=1e-12))
         for end in (-1.0, 1.0)
     ]
     return ends[0], ends[1]

@@ -9,6 +9,11 @@ from cutoff.figures import COLOURS, GAIN, INK, LINE, LOSS, QUIET
 from cutoff.wording import label, points
 
 
+def side_by_side(table: pd.DataFrame, rated: pd.DataFrame) -> Figure:
+    """``ratings`` where more than two conditions were compared, else ``wins``."""
+    return wins(table) if rated.empty else ratings(rated)
+
+
 def wins(table: pd.DataFrame, stratum: str = "all_post") -> Figure:
     """Share of questions that either side wins, and the win rate with its interval below.
 
@@ -25,21 +30,20 @@ def wins(table: pd.DataFrame, stratum: str = "all_post") -> Figure:
             panel.barh(y + 0.5, 100 * count / n, 0.5, left=start, color=colour, edgecolor="white")
             start += 100 * count / n
         told = f"{counts[0]} wins · {counts[1]} ties · {counts[2]} wins (n = {row['n']:,})"
-        panel.text(50, y + 0.96, told, ha="center", va="center", fontsize=9, color=QUIET)
+        white = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+        panel.text(50, y + 0.97, told, ha="center", va="center", fontsize=9, bbox=white)
         panel.text(0, y + 1.28, label(row["a"]), ha="left", va="center", fontsize=10)
         panel.text(100, y + 1.28, label(row["b"]), ha="right", va="center", fontsize=10)
         colour = INK if is_effect(row) else QUIET
         panel.plot([100 * row["win_low"], 100 * row["win_high"]], [y, y], color=colour, lw=2.5)
         face = colour if is_effect(row) else "white"
         panel.plot(100 * row["win_rate"], y, "o", color=colour, mfc=face, mew=2, ms=8)
-    panel.axvline(50, color=INK, lw=1, zorder=0)
+    panel.axvline(50, color=INK, lw=1, zorder=0.5)
     panel.set_xlim(0, 100)
     panel.set_ylim(-0.5, 2.0 * len(rows) - 0.4)
     panel.set_yticks([])
     panel.grid(axis="y", visible=False)
-    panel.set_xlabel(
-        "bars: questions, %; dot: win rate of the right side, %\n(filled: established)"
-    )
+    panel.set_xlabel("questions, %; dot: win rate of the right side (filled: established)")
     return figure
 
 
@@ -67,7 +71,7 @@ def bits(table: pd.DataFrame) -> Figure:
     compared = list(dict.fromkeys(zip(table["a"], table["b"], strict=True)))
     per_panel = len(table) / max(1, len(compared))
     figure, panels = figures.canvas(0.8 + len(compared) * (0.5 + 0.3 * per_panel), len(compared))
-    reach = 100 * max(0.02, table[["ci_low", "ci_high"]].abs().max(axis=None))
+    reach = 105 * max(0.02, table[["ci_low", "ci_high"]].abs().max(axis=None))
     for panel, (a, b) in zip(panels, compared, strict=True):
         rows = table[(table["a"] == a) & (table["b"] == b)].iloc[::-1].to_dict("records")
         names = []
@@ -85,5 +89,5 @@ def bits(table: pd.DataFrame) -> Figure:
         panel.set_xlim(-reach, reach)
         panel.grid(axis="y", visible=False)
         panel.set_title(f"{b} instead of {a}", loc="left")
-    panels[-1].set_xlabel("change of the pass rate, points (filled: established)")
+    panels[-1].set_xlabel("change, points\n(filled: established)")
     return figure
