@@ -45,6 +45,8 @@ def test_every_month_counts_its_own_closed_book_answers_of_the_untouched_model()
     ]
     row = months.set_index("month").loc["2025-03"]
     assert (row["n"], row["passed"], row["period"]) == (len(march), march["passed"].sum(), "post")
+    sides = contamination.written(months).set_index("month")["papers are from"]
+    assert (sides["2025-03"], sides["2023-03"]) == ("after the cutoff", "before the cutoff")
 
 
 @pytest.mark.parametrize(

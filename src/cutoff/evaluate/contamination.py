@@ -59,6 +59,14 @@ def table(dated: pd.DataFrame) -> pd.DataFrame:
     return frame.reindex(columns=names)
 
 
+def written(months: pd.DataFrame) -> pd.DataFrame:
+    """``table`` for reading."""
+    names = "month period n n_papers passed pass_rate ci_low ci_high".split()
+    shown = months[names].rename(columns={"period": "papers are from"})
+    sides = {"control": "before the cutoff", "post": "after the cutoff"}
+    return shown.assign(**{"papers are from": shown["papers are from"].map(sides)})
+
+
 def reading(dated: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> str:
     """The step at the cutoff, and the trend of the guesses behind it."""
     judged = dated.dropna(subset=["passed"])
