@@ -31,8 +31,7 @@ def newcombe_interval(both: int, gained: int, lost: int, neither: int) -> tuple[
         return float("nan"), float("nan")
     first, second = both + lost, both + gained
     a, b = first / n, second / n
-    low_a, high_a = stats.binomtest(first, n).proportion_ci(method="wilson")
-    low_b, high_b = stats.binomtest(second, n).proportion_ci(method="wilson")
+    (low_a, high_a), (low_b, high_b) = _wilson(first, n), _wilson(second, n)
     margins = first * (n - first) * second * (n - second)
     excess = float(both * neither - gained * lost)
     if excess > 0:
@@ -43,3 +42,11 @@ def newcombe_interval(both: int, gained: int, lost: int, neither: int) -> tuple[
         return math.sqrt(max(one * one - 2 * phi * one * other + other * other, 0.0))
 
     return b - a - reach(b - low_b, high_a - a), b - a + reach(high_b - b, a - low_a)
+
+
+def _wilson(hits: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval; ``scipy.stats.binomtest`` computes a slow p value beside it."""
+    z2 = stats.norm.isf(0.025) ** 2
+    centre = (hits + z2 / 2) / (n + z2)
+    half = math.sqrt(z2 * (hits * (n - hits) / n + z2 / 4)) / (n + z2)
+    return centre - half, centre + half
