@@ -21,7 +21,7 @@ READY_DEV := .venv/installed-dev
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help all test lint bench status params ask lab phantom clean
+.PHONY: help all test lint bench status params ask judge lab phantom clean
 # A half-made stamp must not look like a finished installation.
 .DELETE_ON_ERROR:
 
@@ -50,6 +50,9 @@ params: $(READY) ## every parameter with its value and allowed values
 
 ask: $(READY) ## answer a question from the index, with citations: make ask question="..."
 	@"$(PY)" -m cutoff ask --make
+
+judge: $(READY) ## judge answers from elsewhere: make judge responses=FILE questions=FILE
+	@"$(PY)" -m cutoff judge --make
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	@"$(PY)" -m jupyterlab notebooks

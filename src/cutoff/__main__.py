@@ -5,6 +5,7 @@ run      bring the stages of one size up to date (``make all``); also takes forc
 status   which stages are complete, and what the next run would do
 params   every parameter with its value, allowed values and the stage it belongs to
 ask      answer question="..." from the index, with citations; also takes condition=rag_ft_rag
+judge    judge a file of answers: responses=FILE, and questions=FILE unless they are the data set's
 clean    remove the results of one size; data sets stay, all sizes share them
 """
 
@@ -14,14 +15,15 @@ import shutil
 import signal
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from cutoff import deadline, params, run, stages
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.params import Params
 
-COMMANDS = ("run", "status", "params", "ask", "clean")
-OPTIONS = ("force", "stage", "question", "condition")
+COMMANDS = ("run", "status", "params", "ask", "judge", "clean")
+OPTIONS = ("force", "stage", "question", "condition", "responses", "questions")
 MAKE_ONLY = ("PYTHON", "SHELL")  # variables of the Makefile itself
 
 
@@ -95,6 +97,13 @@ def _do(command: str, given: list[str]) -> int:
 
         condition = options.get("condition", ask.DEFAULT_CONDITION)
         print(ask.answer(p, options.get("question", ""), condition))
+    elif command == "judge":
+        from cutoff.evaluate import alone
+
+        if "responses" not in options:
+            raise CutoffError("judge needs responses=FILE, the answers to judge.")
+        questions = Path(options["questions"]) if "questions" in options else None
+        print(alone.judge_file(p, Path(options["responses"]), questions))
     else:
         _clean(p)
     return 0
@@ -160,6 +169,11 @@ def _clean(p: Params) -> None:
         return
     if not (folder / "run.json").is_file():
         raise CutoffError(f"{folder} holds no run.json, so it is not a run; remove it by hand.")
+    if stages.labels(folder):
+        raise CutoffError(
+            f"{folder / 'calibration.csv'} holds labels that a person has given; move it elsewhere "
+            "first, or remove the folder by hand."
+        )
     shutil.rmtree(folder)
     print(f"Removed {folder}")
 

@@ -268,7 +268,7 @@ def _forget(stage: Stage, p: Params) -> None:
     opened = run.locate(stage.name, p)
     if stage.dataset_files:
         (opened.dataset_folder / "dataset.json").unlink(missing_ok=True)
-    for pattern in stage.files:
+    for pattern in (*stage.files, *stage.optional):
         top = Path(pattern).parts[0]
         for path in opened.folder.glob(top):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -5,6 +5,7 @@ completed. The answer costs milliseconds, so nothing heavy may be imported here.
 """
 
 import ast
+import csv
 import hashlib
 from dataclasses import dataclass
 from functools import cache
@@ -23,13 +24,14 @@ class Stage:
     """``name`` is the notebook's; ``part`` the sub-package and the parameters' stage.
 
     ``files`` are glob patterns of what it leaves in its folder, ``dataset_files`` in the
-    data set's folder.
+    data set's folder; ``optional`` is what it leaves besides, with some parameters only.
     """
 
     name: str
     part: str
     files: tuple[str, ...] = ()
     dataset_files: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
 
 STAGES = (
@@ -49,7 +51,12 @@ STAGES = (
     ),
     Stage("02_finetune", "finetune", ("adapters/instruct_ft/*.*", "adapters/rag_ft/*.*")),
     Stage("03_export_gguf", "export", ("models/*.gguf", "Modelfile.*", "parity.json")),
-    Stage("04_evaluate", "evaluate", ("responses.jsonl", "judgements.jsonl", "results.json")),
+    Stage(
+        "04_evaluate",
+        "evaluate",
+        ("responses.jsonl", "judgements.jsonl", "results.json"),
+        optional=("responses.*.jsonl*", "judgements.*.jsonl", "pairwise*.jsonl*", "judges"),
+    ),
     Stage("05_compare_sizes", "compare", ("comparison.csv", "comparison.md")),
 )
 
@@ -96,9 +103,22 @@ def key(stage: Stage, p: Params) -> str:
         digest.update(f"{p.hash_for(stage.part)} {run.dataset_id(p)}".encode())
         if stage.part == "finetune":
             digest.update(models.local_state(p).encode())
+        if stage.part == "evaluate":
+            digest.update(labels(run.locate(stage.name, p).folder).encode())
         if previous := earlier(stage):
             digest.update(key(previous[-1], p).encode())
     return digest.hexdigest()[:16]
+
+
+def labels(folder: Path) -> str:
+    """What a person has entered into ``calibration.csv``; empty while nothing is."""
+    path = folder / "calibration.csv"
+    if not path.is_file():
+        return ""
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+        rows = [(row.get("item"), row.get("label")) for row in csv.DictReader(file)]
+    given = sorted((item, label) for item, label in rows if item and label)
+    return str(given) if given else ""
 
 
 def left_behind(stage: Stage, p: Params) -> dict[str, int] | None:
