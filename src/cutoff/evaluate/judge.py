@@ -30,7 +30,6 @@ from cutoff.wording import percent
 
 Record = dict[str, Any]
 
-SCORING = opinions.REFERENCE_RULES
 NO_MAJORITY, MAJORITY = "no majority", "majority"
 
 
