@@ -66,6 +66,7 @@ def reading(table: pd.DataFrame) -> str:
         ]
         head = f"**From `{first['size']}` to `{last['size']}`, {times} times the parameters"
         parts.append(f"{head}: {', '.join(grown)}.**" if grown else f"{head}.**")
+        parts.append("Times are those of the machine, with whatever else it did meanwhile.")
     if table["gpu_hours"].isna().all():
         parts.append("No GPU was used or recorded, so there are no GPU hours to compare.")
     skip = ["size", "n_parameters", "gpu_hours"]

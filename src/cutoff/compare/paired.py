@@ -127,8 +127,8 @@ def reading(table: pd.DataFrame) -> str:
     sentences = [
         f"{label(row['name'])} ({label(row['stratum']).lower()}) is "
         f"{'larger' if row['difference'] > 0 else 'smaller'} at `{row['larger']}` than at "
-        f"`{row['smaller']}` by {points(abs(row['difference']), False)} points "
-        f"({interval(row['ci_low'], row['ci_high'])})"
+        f"`{row['smaller']}` ({points(row['difference'])} points, "
+        f"{interval(row['ci_low'], row['ci_high'])})"
         for row in apart.to_dict("records")
     ]
     head = (

@@ -152,9 +152,8 @@ def reading(table: pd.DataFrame) -> str:
         caution = "" if low > 0 or high < 0 else " (not with twice the prior scale)"
         sentences.append(
             f"{label(row['name'])} ({label(row['stratum']).lower()}) "
-            f"{'grows' if row['slope'] > 0 else 'shrinks'} by "
-            f"{points(abs(row['slope']), False)} points per tenfold "
-            f"({interval(row['ci_low'], row['ci_high'])}){caution}"
+            f"{'grows' if row['slope'] > 0 else 'shrinks'} ({points(row['slope'])} points per "
+            f"tenfold, {interval(row['ci_low'], row['ci_high'])}){caution}"
         )
     what = (
         "Two sizes always lie on a line: how far a third would stray from it is the prior's word "
