@@ -97,7 +97,7 @@ def find(p: Params) -> Architecture:
     Raises ``CutoffError`` for a hub model that is not in the table: nothing is downloaded.
     """
     if p.base_model in KNOWN:
-        return Architecture(*KNOWN[p.base_model], f"config.json of {p.base_model}")
+        return Architecture(*(*KNOWN[p.base_model], f"config.json of {p.base_model}"))
     folder = local_folder(p)
     if folder is None:
         raise CutoffError(
