@@ -129,6 +129,9 @@ def test_a_judge_without_errors_is_not_corrected() -> None:
     rates = corrections.rates(verdicts, compared, 2000)
     assert rates["corrected"].to_numpy() == pytest.approx(rates["pass_rate"].to_numpy())
     assert ((rates["ci_low"] < rates["corrected"]) & (rates["corrected"] < rates["ci_high"])).all()
+    row = rates[rates["condition"] == "base_rag"].iloc[0]
+    low, high = proportion_confint(row["n"] * row["pass_rate"], row["n"], method="wilson")
+    assert row["ci_low"] < low - 0.01 and row["ci_high"] > high + 0.01  # 40 labels are not all
 
 
 def test_with_every_answer_labelled_the_correction_returns_the_person_s_rate() -> None:
