@@ -21,7 +21,7 @@ READY_DEV := .venv/installed-dev
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help all test lint bench status params ask judge lab phantom clean
+.PHONY: help all test lint bench status plan params ask judge lab phantom clean
 # A half-made stamp must not look like a finished installation.
 .DELETE_ON_ERROR:
 
@@ -44,6 +44,9 @@ lint: $(READY_DEV) ## check style and types
 
 status: $(READY) ## which stages are complete, and what `make all` would do
 	@"$(PY)" -m cutoff status --make
+
+plan: $(READY) ## what a size needs (memory, disk, hours, cost, power), before anything is spent
+	@"$(PY)" -m cutoff plan --make
 
 params: $(READY) ## every parameter with its value and allowed values
 	@"$(PY)" -m cutoff params --make

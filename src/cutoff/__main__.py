@@ -3,6 +3,7 @@
 run      bring the stages of one size up to date (``make all``); also takes force=1 to
          start over and stage=04_evaluate to run one stage only
 status   which stages are complete, and what the next run would do
+plan     what a run of this size needs (memory, disk, hours, cost, power), before anything is spent
 params   every parameter with its value, allowed values and the stage it belongs to
 ask      answer question="..." from the index, with citations; also takes condition=rag_ft_rag
 judge    judge a file of answers: responses=FILE, and questions=FILE unless they are the data set's
@@ -22,7 +23,7 @@ from cutoff import deadline, params, run, stages
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.params import Params
 
-COMMANDS = ("run", "status", "params", "ask", "judge", "clean")
+COMMANDS = ("run", "status", "plan", "params", "ask", "judge", "clean")
 OPTIONS = ("force", "stage", "question", "condition", "responses", "questions")
 MAKE_ONLY = ("PYTHON", "SHELL")  # variables of the Makefile itself
 
@@ -90,6 +91,10 @@ def _do(command: str, given: list[str]) -> int:
         print(f"\nReports: {page}")
     elif command == "status":
         _status(p)
+    elif command == "plan":
+        from cutoff import plan
+
+        print(plan.report(p), end="")
     elif command == "params":
         _print_params(p)
     elif command == "ask":

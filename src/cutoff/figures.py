@@ -207,33 +207,3 @@ def size_bars(sizes: pd.DataFrame) -> Figure:
     panel.grid(axis="y", visible=False)
     panel.set_xlabel("file size, MB")
     return figure
-
-
-def across_sizes(rates: pd.DataFrame) -> Figure:
-    """Pass rate against model size; ``rates``: condition, size, n_parameters, source,
-    pass_rate, ci_low, ci_high. Published values are crosses without an interval."""
-    figure, (panel,) = canvas(4.4)
-    conditions = list(dict.fromkeys(rates["condition"]))
-    for i, condition in enumerate(conditions):
-        # Side by side, so that equal rates do not hide each other.
-        rows = rates[rates["condition"] == condition].sort_values("n_parameters")
-        rows = rows.assign(x=rows["n_parameters"] * 1.12 ** (i - (len(conditions) - 1) / 2))
-        rows[["pass_rate", "ci_low", "ci_high"]] *= 100
-        ours, theirs = rows[rows["source"] != "published"], rows[rows["source"] == "published"]
-        colour = COLOURS.get(condition, INK)
-        panel.vlines(ours["x"], ours["ci_low"], ours["ci_high"], colour, lw=2.5)
-        panel.plot(ours["x"], ours["pass_rate"], "o-", color=colour, ms=8, label=label(condition))
-        panel.plot(theirs["x"], theirs["pass_rate"], "x", color=colour, mew=2.5, ms=9)
-    sizes = rates.drop_duplicates(["size", "source"]).sort_values("n_parameters")
-    names = [f"{row.size}\n(published)" if row.source == "published" else row.size
-             for row in sizes.itertuples()]  # fmt: skip
-    panel.set_xscale("log")
-    panel.set_xticks(sizes["n_parameters"], names, color=INK)
-    panel.minorticks_off()
-    low, high = sizes["n_parameters"].min(), sizes["n_parameters"].max()
-    panel.set_xlim(low / 3, high * 3)
-    panel.set_ylim(0, 100)
-    panel.set_xlabel("model size (parameters, logarithmic)")
-    panel.set_ylabel("questions answered correctly, %")
-    figure.legend(loc="outside upper left", ncols=3, handletextpad=0.3, columnspacing=1.2)
-    return figure

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from cutoff import deadline, render, run, stages
+from cutoff import deadline, models, render, run, stages
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.params import Params
 from cutoff.stages import Stage
@@ -172,7 +172,7 @@ def _kernel_environment(p: Params, log: Path, quiet: bool) -> Iterator[None]:
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         }
-        if p.base_model == "phantom" and "/" not in p.embedding_model:
+        if p.base_model in models.PHANTOMS and "/" not in p.embedding_model:
             os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
         if quiet:
             os.environ |= {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}

@@ -199,4 +199,5 @@ def _when(entry: dict[str, Any]) -> str:
 def _order(name: str) -> tuple[bool, bool, list[str | float], str]:
     """The comparison first, then the phantom, then by the size in the name."""
     number = re.search(r"\d+(\.\d+)?", name)
-    return (name != "compare", name != "tiny", [float(number[0])] if number else [], name)
+    parameters: list[str | float] = [float(number[0])] if number else []
+    return (name != "compare", not name.startswith("tiny"), parameters, name)

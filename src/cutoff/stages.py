@@ -57,7 +57,11 @@ STAGES = (
         ("responses.jsonl", "judgements.jsonl", "results.json"),
         optional=("responses.*.jsonl*", "judgements.*.jsonl", "pairwise*.jsonl*", "judges"),
     ),
-    Stage("05_compare_sizes", "compare", ("comparison.csv", "comparison.md")),
+    Stage(
+        "05_compare_sizes",
+        "compare",
+        ("comparison.csv", "comparison.md", "contrasts.csv", "cost.csv"),
+    ),
 )
 
 
@@ -99,6 +103,11 @@ def key(stage: Stage, p: Params) -> str:
         digest.update(p.size.encode())
         for path in sorted(run.outputs(p).glob("*/results.json")):
             digest.update(path.parent.name.encode() + path.read_bytes())
+        for path in sorted(run.outputs(p).glob("*/run.json")):
+            if path.parent != run.locate(stage.name, p).folder:
+                entries = run.read_run(path.parent)["stages"].items()
+                made = {name: (made.get("key"), made.get("seconds")) for name, made in entries}
+                digest.update(f"{path.parent.name} {made}".encode())
     else:
         digest.update(f"{p.hash_for(stage.part)} {run.dataset_id(p)}".encode())
         if stage.part == "finetune":

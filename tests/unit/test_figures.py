@@ -54,16 +54,6 @@ def contrasts(low: float = 0.1) -> pd.DataFrame:
     return pd.DataFrame([row, row | {"name": "left out", "planned": False}])
 
 
-def sizes() -> pd.DataFrame:
-    nan = float("nan")
-    rows = [
-        ("base", "tiny", 3e6, "this repository", 0.1, 0.05, 0.2),
-        ("base", "0.5b", 5e8, "published", 0.04, nan, nan),
-    ]
-    names = "condition size n_parameters source pass_rate ci_low ci_high".split()
-    return pd.DataFrame(rows, columns=names)
-
-
 def words(figure: Figure) -> str:
     figure.draw_without_rendering()
     return " | ".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
@@ -87,14 +77,6 @@ def test_forest_shows_planned_contrasts_and_fills_only_established_ones() -> Non
         assert (dot.get_markerfacecolor() != "white") is filled
 
 
-def test_published_values_are_crosses_without_interval() -> None:
-    (panel,) = figures.across_sizes(sizes()).axes
-    assert [len(line.get_xdata()) for line in panel.lines if line.get_marker() == "x"] == [1]
-    (intervals,) = panel.collections
-    assert len(intervals.get_segments()) == 1
-    assert "0.5b\n(published)" in words(panel.figure)
-
-
 def test_every_figure_draws_and_equal_figures_are_equal_bytes() -> None:
     curve = pd.DataFrame({"step": [1, 2, 3], "loss": [3.0, 2.0, 1.0]})
     recall = pd.DataFrame({"stratum": ["seen"] * 2, "k": [1, 3], "recall": [0.5, 0.9]})
@@ -105,7 +87,6 @@ def test_every_figure_draws_and_equal_figures_are_equal_bytes() -> None:
         "losses": lambda: figures.losses({"instruct_ft": curve}),
         "recall": lambda: figures.recall_at_k(recall, used_k=3),
         "bars": lambda: figures.size_bars(bars),
-        "sizes": lambda: figures.across_sizes(sizes()),
     }
     for name, draw in drawings.items():
         picture = figures.png(draw())

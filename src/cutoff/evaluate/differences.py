@@ -62,13 +62,13 @@ def score_interval(n: int, gained: int, lost: int) -> tuple[float, float]:
         # The share lost, of greatest likelihood among those with a difference of d.
         b = -gained - lost + (2 * n - gained + lost) * d
         c = -lost * d * (1 - d)
-        share = ((b * b - 8 * n * c) ** 0.5 - b) / (4 * n)
+        share = (max(b * b - 8 * n * c, 0.0) ** 0.5 - b) / (4 * n)
         return (n * (estimate - d)) ** 2 - z * z * n * max(2 * share + d * (1 - d), 0.0)
 
     # Negative beside the estimate (at 0 of 0 it touches zero), positive at the ends or beyond.
     ends = [
         end
-        if distance(end) <= 0
+        if end == estimate or distance(end) <= 0
         else float(optimize.brentq(distance, estimate + 1e-9 * end, end, xtol=1e-12))
         for end in (-1.0, 1.0)
     ]

@@ -54,31 +54,6 @@ def outcomes(frame: pd.DataFrame) -> pd.DataFrame:
     return table.rename_axis(columns=None).reset_index()
 
 
-def rag_diagnostics(frame: pd.DataFrame) -> pd.DataFrame:
-    """Where RAG answers are lost, one row per RAG condition; rates are proportions.
-
-    ``retrieval_hit``: evidence in the context. ``pass_if_hit`` and ``pass_if_missed``: pass
-    rates with and without it. ``cited``: answers with a citation. ``citation_right``: share
-    of cited answers, with evidence in the context, that cite nothing but evidence.
-    """
-    rows = []
-    for condition in RAG_CONDITIONS:
-        part = frame[frame["condition"] == condition]
-        hit = part["retrieval_hit"].astype(bool)
-        rows.append(
-            {
-                "condition": condition,
-                "n": len(part),
-                "retrieval_hit": _share(part["retrieval_hit"]),
-                "pass_if_hit": _share(part["passed"][hit]),
-                "pass_if_missed": _share(part["passed"][~hit]),
-                "cited": _share(part["citation_present"]),
-                "citation_right": _share(part["citation_right"][hit]),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 Passed = dict[str, bool]  # condition -> passed, of one question that has every verdict
 
 KINDS: tuple[tuple[str, Callable[[Passed, Record, bool], bool]], ...] = (
