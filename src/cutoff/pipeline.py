@@ -46,6 +46,7 @@ def run_all(
     ``given`` holds the parameters that differ from the size's file, for the notebooks.
     """
     deadline.start(p.deadline_minutes)
+    models.compared_quantizations(p)  # a wrong name is said now, not after the training
     run.make_folder(run.locate("01_generate", p).folder)
     chosen = [only] if only else list(stages.STAGES)
     if only:

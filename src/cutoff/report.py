@@ -70,6 +70,8 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "p_by_paper": ("p by paper", p_value),
     "p_holm": ("p (Holm)", p_value),
     "effect_size": ("Cohen’s h", lambda h: "–" if pd.isna(h) else f"{h:.2f}".replace("-", "−")),
+    "standard_error": ("Standard error (points)", lambda e: points(e, sign=False)),
+    "n_for_5_points": ("Questions for 5 points", _count),
     "mde": ("Detectable (points)", lambda d: points(d, sign=False)),
     "mrr": ("MRR", lambda rank: f"{rank:.2f}"),
     **{f"recall@{k}": (f"Recall@{k}", percent) for k in range(1, 51)},
