@@ -36,7 +36,7 @@ SMALL_CELLS = {
         run.write_json_atomic(stage.folder / "results.json", {"size": p.size})
         """,
     "05_compare_sizes": """
-        for name in ("comparison.csv", "comparison.md"):
+        for name in ("comparison.csv", "comparison.md", "contrasts.csv", "cost.csv"):
             run.write_text_atomic(stage.folder / name, "size\\n")
         """,
 }
