@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,47 +10,64 @@ import time
 
 import pytest
 
-from cutoff import run
+from cutoff import run, stages
 
 
 def lines(path):
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-# A moment of each stage in which work is under way, seen from its files.
+# Who is killed in which stage, and the moment: work is under way, as its files show.
 MOMENTS = {
-    "02_finetune": lambda folder: lines(folder / "adapters/progress.jsonl") >= 2,
-    "04_evaluate": lambda folder: lines(folder / "responses.jsonl") >= 10,
+    "02_finetune": (False, lambda folder: lines(folder / "adapters/progress.jsonl") >= 2),
+    "04_evaluate": (True, lambda folder: lines(folder / "responses.jsonl") >= 10),
 }
 
 
-@pytest.mark.parametrize("what", ["the driver alone", "every process"])
-def test_a_killed_run_completes_with_the_same_results(
-    tiny_run, tiny_arguments, tiny_environment, tmp_path, what
+@pytest.mark.parametrize("stage", MOMENTS)
+def test_a_killed_stage_completes_with_the_same_results(
+    tiny_run, tiny_arguments, tiny_environment, tmp_path, stage
 ):
-    command = [sys.executable, "-m", "cutoff", *tiny_arguments, f"output_dir={tmp_path}"]
-    folder = tmp_path / "limit-24" / "tiny"
-    kept: list[str] = []
-    for stage, is_now in MOMENTS.items():
-        process = subprocess.Popen(command, env=tiny_environment, stdout=subprocess.DEVNULL)
-        wait_until(lambda now=is_now: now(folder), process)
-        kill(process, with_children=what == "every process")
-        assert json.loads((folder / "run.json").read_text())["stages"][stage]["key"] is None
-        if stage == "04_evaluate":
-            kept = (folder / "responses.jsonl").read_text().splitlines()[:10]
+    with_children, is_now = MOMENTS[stage]
+    folder = before(stages.find(stage), tiny_run, tmp_path / "limit-24")
+    command = [sys.executable, "-m", "cutoff", *tiny_arguments]
+    command += [f"output_dir={tmp_path}", f"stage={stage}"]
+    process = subprocess.Popen(command, env=tiny_environment, stdout=subprocess.DEVNULL)
+    wait_until(lambda: is_now(folder), process)
+    kill(process, with_children)
+    assert json.loads((folder / "run.json").read_text())["stages"][stage]["key"] is None
+    answers = folder / "responses.jsonl"
+    kept = answers.read_text().splitlines()[:10] if stage == "04_evaluate" else []
 
     done = subprocess.run(command, env=tiny_environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("up to date") == 3  # 01 to 03 were not repeated
 
+    if stage == "02_finetune":
+        for path in folder.glob("adapters/*/adapter_model.safetensors"):
+            there = tiny_run / "tiny" / path.relative_to(folder)
+            assert path.read_bytes() == there.read_bytes()
+        return
     # Answers that were written before the kill are still there, each exactly once.
-    responses = (folder / "responses.jsonl").read_text().splitlines()
-    assert responses[: len(kept)] == kept
+    assert answers.read_text().splitlines()[: len(kept)] == kept
     for name in ("responses.jsonl", "judgements.jsonl"):
         keys = [record["key"] for record in run.read_jsonl(folder / name)]
         assert len(keys) == len(set(keys))
         assert set(keys) == {r["key"] for r in run.read_jsonl(tiny_run / "tiny" / name)}
     assert texts(folder) == texts(tiny_run / "tiny")
+
+
+def before(stage, complete, folder):
+    """A copy of a complete run as it was before ``stage``; gives the size's folder."""
+    shutil.copytree(complete, folder)
+    entries = run.read_json(folder / "tiny/run.json")
+    later = stages.STAGES[stages.STAGES.index(stage) :]
+    for gone in later:
+        entries["stages"].pop(gone.name, None)
+        for pattern in (*gone.files, *gone.optional, f"{gone.name}.*"):
+            for path in (folder / "tiny").glob(pattern.split("/")[0].removesuffix("*") + "*"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    run.write_json_atomic(folder / "tiny/run.json", entries)
+    return folder / "tiny"
 
 
 def texts(folder):

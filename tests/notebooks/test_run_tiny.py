@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from cutoff import run, stages
+from cutoff import render, run, stages
 from cutoff.evaluate.conditions import CONDITIONS
 
 
@@ -96,6 +96,51 @@ def test_reports_have_one_title_headings_in_order_and_described_pictures(reports
         assert len(alts) == seen.tags.count("img")
         assert all(len(alt) > 20 for alt in alts), alts
         assert "viewport" in [value for tag, name, value in seen.attributes if tag == "meta"]
+
+
+def test_reports_are_small_and_their_tables_have_captions_and_scopes(reports):
+    for page in reports:
+        assert page.stat().st_size < 3_000_000, page.name
+        seen = Seen(page.read_text(encoding="utf-8"))
+        scopes = [value for tag, name, value in seen.attributes if (tag, name) == ("th", "scope")]
+        assert len(scopes) >= seen.tags.count("caption") > 0 or page.stem.startswith("02")
+        assert set(scopes) <= {"row", "col"}
+
+
+def test_every_text_colour_stands_out_from_what_is_behind_it():
+    """WCAG 2.2, success criterion 1.4.3: a contrast of at least 4.5."""
+    css = (render.THEME / "report.css").read_text()
+    named = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", css))
+    texts = {value for name, value in named.items() if name in ("ink", "quiet", "link")}
+    texts |= set(re.findall(r"[{;]\s*color: (#[0-9a-f]{6})", css))
+    assert len(texts) > 3
+    for behind in ("#ffffff", named["tint"]):
+        for text in texts:
+            assert contrast(text, behind) >= 4.5, (text, behind)
+
+
+def contrast(one, other):
+    """Ratio of relative luminances, as WCAG defines them."""
+    parts = [[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in (one, other)]
+    linear = [
+        [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in p] for p in parts
+    ]
+    low, high = sorted(0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in linear)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_results_hold_what_the_report_shows(tiny_run):
+    results = run.read_json(tiny_run / "tiny/results.json")
+    assert len(results["claims"]) == 5
+    page = (tiny_run / "tiny/04_evaluate.html").read_text(encoding="utf-8")
+    headings = [re.sub(r"<[^>]+>", "", h) for h in re.findall(r"<h2[^>]*>(.*?)</h2>", page)]
+    wanted = "answer Pass Effects lost Side quantisation forget judge nothing Examples found Limits"
+    places = [next(i for i, h in enumerate(headings) if word in h) for word in wanted.split()]
+    assert places == sorted(places) and headings[places[-1] + 1] == "Provenance"
+    names = "attribution citations pairwise quantisation forgetting contamination exposure".split()
+    names += "break_even golden judge_free measures calibration negative_control".split()
+    for name in names:
+        assert results["diagnostics"][name], name
 
 
 def test_every_link_between_reports_leads_somewhere(reports, tiny_run):
