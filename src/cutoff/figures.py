@@ -76,8 +76,12 @@ def canvas(height_inches: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
     return figure, list(axes[:, 0])
 
 
-def pass_rates(rates: pd.DataFrame) -> Figure:
-    """Pass rate of every condition with its interval, one panel per kind of question."""
+def pass_rates(rates: pd.DataFrame, meaning: str = "questions answered correctly, %") -> Figure:
+    """Rate of every condition with its interval, one panel per kind of question.
+
+    ``rates``: columns stratum, condition, n, pass_rate, ci_low, ci_high; ``meaning`` says under
+    the axis what the rate is.
+    """
     strata = list(dict.fromkeys(rates["stratum"]))
     figure, panels = canvas(0.55 + 1.72 * len(strata), len(strata))
     for panel, stratum in zip(panels, strata, strict=True):
@@ -94,7 +98,7 @@ def pass_rates(rates: pd.DataFrame) -> Figure:
         panel.set_title(f"{label(stratum)} (n = {rows['n'].max():,})")
     panels[-1].set_xlim(0, 1)
     panels[-1].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.0f}"))
-    panels[-1].set_xlabel("questions answered correctly, %")
+    panels[-1].set_xlabel(meaning)
     return figure
 
 

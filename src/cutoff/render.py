@@ -196,8 +196,6 @@ def _when(entry: dict[str, Any]) -> str:
     return f"{finished:%Y-%m-%d %H:%M} UTC, in {entry['seconds']:.0f} s"
 
 
-def _order(name: str) -> tuple[bool, bool, list[str | float], str]:
-    """The comparison first, then the phantom, then by the size in the name."""
-    number = re.search(r"\d+(\.\d+)?", name)
-    parameters: list[str | float] = [float(number[0])] if number else []
-    return (name != "compare", not name.startswith("tiny"), parameters, name)
+def _order(name: str) -> tuple[Any, ...]:
+    """The comparison first, then the sizes."""
+    return (name != "compare", *stages.size_order(name))

@@ -7,6 +7,7 @@ completed. The answer costs milliseconds, so nothing heavy may be imported here.
 import ast
 import csv
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -207,3 +208,9 @@ def _imports(code: str) -> list[Path]:
             path = PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py")
             paths += [path] if path.is_file() else []
     return paths
+
+
+def size_order(name: str) -> tuple[bool, list[float], str]:
+    """What sizes are sorted by: the phantoms first, then the number in the name."""
+    number = re.search(r"\d+(\.\d+)?", name)
+    return not name.startswith("tiny"), [float(number[0])] if number else [], name

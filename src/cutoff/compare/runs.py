@@ -92,10 +92,10 @@ def progress(outputs: Path) -> pd.DataFrame:
     """
     started = {path.parent.name for path in outputs.glob("*/run.json")} - {"compare"}
     started |= {path.parent.name for path in outputs.glob("*/results.json")}
-    files = sorted((run.root() / "params").glob("*.yaml"))
-    known = [path.stem for path in files if path.stem != "defaults"]
+    files = (run.root() / "params").glob("*.yaml")
+    known = {path.stem for path in files} - {"defaults"} - started
     rows = []
-    for size in [*sorted(started), *(name for name in known if name not in started)]:
+    for size in [*sorted(started, key=stages.size_order), *sorted(known, key=stages.size_order)]:
         entries = run.read_run(outputs / size)["stages"]
         states = {name: _state(entries.get(name, {})) for name in RUN_STAGES}
         if states[RUN_STAGES[-1]] != "complete" and (outputs / size / "results.json").exists():

@@ -6,8 +6,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from cutoff import figures
 from cutoff.figures import COLOURS, INK, canvas
-from cutoff.wording import label, percent
+from cutoff.wording import label
 
 CONTEXTS = ("none", "distractor", "retrieved", "oracle")
 MARKERS = {"base": "o", "instruct_ft": "s", "rag_ft": "^"}
@@ -82,24 +83,8 @@ def refusals(table: pd.DataFrame) -> Figure:
 
     ``table``: ``refusals.by_condition``.
     """
-    rows = table[table["measure"] == "declined"]
-    strata = list(dict.fromkeys(rows["stratum"]))
-    figure, panels = canvas(0.7 + 1.7 * len(strata), len(strata))
-    for panel, stratum in zip(panels, strata, strict=True):
-        own = rows[rows["stratum"] == stratum].iloc[::-1].reset_index(drop=True)
-        for y, row in own.iterrows():
-            colour = COLOURS.get(row["condition"], INK)
-            panel.plot([row["ci_low"], row["ci_high"]], [y, y], color=colour, lw=2.5)
-            panel.plot(row["estimate"], y, "o", color=colour, ms=8, clip_on=False)
-            panel.text(1.03, float(y), percent(row["estimate"]), va="center", fontsize=10)  # type: ignore
-        panel.set_yticks(range(len(own)), [label(name) for name in own["condition"]], color=INK)
-        panel.grid(axis="y", visible=False)
-        panel.tick_params(axis="y", length=0)
-        panel.set_title(f"{label(stratum)} (n = {own['n'].max():,})")
-    panels[-1].set_xlim(0, 1)
-    panels[-1].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.0f}"))
-    panels[-1].set_xlabel("answers that decline, % (95 % interval)")
-    return figure
+    rows = table[table["measure"] == "declined"].rename(columns={"estimate": "pass_rate"})
+    return figures.pass_rates(rows, "answers that decline, % (95 % interval)")
 
 
 def _counted(n: dict[str, int] | None) -> str:
