@@ -149,10 +149,15 @@ ANY_WORDS = st.lists(
 )
 
 
+@cache
+def word_counter():
+    return token_counts.word_counter(tokenizer())
+
+
 @settings(max_examples=400, deadline=None)
 @given(ANY_WORDS)
 def test_tokens_counted_by_word_are_those_of_the_tokenizer(words: list[str]) -> None:
-    count = token_counts.word_counter(tokenizer())
+    count = word_counter()
     assert count(words) == count_tokens(words)
     assert sum(count(words)) == count_tokens([" ".join(words)])[0]
 
