@@ -104,6 +104,8 @@ def _execute(stage: Stage, p: Params, given: Mapping[str, Any], output: Path) ->
 
     # Parameters are validated before; papermill would warn about each that is not in the cell.
     logging.getLogger("papermill").setLevel(logging.ERROR)
+    # When a run is stopped, nbclient leaves a task behind that asyncio would print as a traceback.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     terminal = sys.stderr.isatty()
     log = output.with_suffix(".log")
     try:
