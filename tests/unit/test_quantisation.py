@@ -49,7 +49,7 @@ def stage(base_model: Path, adapter: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def answers(stage: run.Run) -> tuple[list[Record], list[Record], dict[str, list[Record]]]:
     asked = dict.fromkeys(("base", "base_rag"), "base")
-    responses = conditions._answer_all(stage, QUESTIONS, asked, "")
+    responses = conditions.answer_all(stage, QUESTIONS, asked, "")
     judgements = judge.judge(stage, QUESTIONS, responses)
     return responses, judgements, quantisation.answer(stage, QUESTIONS)
 

@@ -4,6 +4,7 @@
 differ (another month, another number of wordings), so there are no pairs to resample.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -115,3 +116,20 @@ def _slopes(sums: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         found = (n * xy - x * y) / spread
     return np.where(spread > 1e-9 * np.maximum(n, 1) ** 2, found, np.nan)
+
+
+def pass_rates(answers: pd.DataFrame, by: Sequence[str], sort: bool = False) -> pd.DataFrame:
+    """Pass rate of every group of ``answers`` (columns paper_id, passed, and those of ``by``).
+
+    Columns: those of ``by``, n (judged), judge_failed, n_papers, passed, pass_rate, ci_low,
+    ci_high (95 %, see ``share``). A group whose label is missing is a group.
+    """
+    rows = []
+    for labels, part in answers.groupby(list(by), dropna=False, sort=sort):
+        judged = part.dropna(subset=["passed"])
+        found = share(judged["passed"].to_numpy(dtype=float), judged["paper_id"].to_numpy())
+        group = dict(zip(by, labels, strict=True))
+        rows.append(group | {"judge_failed": len(part) - len(judged)} | found)
+    frame = pd.DataFrame(rows).rename(columns={"ones": "passed", "share": "pass_rate"})
+    names = "n judge_failed n_papers passed pass_rate ci_low ci_high".split()
+    return frame.reindex(columns=[*by, *names])

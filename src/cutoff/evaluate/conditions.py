@@ -66,7 +66,7 @@ def answer(
     for good, or an answer is missing in the end.
     """
     asked = models_asked(stage.params, training_seed)
-    return _answer_all(stage, questions, asked, seed_suffix(stage.params, training_seed))
+    return answer_all(stage, questions, asked, seed_suffix(stage.params, training_seed))
 
 
 def answer_extra(stage: run.Run, questions: Sequence[Record]) -> list[Record]:
@@ -78,7 +78,7 @@ def answer_extra(stage: run.Run, questions: Sequence[Record]) -> list[Record]:
     records: list[Record] = []
     for context in extra_contexts(stage.params):
         asked = {n: c.model for n, c in EXTRA_CONDITIONS.items() if c.context == context}
-        records += _answer_all(stage, questions, asked, f".{context}")
+        records += answer_all(stage, questions, asked, f".{context}")
     return records
 
 
@@ -89,7 +89,7 @@ def answer_unanswerable(stage: run.Run, questions: Sequence[Record]) -> list[Rec
     """
     if not questions:
         return []
-    return _answer_all(stage, questions, models_asked(stage.params), ".unanswerable")
+    return answer_all(stage, questions, models_asked(stage.params), ".unanswerable")
 
 
 def extra_contexts(p: Params) -> tuple[str, ...]:
@@ -234,7 +234,7 @@ def complete_records(
     return [by_key[name] for name in wanted]
 
 
-def _answer_all(
+def answer_all(
     stage: run.Run, questions: Sequence[Record], asked: dict[str, str], suffix: str
 ) -> list[Record]:
     """Answers under ``asked`` (condition -> model), kept in ``responses<suffix>.jsonl``."""

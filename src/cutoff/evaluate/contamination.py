@@ -46,17 +46,7 @@ def table(dated: pd.DataFrame) -> pd.DataFrame:
     ``dated`` is what ``answers`` returns. Columns: month, period, n (judged), judge_failed,
     n_papers, passed, pass_rate, ci_low, ci_high (95 %, questions clustered in papers).
     """
-    rows = []
-    for (when, period), part in dated.groupby(["month", "period"], dropna=False, sort=True):
-        judged = part.dropna(subset=["passed"])
-        found = clusters.share(
-            judged["passed"].to_numpy(dtype=float), judged["paper_id"].to_numpy()
-        )
-        failed = len(part) - len(judged)
-        rows.append({"month": when, "period": period, "judge_failed": failed, **found})
-    frame = pd.DataFrame(rows).rename(columns={"ones": "passed", "share": "pass_rate"})
-    names = "month period n judge_failed n_papers passed pass_rate ci_low ci_high".split()
-    return frame.reindex(columns=names)
+    return clusters.pass_rates(dated, ("month", "period"), sort=True)
 
 
 def written(months: pd.DataFrame) -> pd.DataFrame:

@@ -52,19 +52,10 @@ def table(exposed: pd.DataFrame) -> pd.DataFrame:
     Columns: condition, wordings, n (judged), judge_failed, n_papers, passed, pass_rate,
     ci_low, ci_high (95 %, questions clustered in papers).
     """
-    rows = []
-    for (condition, wordings), part in exposed.groupby(["condition", "wordings"], sort=False):
-        judged = part.dropna(subset=["passed"])
-        found = clusters.share(
-            judged["passed"].to_numpy(dtype=float), judged["paper_id"].to_numpy()
-        )
-        failed = len(part) - len(judged)
-        rows.append({"condition": condition, "wordings": wordings, "judge_failed": failed, **found})
-    frame = pd.DataFrame(rows).rename(columns={"ones": "passed", "share": "pass_rate"})
-    names = "condition wordings n judge_failed n_papers passed pass_rate ci_low ci_high".split()
-    frame = frame.reindex(columns=names)
+    frame = clusters.pass_rates(exposed, ("condition", "wordings"))
     order = frame["condition"].map({name: i for i, name in enumerate(TRAINED)})
-    return frame.assign(order=order).sort_values(["order", "wordings"], ignore_index=True)[names]
+    frame = frame.assign(order=order).sort_values(["order", "wordings"], ignore_index=True)
+    return frame.drop(columns="order")
 
 
 def varies(exposed: pd.DataFrame) -> bool:

@@ -83,7 +83,7 @@ def answer(stage: run.Run, questions: Sequence[Record]) -> dict[str, list[Record
         asked = {c: CONDITIONS[c].model for c in compared_conditions(p)}
         if on_ollama:  # there a quantisation is a model of its own
             asked = {c: _on_ollama(model, name) for c, model in asked.items()}
-        given[name] = conditions._answer_all(under(stage, name), questions, asked, f".{name}")
+        given[name] = conditions.answer_all(under(stage, name), questions, asked, f".{name}")
     return given
 
 
