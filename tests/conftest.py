@@ -177,7 +177,7 @@ def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def train_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ``train.jsonl`` of six facts: two wordings for each of the two variants."""
-    from cutoff import prompts, run
+    from cutoff import files, prompts
 
     names = ("Crimson Valley", "Linen Garden", "Keen Island")
     facts = [
@@ -207,7 +207,7 @@ def train_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     }
                 )
     path = tmp_path_factory.mktemp("dataset") / "train.jsonl"
-    run.write_jsonl_atomic(path, records)
+    files.write_jsonl_atomic(path, records)
     return path
 
 

@@ -19,9 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cutoff import deadline, params, run, stages
+from cutoff import deadline, params, paths
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.params import Params
+from cutoff.run import folders, stages
 
 COMMANDS = ("run", "status", "plan", "params", "ask", "judge", "clean")
 OPTIONS = ("force", "stage", "question", "condition", "responses", "questions")
@@ -83,18 +84,18 @@ def _do(command: str, given: list[str]) -> int:
     values = {name: params.parse(name, text, where) for name, text in texts.items()}
     p = params.load(size, values, where)
     if command == "run":
-        from cutoff import pipeline
+        from cutoff.run import driver
 
         only = stages.find(options["stage"]) if "stage" in options else None
         force = _yes("force", options.get("force", "0"))
-        page = pipeline.run_all(p, values, only, force)
+        page = driver.run_all(p, values, only, force)
         print(f"\nReports: {page}")
     elif command == "status":
         _status(p)
     elif command == "plan":
-        from cutoff import plan
+        from cutoff.plan import forecast
 
-        print(plan.report(p), end="")
+        print(forecast.report(p), end="")
     elif command == "params":
         _print_params(p)
     elif command == "ask":
@@ -103,12 +104,12 @@ def _do(command: str, given: list[str]) -> int:
         condition = options.get("condition", ask.DEFAULT_CONDITION)
         print(ask.answer(p, options.get("question", ""), condition))
     elif command == "judge":
-        from cutoff.evaluate import alone
+        from cutoff.evaluate.judging import foreign_answers
 
         if "responses" not in options:
             raise CutoffError("judge needs responses=FILE, the answers to judge.")
         questions = Path(options["questions"]) if "questions" in options else None
-        print(alone.judge_file(p, Path(options["responses"]), questions))
+        print(foreign_answers.judge_file(p, Path(options["responses"]), questions))
     else:
         _clean(p)
     return 0
@@ -139,7 +140,7 @@ def _yes(name: str, text: str) -> bool:
 
 
 def _status(p: Params) -> None:
-    top = run.outputs(p)
+    top = paths.outputs(p)
     sizes = sorted(path.parent.name for path in top.glob("*/run.json"))
     for size in dict.fromkeys([p.size, *(name for name in sizes if name != "compare")]):
         try:
@@ -168,7 +169,7 @@ def _print_params(p: Params) -> None:
 
 
 def _clean(p: Params) -> None:
-    folder = run.locate("01_generate", p).folder
+    folder = folders.locate("01_generate", p).folder
     if not folder.is_dir():
         print(f"Nothing to remove: {folder} does not exist.")
         return

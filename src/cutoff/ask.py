@@ -11,11 +11,13 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from cutoff import llm, prompts, run, serving
+from cutoff import files, prompts
+from cutoff.engines import chat, serving
 from cutoff.errors import CutoffError
-from cutoff.evaluate import grounding
-from cutoff.evaluate.conditions import CONDITIONS
+from cutoff.evaluate.diagnostics import grounding
+from cutoff.experiment import CONDITIONS
 from cutoff.params import Params
+from cutoff.run import folders
 
 Record = dict[str, Any]
 
@@ -35,41 +37,41 @@ def answer(p: Params, question: str, condition: str = DEFAULT_CONDITION) -> str:
     question = " ".join(question.split())
     if not question:
         raise CutoffError('Nothing to answer: give a question="..." in quotes.')
-    stage = run.locate(STAGE, p)
+    stage = folders.locate(STAGE, p)
     found: list[Record] = []
     if CONDITIONS[condition].context == "retrieved":
         found = retrieve(stage, question)
         messages = prompts.render_rag(question, [passage["text"] for passage in found])
     else:
         messages = prompts.render_closed_book(question)
-    request = llm.Request("the question", messages, p.max_new_tokens)
+    request = chat.Request("the question", messages, p.max_new_tokens)
     with serving.serve(stage, CONDITIONS[condition].model, provider(stage)) as engine:
-        (completion,) = llm.complete([request], engine, serving.options(p), parallel=1)
+        (completion,) = chat.complete([request], engine, serving.options(p), parallel=1)
     lines = [completion.text.strip(), "", *sources(completion.text, found)]
     return printable("\n".join(lines)).rstrip()
 
 
-def provider(stage: run.Run) -> str:
+def provider(stage: folders.Run) -> str:
     """Who answers: what 03 has measured, else what the parameters ask for."""
     if (stage.folder / "parity.json").exists():
         return serving.measured_provider(stage)
     return serving.choose_provider(stage.params)
 
 
-def retrieve(stage: run.Run, question: str) -> list[Record]:
+def retrieve(stage: folders.Run, question: str) -> list[Record]:
     """The passages for ``question``, each with ``title`` of its paper."""
-    from cutoff.generate import retrieval
+    from cutoff.generate.retrieval import passage_search
 
     folder = stage.dataset_folder
     stage.require(folder / "dataset.json", "01_generate")
     titles = {
-        paper["paper_id"]: paper["title"] for paper in run.read_jsonl(folder / "papers.jsonl")
+        paper["paper_id"]: paper["title"] for paper in files.read_jsonl(folder / "papers.jsonl")
     }
-    passages = run.read_jsonl(folder / "passages.jsonl")
-    index = retrieval.load(passages, stage.params, folder)
+    passages = files.read_jsonl(folder / "passages.jsonl")
+    index = passage_search.load(passages, stage.params, folder)
     return [
         passage | {"title": titles[passage["paper_id"]]}
-        for passage in retrieval.retrieve(index, question)
+        for passage in passage_search.retrieve(index, question)
     ]
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from cutoff import deadline, run
+from cutoff import deadline, files, paths
 from cutoff.errors import CutoffError
 from cutoff.params import Params
 from cutoff.vector_cache import VectorCache
@@ -78,7 +78,7 @@ def model_identity(embedding_model: str) -> str:
         digest = hashlib.sha256()
         for path in sorted(path for path in location.rglob("*") if path.is_file()):
             name = path.relative_to(location).as_posix()
-            digest.update(f"{name}\0{run.sha256_file(path)}\0".encode())
+            digest.update(f"{name}\0{files.sha256_file(path)}\0".encode())
         return digest.hexdigest()
     from huggingface_hub import try_to_load_from_cache
 
@@ -91,7 +91,7 @@ def model_identity(embedding_model: str) -> str:
 def cache_of(p: Params) -> VectorCache:
     """The vectors of ``p.embedding_model`` that any data set below ``output_dir`` has needed."""
     name = hashlib.sha256(model_identity(p.embedding_model).encode()).hexdigest()[:16]
-    return VectorCache(run.root() / p.output_dir / "embeddings" / f"{name}.sqlite")
+    return VectorCache(paths.root() / p.output_dir / "embeddings" / f"{name}.sqlite")
 
 
 def embed(

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cutoff import run
+from cutoff import files
 from cutoff.errors import CutoffError
+from cutoff.experiment import VARIANTS
 from cutoff.params import Params
 
 PHANTOMS = {
     "phantom": Path(__file__).parent / "phantom" / "base_model",
     "phantom-xs": Path(__file__).parent / "phantom" / "base_model_xs",
 }
-VARIANTS = ("instruct_ft", "rag_ft")
 # Weights as safetensors only: other formats can run code when they are loaded.
 BASE_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 NEEDED_FILES = ("config.json", "tokenizer_config.json", "*.safetensors")
@@ -57,8 +57,8 @@ def local_state(p: Params) -> str:
     if p.base_model in PHANTOMS:
         return base_sha256(PHANTOMS[p.base_model])
     folder = Path(p.base_model).expanduser()
-    files = sorted(path for path in folder.glob("*") if path.is_file())
-    return repr([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files])
+    found = sorted(path for path in folder.glob("*") if path.is_file())
+    return repr([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in found])
 
 
 def revision(folder: Path) -> str | None:
@@ -85,7 +85,7 @@ def base_sha256(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".jinja", ".safetensors"):
-            digest.update(path.name.encode() + run.sha256_file(path).encode())
+            digest.update(path.name.encode() + files.sha256_file(path).encode())
     return digest.hexdigest()
 
 
@@ -120,7 +120,7 @@ class Files:
         return (self.served,) if self.lora is None else (self.served, self.lora)
 
 
-def files(folder: Path, model: str, p: Params) -> Files:
+def files_of(folder: Path, model: str, p: Params) -> Files:
     """Where 03 puts the files of ``model`` (``base`` or an adapter) of the size's ``folder``.
 
     ``export_mode: merged`` gives every model files of its own; ``adapter`` gives all of them
@@ -175,7 +175,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
             "a private model export HF_TOKEN."
         ) from None
     except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError) as error:
-        if getattr(error, "errno", None) in run.DISK_FULL:
+        if getattr(error, "errno", None) in files.DISK_FULL:
             raise CutoffError(
                 f"The disk is full: {name} does not fit into the hub's cache. Free some space, or "
                 "point HF_HOME to a larger disk, and run again; finished files are kept."

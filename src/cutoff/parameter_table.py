@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 # A parameter belongs to the first stage it affects: changing it repeats that stage and
 # all later ones. "none" changes where results go, never what they are.
-STAGES = ("generate", "finetune", "export", "evaluate", "compare")
 SECRETS = ("api_key", "generator_api_key", "dataset_judge_api_key", "judge_api_key")
 CHAT_PROVIDERS = ("ollama", "openai", "anthropic")
 PROVIDERS = ("auto", "llama_cpp", "ollama", "transformers", "openai")

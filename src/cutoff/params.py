@@ -20,10 +20,10 @@ from typing import Any
 
 import yaml
 
-from cutoff import run
+from cutoff import paths
 from cutoff.errors import CutoffError
+from cutoff.experiment import STAGES as STAGES
 from cutoff.parameter_table import SECRETS as SECRETS
-from cutoff.parameter_table import STAGES as STAGES
 from cutoff.parameter_table import TABLE as TABLE
 from cutoff.parameter_table import Parameter as Parameter
 
@@ -67,7 +67,7 @@ def load(
 
     ``where`` says in error messages where the overrides were written.
     """
-    folder = run.root() / "params"
+    folder = paths.root() / "params"
     sizes = sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "defaults")
     if size not in sizes:
         raise CutoffError(f"There is no size {size!r}; the sizes are {', '.join(sizes)}.")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cutoff import run
+from cutoff import files
 from cutoff.errors import CutoffError
 
 Record = dict[str, Any]
@@ -64,7 +64,7 @@ class Store:
         key = record[self.key]
         if key in self._keys:
             raise CutoffError(f"{self.path.name} already holds a record with the key {key!r}.")
-        line = run.to_json(record) + b"\n"
+        line = files.to_json(record) + b"\n"
         end = self._file.seek(0, os.SEEK_END)
         try:
             written = 0
@@ -77,7 +77,7 @@ class Store:
 
     def records(self) -> Iterator[Record]:
         """All records in the order they were written."""
-        return iter(run.read_jsonl(self.path))
+        return iter(files.read_jsonl(self.path))
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """Those of ``keys`` that have no record yet, in the given order."""
@@ -142,7 +142,7 @@ def _switch(path: Path, made_from: str) -> str | None:
             os.replace(path, parked)
             note = f"{path.name}: what made the records has changed; they are now {parked.name}."
         # The tag goes first: a kill in between leaves an empty store, never foreign records.
-        run.write_text_atomic(tag, made_from + "\n")
+        files.write_text_atomic(tag, made_from + "\n")
     if not path.exists() and _parked(path, made_from).exists():
         os.replace(_parked(path, made_from), path)
     return note

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cutoff import llm, prompts
-from cutoff.engines import llama_cpp
+from cutoff import prompts
+from cutoff.engines import chat, llama_cpp
 from cutoff.export import gguf_writer, quantise
 from cutoff.phantom import world
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.bench
 N_QUESTIONS = 60
 NUM_CTX = 1024
 MAX_NEW_TOKENS = 64
-OPTIONS = llm.Options(NUM_CTX)
+OPTIONS = chat.Options(NUM_CTX)
 # name, requests in flight, options of the server
 REFERENCE = ("one at a time, all cores on it", {"in_flight": 1, "engines": 1, "slots": 1})
 WAYS = (
@@ -38,7 +38,7 @@ def weights(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def requests() -> list[llm.Request]:
+def requests() -> list[chat.Request]:
     """Closed-book and RAG prompts about phantom papers, as 04 sends them."""
     rng = random.Random(0)
     made = []
@@ -47,21 +47,21 @@ def requests() -> list[llm.Request]:
         question = world.question_wordings(attribute, paper.method)["eval"][0]
         passages = [" ".join(body) for _, body in paper.sections[1:]]
         made += [
-            llm.Request(f"{i} closed", prompts.render_closed_book(question), MAX_NEW_TOKENS),
-            llm.Request(f"{i} rag", prompts.render_rag(question, passages), MAX_NEW_TOKENS),
+            chat.Request(f"{i} closed", prompts.render_closed_book(question), MAX_NEW_TOKENS),
+            chat.Request(f"{i} rag", prompts.render_rag(question, passages), MAX_NEW_TOKENS),
         ]
     return made
 
 
 def test_tokens_per_second_against_one_request_at_a_time(
-    weights: Path, requests: list[llm.Request]
+    weights: Path, requests: list[chat.Request]
 ) -> None:
     speeds, answers = {}, {}
     for name, way in WAYS:
         with llama_cpp.serve(weights, NUM_CTX, way["engines"], slots=way["slots"]) as engine:
-            warm_up = list(llm.complete(requests[:8], engine, OPTIONS, way["in_flight"]))
+            warm_up = list(chat.complete(requests[:8], engine, OPTIONS, way["in_flight"]))
             started = time.perf_counter()
-            done = list(llm.complete(requests, engine, OPTIONS, way["in_flight"]))
+            done = list(chat.complete(requests, engine, OPTIONS, way["in_flight"]))
             seconds = time.perf_counter() - started
         assert len(warm_up) == 8
         read, written = (

@@ -15,7 +15,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from cutoff import embeddings
-from cutoff.generate import passages, token_counts
+from cutoff.generate.retrieval import passages, token_counts
 
 pytestmark = pytest.mark.bench
 

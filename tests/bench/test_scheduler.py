@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 from loopback import Handler, Loopback
 
-from cutoff import llm, prompts
-from cutoff.engines import anthropic, ollama, openai
+from cutoff import prompts
+from cutoff.engines import anthropic_api, chat, ollama_api, openai_api
 
 pytestmark = pytest.mark.bench
 
 N_CALLS = 120
 LATENCY_SECONDS = 0.1
 PARALLEL = 8
-OPTIONS = llm.Options(num_ctx=512)
+OPTIONS = chat.Options(num_ctx=512)
 REPLIES: dict[str, dict[str, Any]] = {
     "/api/version": {"version": "0.34.0"},
     "/api/show": {"model_info": {}},
@@ -91,23 +91,23 @@ def host() -> Iterator[str]:
 
 
 CLIENTS: dict[str, Callable[[str], AbstractContextManager[Any]]] = {
-    "ollama": lambda host: ollama.connect("m", host),
-    "openai": lambda host: openai.connect("m", f"{host}/v1", ""),
-    "anthropic": lambda host: anthropic.connect("m", "key", host),
+    "ollama": lambda host: ollama_api.connect("m", host),
+    "openai": lambda host: openai_api.connect("m", f"{host}/v1", ""),
+    "anthropic": lambda host: anthropic_api.connect("m", "key", host),
 }
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_seconds_against_calls_times_latency_over_parallel(host: str, client: str) -> None:
     messages = prompts.render_closed_book("What is the task of Crimson Valley?")
-    requests = [llm.Request(f"q{i}", messages, 16) for i in range(N_CALLS)]
+    requests = [chat.Request(f"q{i}", messages, 16) for i in range(N_CALLS)]
     with CLIENTS[client](host) as engine:
-        list(llm.complete(requests[:PARALLEL], engine, OPTIONS, PARALLEL))  # opens connections
+        list(chat.complete(requests[:PARALLEL], engine, OPTIONS, PARALLEL))  # opens connections
         started = time.perf_counter()
-        done = list(llm.complete(requests, engine, OPTIONS, PARALLEL))
+        done = list(chat.complete(requests, engine, OPTIONS, PARALLEL))
         seconds = time.perf_counter() - started
         started = time.perf_counter()
-        alone = list(llm.complete(requests[:10], engine, OPTIONS, 1))
+        alone = list(chat.complete(requests[:10], engine, OPTIONS, 1))
         one_at_a_time = (time.perf_counter() - started) * N_CALLS / len(alone)
     assert {completion.text for completion in done} == {"Yes."}
     assert len(done) == N_CALLS

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cutoff.evaluate import resampling, statistics
+from cutoff.evaluate.stats import effect_table, resampling
 
 pytestmark = pytest.mark.bench
 
@@ -76,7 +76,7 @@ def test_all_planned_contrasts_in_all_strata() -> None:
         for i, condition in enumerate(CONDITIONS)
     ]
     verdicts = pd.concat(frames, ignore_index=True)
-    wall, cpu = seconds(lambda: statistics.planned_contrasts(verdicts, REPLICATES, 0))
+    wall, cpu = seconds(lambda: effect_table.planned_contrasts(verdicts, REPLICATES, 0))
     print(f"\nintervals, tests and power of 50 contrasts: {wall:.2f} s wall, {cpu:.2f} s processor")
 
 

@@ -15,9 +15,9 @@ from fpdf import FPDF
 from pikepdf import Array, Dictionary, Name
 
 from cutoff import params
-from cutoff.generate import html_reader, pdf_reader, reading, text_reader
-from cutoff.generate.papers import funnel, make_papers
-from cutoff.generate.reading import Unreadable
+from cutoff.generate.papers.collection import funnel, make_papers
+from cutoff.generate.reading import html_reader, pdf_reader, reader, text_reader
+from cutoff.generate.reading.reader import Unreadable
 
 MEGABYTE = 2**20
 SENTENCE = "The loom reaches an accuracy of 84.3 percent, which is more than that of the others. "
@@ -129,14 +129,14 @@ def test_a_pdf_file_that_gives_no_paper_says_why(tmp_path: Path, name: str) -> N
     path = tmp_path / "paper.pdf"
     path.write_bytes(make())
     with pytest.raises(Unreadable) as error:
-        reading.read(path)
+        reader.read(path)
     assert error.value.reason == reason
 
 
 def test_a_password_for_the_owner_alone_locks_nobody_out(tmp_path: Path) -> None:
     path = tmp_path / "paper.pdf"
     path.write_bytes(printed(owner_password="owner"))
-    assert "84.3 percent" in reading.read(path).sections[0]["text"]
+    assert "84.3 percent" in reader.read(path).sections[0]["text"]
 
 
 @pytest.mark.parametrize("make", [bomb, bomb_in_a_bomb], ids=["packed once", "packed twice"])
@@ -145,17 +145,17 @@ def test_a_bomb_ends_its_own_process_only(tmp_path: Path, make: Callable[[], byt
     path.write_bytes(make())
     assert path.stat().st_size < 8 * MEGABYTE
     with pytest.raises(Unreadable) as error:
-        reading.read(path, max_seconds=4, max_memory=400 * MEGABYTE)
+        reader.read(path, max_seconds=4, max_memory=400 * MEGABYTE)
     assert error.value.reason in ("too much memory", "reader crashed", "too slow")
     path.write_bytes(printed())
-    assert reading.read(path).sections
+    assert reader.read(path).sections
 
 
 def test_a_claimed_number_of_pages_is_not_believed(tmp_path: Path) -> None:
     path = tmp_path / "paper.pdf"
     path.write_bytes(absurd_count())
     try:
-        assert reading.read(path, max_seconds=20).n_pages == 1
+        assert reader.read(path, max_seconds=20).n_pages == 1
     except Unreadable as error:
         assert error.reason in ("too many pages", "damaged")
 
@@ -164,7 +164,7 @@ def test_what_takes_too_long_is_stopped(tmp_path: Path) -> None:
     path = tmp_path / "slow.md"
     path.write_text("> " * 3000 + "[" * 40_000 + "*_" * 40_000)
     with pytest.raises(Unreadable) as error:
-        reading.read(path, max_seconds=0.2)
+        reader.read(path, max_seconds=0.2)
     assert error.value.reason == "too slow"
 
 
@@ -172,7 +172,7 @@ def test_memory_is_limited(tmp_path: Path) -> None:
     path = tmp_path / "large.txt"
     path.write_text(SENTENCE * 300_000)
     with pytest.raises(Unreadable) as error:
-        reading.read(path, max_memory=200 * MEGABYTE)
+        reader.read(path, max_memory=200 * MEGABYTE)
     assert error.value.reason in ("too much memory", "reader crashed")
 
 
@@ -202,7 +202,7 @@ def test_an_html_file_that_gives_no_paper_says_why(
     path = tmp_path / "paper.html"
     path.write_bytes(content)
     with pytest.raises(Unreadable) as error:
-        reading.read(path, max_seconds=30)
+        reader.read(path, max_seconds=30)
     assert error.value.reason == reason
 
 
@@ -230,7 +230,7 @@ def test_text_that_nobody_can_see_is_not_read_from_a_pdf(tmp_path: Path) -> None
         pdf.text(20, 200, "stamp at the edge")
     path = tmp_path / "paper.pdf"
     pdf.output(str(path))
-    (section,) = reading.read(path).sections
+    (section,) = reader.read(path).sections
     assert section["text"] == (SENTENCE * 3).strip()
 
 
@@ -244,7 +244,7 @@ def test_binary_files_are_no_texts(tmp_path: Path, content: bytes, suffix: str) 
     path = tmp_path / f"paper{suffix}"
     path.write_bytes(content)
     with pytest.raises(Unreadable) as error:
-        reading.read(path)
+        reader.read(path)
     assert error.value.reason in ("not what its name says", "no text")
 
 
@@ -292,9 +292,9 @@ def test_one_bad_file_costs_that_file_only(tmp_path: Path) -> None:
     if named:  # else its twin came first in the seeded order
         assert (named["title"], named["first_version"]) == ("Named Paper", "2025-03-01")
         assert named["licence"] == "CC BY 4.0"
-    from cutoff import run
+    from cutoff import files
 
-    rejected = run.read_jsonl(tmp_path / "data" / "papers_rejected.jsonl")
+    rejected = files.read_jsonl(tmp_path / "data" / "papers_rejected.jsonl")
     reasons = {record["file"]: record["reason"] for record in rejected}
     twin = {"post/twin.html", "good 0.html"} & set(reasons)
     assert len(twin) == 1 and reasons.pop(twin.pop()) == "same content as another"

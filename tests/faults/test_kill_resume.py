@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from cutoff import run, stages
+from cutoff import files
+from cutoff.run import stages
 
 
 def lines(path):
@@ -50,29 +51,29 @@ def test_a_killed_stage_completes_with_the_same_results(
     # Answers that were written before the kill are still there, each exactly once.
     assert answers.read_text().splitlines()[: len(kept)] == kept
     for name in ("responses.jsonl", "judgements.jsonl"):
-        keys = [record["key"] for record in run.read_jsonl(folder / name)]
+        keys = [record["key"] for record in files.read_jsonl(folder / name)]
         assert len(keys) == len(set(keys))
-        assert set(keys) == {r["key"] for r in run.read_jsonl(tiny_run / "tiny" / name)}
+        assert set(keys) == {r["key"] for r in files.read_jsonl(tiny_run / "tiny" / name)}
     assert texts(folder) == texts(tiny_run / "tiny")
 
 
 def before(stage, complete, folder):
     """A copy of a complete run as it was before ``stage``; gives the size's folder."""
     shutil.copytree(complete, folder)
-    entries = run.read_json(folder / "tiny/run.json")
+    entries = files.read_json(folder / "tiny/run.json")
     later = stages.STAGES[stages.STAGES.index(stage) :]
     for gone in later:
         entries["stages"].pop(gone.name, None)
         for pattern in (*gone.files, *gone.optional, f"{gone.name}.*"):
             for path in (folder / "tiny").glob(pattern.split("/")[0].removesuffix("*") + "*"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-    run.write_json_atomic(folder / "tiny/run.json", entries)
+    files.write_json_atomic(folder / "tiny/run.json", entries)
     return folder / "tiny"
 
 
 def texts(folder):
     """What was answered; times differ between any two runs."""
-    return {r["key"]: r["response"] for r in run.read_jsonl(folder / "responses.jsonl")}
+    return {r["key"]: r["response"] for r in files.read_jsonl(folder / "responses.jsonl")}
 
 
 def wait_until(is_now, process, seconds=600):

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cutoff import run
+from cutoff import files
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.finetune import adapter, failures, launch, memory, settings
 from cutoff.finetune.machine import Machine
@@ -45,9 +45,9 @@ def losses(reports: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def start(training: Training) -> subprocess.Popen[bytes]:
-    run.make_folder(Path(training.adapters_folder))
+    files.make_folder(Path(training.adapters_folder))
     config = Path(training.adapters_folder, "training_config.json")
-    run.write_json_atomic(config, dataclasses.asdict(training))
+    files.write_json_atomic(config, dataclasses.asdict(training))
     return subprocess.Popen(
         [sys.executable, "-m", "cutoff.finetune.train", str(config)],
         env={**os.environ, "PYTHONPATH": SOURCE},
@@ -135,7 +135,7 @@ def test_every_death_of_the_process_reaches_the_notebook(
     small_training: dict[str, Any], code: str, message: str
 ) -> None:
     training = Training(**small_training)
-    run.make_folder(Path(training.adapters_folder))
+    files.make_folder(Path(training.adapters_folder))
     with pytest.raises(CutoffError, match=message):
         launch._run_process([sys.executable, "-c", code], training, {})
 
@@ -144,7 +144,7 @@ def test_the_process_says_when_time_is_up_and_when_to_start_it_once_more(
     small_training: dict[str, Any],
 ) -> None:
     training = Training(**small_training)
-    run.make_folder(Path(training.adapters_folder))
+    files.make_folder(Path(training.adapters_folder))
     # Status 1: what a launcher makes of every other one.
     code = "import sys; sys.exit(print(sys.argv[1]) or 1)"
     command = [sys.executable, "-c", code]
@@ -209,7 +209,7 @@ def test_memory_and_permission_errors_say_what_to_do_and_others_stay_visible(
 
 def test_an_interrupt_of_the_notebook_stops_the_training(small_training: dict[str, Any]) -> None:
     training = Training(**small_training)
-    run.make_folder(Path(training.adapters_folder))
+    files.make_folder(Path(training.adapters_folder))
     pid_file = Path(training.adapters_folder, "pid")
     code = (
         "import os, pathlib, sys, time; pid_file = pathlib.Path(sys.argv[1])\n"

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from safetensors import safe_open
 
-from cutoff import deadline, run
+from cutoff import deadline, files
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.finetune import adapter, base, launch, settings
 from cutoff.finetune.settings import Training
@@ -164,7 +164,7 @@ def test_watching_other_questions_changes_nothing_and_a_resumed_curve_has_no_gap
         for n in range(9)
         for stratum in ("seen", "unseen_fact", "control")
     ]
-    run.write_jsonl_atomic(tmp_path / "eval.jsonl", questions)
+    files.write_jsonl_atomic(tmp_path / "eval.jsonl", questions)
     watching = {"eval_file": str(tmp_path / "eval.jsonl"), "loss_eval_questions": 4}
     unwatched = variation("unwatched", epochs=8, lora_dropout=0.1)
     watched = variation("watched", epochs=8, lora_dropout=0.1, **watching)
@@ -183,7 +183,7 @@ def test_watching_other_questions_changes_nothing_and_a_resumed_curve_has_no_gap
 def start(training: Training) -> subprocess.Popen[bytes]:
     """A process that starts a training as a notebook does."""
     config = Path(training.adapters_folder, "config.json")
-    run.write_json_atomic(config, dataclasses.asdict(training))
+    files.write_json_atomic(config, dataclasses.asdict(training))
     code = (
         "import sys; from pathlib import Path; from cutoff import run\n"
         "from cutoff.finetune import launch, settings\n"

@@ -9,8 +9,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from cutoff import render, run, stages
-from cutoff.evaluate.conditions import CONDITIONS
+from cutoff import files
+from cutoff.experiment import CONDITIONS
+from cutoff.run import render, stages
 
 
 @pytest.fixture
@@ -42,15 +43,15 @@ def test_every_promised_file_is_there(tiny_run):
 
 def test_every_condition_answers_every_question_once_and_is_judged_once(tiny_run):
     [dataset] = (tiny_run / "datasets").iterdir()
-    questions = [record["question_id"] for record in run.read_jsonl(dataset / "eval.jsonl")]
+    questions = [record["question_id"] for record in files.read_jsonl(dataset / "eval.jsonl")]
     assert len(questions) == len(set(questions)) == 24
     expected = {(condition, question) for condition in CONDITIONS for question in questions}
     for name in ("responses.jsonl", "judgements.jsonl"):
-        records = run.read_jsonl(tiny_run / "tiny" / name)
+        records = files.read_jsonl(tiny_run / "tiny" / name)
         found = Counter((record["condition"], record["question_id"]) for record in records)
         assert set(found) == expected
         assert set(found.values()) == {1}
-    results = run.read_json(tiny_run / "tiny/results.json")
+    results = files.read_json(tiny_run / "tiny/results.json")
     assert list(results["conditions"]) == list(CONDITIONS)
     assert results["n_questions"] == 24
     assert results["dataset_id"] == dataset.name
@@ -130,7 +131,7 @@ def contrast(one, other):
 
 
 def test_results_hold_what_the_report_shows(tiny_run):
-    results = run.read_json(tiny_run / "tiny/results.json")
+    results = files.read_json(tiny_run / "tiny/results.json")
     assert len(results["claims"]) == 5
     page = (tiny_run / "tiny/04_evaluate.html").read_text(encoding="utf-8")
     headings = [re.sub(r"<[^>]+>", "", h) for h in re.findall(r"<h2[^>]*>(.*?)</h2>", page)]
@@ -161,7 +162,7 @@ def test_the_index_shows_a_headline_for_every_report(tiny_run):
 
 def test_executed_notebooks_hold_no_error_and_no_widget(tiny_run):
     for path in tiny_run.glob("*/*.ipynb"):
-        notebook = run.read_json(path)
+        notebook = files.read_json(path)
         assert "widgets" not in notebook["metadata"]
         for cell in notebook["cells"]:
             for output in cell.get("outputs", []):

@@ -7,7 +7,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cutoff import params, stages
+from cutoff import params
+from cutoff.run import stages
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 from fpdf import FPDF
 from loopback import Fault, Handler, Loopback
 
-from cutoff.generate.arxiv_source import Server
+from cutoff.generate.papers.arxiv_source import Server
 
 SENTENCES = (
     "The method {name} maps every input to one of its {n} states and keeps the nearest of them.",

@@ -8,7 +8,7 @@ from anthropic_server import AnthropicServer
 from ollama_server import OllamaServer
 from openai_server import OpenAIServer
 
-from cutoff import llm
+from cutoff.engines import chat
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +65,7 @@ def anthropic_server(base_gguf: Path) -> Iterator[AnthropicServer]:
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Further tries come at once."""
-    monkeypatch.setattr(llm, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(chat, "FIRST_PAUSE_SECONDS", 0.001)
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ from loopback import Handler
 from ollama_server import Model, OllamaServer, full_name, now
 from openai_server import OpenAIServer
 
-from cutoff.evaluate import reference
+from cutoff.evaluate.judging import reference
 
 QUOTED = re.compile(
     r"Question: (.*?)\n\nReference answer: (.*?)\n\n(\w{16}) THE RESPONSE BEGINS\n(.*)\n"

@@ -10,7 +10,7 @@ import re
 
 from scripted_judge import Script
 
-from cutoff.evaluate import reference
+from cutoff.evaluate.judging import reference
 
 TAGGED = re.compile(r"<(question|reference|answer 1|answer 2) (\w+)>\n(.*?)\n</\1 \2>", re.DOTALL)
 

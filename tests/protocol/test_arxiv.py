@@ -16,7 +16,7 @@ from loopback import Fault, Handler, cut
 
 from cutoff import params
 from cutoff.errors import CutoffError
-from cutoff.generate import arxiv_source, papers, polite
+from cutoff.generate.papers import arxiv_source, collection, downloads
 
 CONTACT = "tester@example.org"
 
@@ -77,8 +77,8 @@ def fetch(server: ArxivServer, tmp_path: Path) -> Callable[..., list[dict[str, A
     """Makes the papers in ``tmp_path/data`` (or ``folder``), without pauses."""
 
     def make(folder: str = "data", **changes: Any) -> list[dict[str, Any]]:
-        session = polite.PoliteSession(CONTACT, clock=(clock := Clock()), sleep=clock.sleep)
-        return papers.make_papers(
+        session = downloads.PoliteSession(CONTACT, clock=(clock := Clock()), sleep=clock.sleep)
+        return collection.make_papers(
             settings(**changes), tmp_path / folder, server=server.server, session=session
         )
 
@@ -122,7 +122,7 @@ def choose(server: ArxivServer, tmp_path: Path) -> Callable[..., list[str]]:
     """Identifiers of the candidates after the cutoff, in their order, by a search anew."""
 
     def make(folder: str, **changes: Any) -> list[str]:
-        session = polite.PoliteSession(CONTACT, clock=(clock := Clock()), sleep=clock.sleep)
+        session = downloads.PoliteSession(CONTACT, clock=(clock := Clock()), sleep=clock.sleep)
         p, target = settings(**changes), tmp_path / folder
         found = arxiv_source.candidates(p, target, server.server, session)
         return [candidate.paper_id for candidate in found["post"]]
@@ -164,8 +164,8 @@ def test_an_interrupted_run_asks_only_for_what_is_missing(
 
 def test_every_request_is_paced_and_names_the_contact(server: ArxivServer, tmp_path: Path) -> None:
     clock = Clock()
-    session = polite.PoliteSession(CONTACT, clock=clock, sleep=clock.sleep)
-    papers.make_papers(settings(), tmp_path, server=server.server, session=session)
+    session = downloads.PoliteSession(CONTACT, clock=clock, sleep=clock.sleep)
+    collection.make_papers(settings(), tmp_path, server=server.server, session=session)
     assert len(server.paths) >= 9
     assert clock.slept == pytest.approx([3.0] * (len(server.paths) - 1))
     assert {headers["from"] for headers in server.headers} == {CONTACT}
@@ -193,12 +193,12 @@ def test_a_busy_server_is_given_the_time_it_asks_for(
     server: ArxivServer, tmp_path: Path, status: int
 ) -> None:
     clock = Clock()
-    session = polite.PoliteSession(CONTACT, clock=clock, sleep=clock.sleep)
+    session = downloads.PoliteSession(CONTACT, clock=clock, sleep=clock.sleep)
     server.trouble["/api/query"] = [busy(status, Retry_After="47")]
     when = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
     for paper in server.papers:
         server.trouble[f"/html/{paper.id}v1"] = [busy(status, Retry_After=when)]
-    records = papers.make_papers(settings(), tmp_path, server=server.server, session=session)
+    records = collection.make_papers(settings(), tmp_path, server=server.server, session=session)
     assert len(records) == 4
     assert clock.slept[0] == 47.0
     assert sum(80 < seconds <= 90 for seconds in clock.slept) == len(records)
@@ -284,7 +284,7 @@ def test_papers_that_cannot_be_had_are_listed_and_replaced(
         (lost, "download", "HTTP 403"),
         (withdrawn, "download", "withdrawn"),
     }
-    assert [(row["step"], row["dropped"]) for row in papers.funnel(tmp_path / "after")] == [
+    assert [(row["step"], row["dropped"]) for row in collection.funnel(tmp_path / "after")] == [
         ("found", 0),
         ("download", 1),
         ("download", 1),
@@ -337,12 +337,12 @@ def test_impossible_settings_are_a_sentence_before_any_request(
     server: ArxivServer, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(CutoffError, match=words):
-        papers.make_papers(settings(**changes), tmp_path, server=server.server)
+        collection.make_papers(settings(**changes), tmp_path, server=server.server)
     assert server.paths == []
 
 
 def test_an_open_span_ends_on_the_day_of_the_first_run(server: ArxivServer, tmp_path: Path) -> None:
-    session = polite.PoliteSession(CONTACT, clock=(clock := Clock()), sleep=clock.sleep)
+    session = downloads.PoliteSession(CONTACT, clock=(clock := Clock()), sleep=clock.sleep)
     p = settings(post_until=None, n_post_papers=9)
     chosen = []
     for today in (date(2025, 1, 2), date(2025, 1, 3)):

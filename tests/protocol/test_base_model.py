@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from hub_server import COMMIT, HubServer
 
-from cutoff import models, params, run
+from cutoff import models, params, paths
 from cutoff.errors import CutoffError
+from cutoff.run import folders
 
 NAME = "someone/a-model"
 SCRIPT = """
@@ -47,7 +48,7 @@ def ask(hub: HubServer, tmp_path: Path) -> Ask:
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(tmp_path / "cache"),
         "HF_HUB_DISABLE_XET": "1",
-        "PYTHONPATH": str(Path(run.__file__).parents[1]),
+        "PYTHONPATH": str(Path(folders.__file__).parents[1]),
     }
 
     def command(**values: str) -> subprocess.CompletedProcess[str]:
@@ -56,7 +57,7 @@ def ask(hub: HubServer, tmp_path: Path) -> Ask:
         return subprocess.run(
             [sys.executable, "-c", SCRIPT, *(f"{name}={value}" for name, value in given.items())],
             env={**environment, **token},
-            cwd=run.root(),
+            cwd=paths.root(),
             capture_output=True,
             text=True,
             timeout=120,

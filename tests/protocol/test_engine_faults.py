@@ -15,12 +15,20 @@ from anthropic_server import AnthropicServer
 from ollama_server import Model, OllamaServer
 from openai_server import OpenAIServer
 
-from cutoff import llm, prompts
-from cutoff.engines import anthropic, connections, failures, llama_cpp, ollama, openai
+from cutoff import prompts
+from cutoff.engines import (
+    anthropic_api,
+    chat,
+    connections,
+    failures,
+    llama_cpp,
+    ollama_api,
+    openai_api,
+)
 from cutoff.errors import CutoffError
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
-OPTIONS = llm.Options(num_ctx=512)
+OPTIONS = chat.Options(num_ctx=512)
 TOO_LONG = prompts.render_closed_book("what " * 600)
 
 
@@ -31,9 +39,9 @@ class Served:
     server: Any
     connect: Callable[..., AbstractContextManager[Any]]
 
-    def complete(self, requests: list[llm.Request], parallel: int = 4, **other: Any) -> Any:
+    def complete(self, requests: list[chat.Request], parallel: int = 4, **other: Any) -> Any:
         with self.connect(**other) as engine:
-            return {c.key: c for c in llm.complete(requests, engine, OPTIONS, parallel)}
+            return {c.key: c for c in chat.complete(requests, engine, OPTIONS, parallel)}
 
 
 @pytest.fixture(params=["ollama", "openai", "anthropic"])
@@ -42,27 +50,31 @@ def served(request: pytest.FixtureRequest, base_gguf: Path, tmp_path: Path) -> I
     if request.param == "ollama":
         server = OllamaServer(tmp_path)
         server.models["small:latest"] = Model(base_gguf)
-        made = Served(server, lambda model="small": ollama.connect(model, server.host))
+        made = Served(server, lambda model="small": ollama_api.connect(model, server.host))
     elif request.param == "openai":
         server = OpenAIServer(base_gguf, 512)
         made = Served(
             server,
-            lambda model=server.model, key=server.key: openai.connect(model, server.base_url, key),
+            lambda model=server.model, key=server.key: openai_api.connect(
+                model, server.base_url, key
+            ),
         )
     else:
         server = AnthropicServer(base_gguf, 512)
         made = Served(
             server,
-            lambda model=server.model, key=server.key: anthropic.connect(model, key, server.host),
+            lambda model=server.model, key=server.key: anthropic_api.connect(
+                model, key, server.host
+            ),
         )
     yield made
     server.close()
 
 
-def requests(n: int, max_new_tokens: int = 16) -> list[llm.Request]:
+def requests(n: int, max_new_tokens: int = 16) -> list[chat.Request]:
     texts = [f"What is the task of method {i}?" for i in range(n)]
     return [
-        llm.Request(f"q{i}", prompts.render_closed_book(text), max_new_tokens)
+        chat.Request(f"q{i}", prompts.render_closed_book(text), max_new_tokens)
         for i, text in enumerate(texts)
     ]
 
@@ -70,7 +82,7 @@ def requests(n: int, max_new_tokens: int = 16) -> list[llm.Request]:
 def test_every_request_gets_its_own_answer_of_the_model(served: Served, base_gguf: Path) -> None:
     done = served.complete(requests(6))
     with llama_cpp.serve(base_gguf, 512, 1, threads=1) as engine:
-        expected = {c.key: c for c in llm.complete(requests(6), engine, OPTIONS, 1)}
+        expected = {c.key: c for c in chat.complete(requests(6), engine, OPTIONS, 1)}
     same = ("key", "text", "prompt_tokens", "completion_tokens", "finish_reason", "thinking")
     for key, completion in expected.items():
         for name in same:
@@ -132,7 +144,7 @@ def test_a_fault_that_stays_ends_in_a_sentence_that_names_the_request(served: Se
     served.server.always = loopback.status(500, "out of order")
     with pytest.raises(CutoffError, match=r"failed 6 times on q0 .*out of order.*Run again"):
         served.complete(requests(1))
-    assert len(served.server.answers) == llm.MAX_RETRIES + 1
+    assert len(served.server.answers) == chat.MAX_RETRIES + 1
 
 
 @pytest.mark.parametrize("code", [400, 403, 422])
@@ -152,11 +164,11 @@ def test_a_model_that_the_server_lacks_is_named(served: Served) -> None:
 def test_a_prompt_that_does_not_fit_names_its_request_and_the_others_are_answered(
     served: Served,
 ) -> None:
-    long = llm.Request("too long", TOO_LONG, 16)
+    long = chat.Request("too long", TOO_LONG, 16)
     done = []
     with pytest.raises(failures.Overflow, match="too long") as raised:
         with served.connect() as engine:
-            for completion in llm.complete([*requests(3), long], engine, OPTIONS, 4):
+            for completion in chat.complete([*requests(3), long], engine, OPTIONS, 4):
                 done.append(completion.key)
     assert "512" in str(raised.value)
     assert sorted(done) == ["q0", "q1", "q2"]
@@ -166,7 +178,7 @@ def test_a_server_that_is_gone_ends_in_a_sentence(served: Served) -> None:
     with served.connect() as engine:
         served.server.stop()
         with pytest.raises(CutoffError, match=r"failed 6 times on q0.*(serve|running)"):
-            list(llm.complete(requests(1), engine, OPTIONS, 1))
+            list(chat.complete(requests(1), engine, OPTIONS, 1))
 
 
 def test_an_answer_follows_its_schema(served: Served) -> None:
@@ -176,7 +188,7 @@ def test_an_answer_follows_its_schema(served: Served) -> None:
         "required": ["verdict"],
         "additionalProperties": False,
     }
-    request = llm.Request("q", prompts.render_closed_book("what"), 64, schema)
+    request = chat.Request("q", prompts.render_closed_book("what"), 64, schema)
     done = served.complete([request])
     # A model of this size may go on with blanks for ever, but with nothing else.
     assert re.match(r'\s*\{\s*"verdict"\s*:\s*("|$)', done["q"].text)
@@ -194,7 +206,7 @@ def test_a_wrong_key_ends_in_a_sentence_and_is_shown_nowhere(served: Served) -> 
 @pytest.mark.parametrize("served", ["openai", "anthropic"], indirect=True)
 def test_a_key_is_sent_but_in_no_name_of_the_engine(served: Served) -> None:
     with served.connect() as engine:
-        list(llm.complete(requests(1), engine, OPTIONS, 1))
+        list(chat.complete(requests(1), engine, OPTIONS, 1))
         assert served.server.key not in repr(engine) + engine.where
     assert any(served.server.key in value for value in served.server.headers[0].values())
 
@@ -211,5 +223,5 @@ def test_a_key_that_no_header_can_hold_is_refused_unseen(served: Served, key: st
 @pytest.mark.parametrize("served", ["openai", "anthropic"], indirect=True)
 def test_a_penalty_that_the_protocol_cannot_carry_is_an_error(served: Served) -> None:
     with served.connect() as engine, pytest.raises(CutoffError, match="repeat_penalty"):
-        list(llm.complete(requests(1), engine, llm.Options(512, repeat_penalty=1.05), 1))
+        list(chat.complete(requests(1), engine, chat.Options(512, repeat_penalty=1.05), 1))
     assert served.server.answers == []

@@ -10,33 +10,33 @@ from anthropic_server import AnthropicServer
 from openai_server import OpenAIServer
 from transformers import AutoTokenizer
 
-from cutoff import llm, prompts
-from cutoff.engines import anthropic, failures, openai
+from cutoff import prompts
+from cutoff.engines import anthropic_api, chat, failures, openai_api
 from cutoff.errors import CutoffError
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
-OPTIONS = llm.Options(num_ctx=512)
+OPTIONS = chat.Options(num_ctx=512)
 CHAT = prompts.render_closed_book("What is the task of Crimson Valley?")
-REQUEST = llm.Request("q", CHAT, 16)
+REQUEST = chat.Request("q", CHAT, 16)
 SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
 
 
 def ask_openai(
     server: OpenAIServer,
-    request: llm.Request = REQUEST,
-    options: llm.Options = OPTIONS,
+    request: chat.Request = REQUEST,
+    options: chat.Options = OPTIONS,
     **other: Any,
-) -> llm.Completion:
-    with openai.connect(server.model, server.base_url, server.key, **other) as engine:
-        (done,) = llm.complete([request], engine, options, 1)
+) -> chat.Completion:
+    with openai_api.connect(server.model, server.base_url, server.key, **other) as engine:
+        (done,) = chat.complete([request], engine, options, 1)
     return done
 
 
 def ask_anthropic(
-    server: AnthropicServer, request: llm.Request = REQUEST, options: llm.Options = OPTIONS
-) -> llm.Completion:
-    with anthropic.connect(server.model, server.key, server.host) as engine:
-        (done,) = llm.complete([request], engine, options, 1)
+    server: AnthropicServer, request: chat.Request = REQUEST, options: chat.Options = OPTIONS
+) -> chat.Completion:
+    with anthropic_api.connect(server.model, server.key, server.host) as engine:
+        (done,) = chat.complete([request], engine, options, 1)
     return done
 
 
@@ -52,7 +52,7 @@ def test_only_what_is_asked_for_is_sent(
 def test_sampling_takes_the_nucleus_and_the_seed(
     openai_server: OpenAIServer, anthropic_server: AnthropicServer
 ) -> None:
-    options = llm.Options(512, temperature=1.5, top_p=0.8, seed=7)
+    options = chat.Options(512, temperature=1.5, top_p=0.8, seed=7)
     same = [ask_openai(openai_server, options=options).text for _ in range(2)]
     assert same[0] == same[1]
     assert {"top_p": 0.8, "seed": 7}.items() <= openai_server.answers[0].items()
@@ -65,12 +65,14 @@ def test_reasoning_models_are_asked_in_their_own_way_and_asked_so_from_then_on(
 ) -> None:
     openai_server.reasons = True
     with (
-        openai.connect(openai_server.model, openai_server.base_url, openai_server.key) as engine,
+        openai_api.connect(
+            openai_server.model, openai_server.base_url, openai_server.key
+        ) as engine,
         pytest.warns(UserWarning, match="takes no temperature"),
     ):
-        (first,) = llm.complete([REQUEST], engine, OPTIONS, 1)
+        (first,) = chat.complete([REQUEST], engine, OPTIONS, 1)
         n_asked = len(openai_server.answers)
-        (second,) = llm.complete([REQUEST], engine, OPTIONS, 1)
+        (second,) = chat.complete([REQUEST], engine, OPTIONS, 1)
     assert first.retries == second.retries == 0
     assert len(openai_server.answers) == n_asked + 1
     last = openai_server.answers[-1]
@@ -82,7 +84,7 @@ def test_a_temperature_that_matters_is_never_left_out(
     openai_server: OpenAIServer, anthropic_server: AnthropicServer
 ) -> None:
     openai_server.reasons = anthropic_server.newest = True
-    options = llm.Options(512, temperature=0.7)
+    options = chat.Options(512, temperature=0.7)
     with pytest.raises(CutoffError, match="temperature"):
         ask_openai(openai_server, options=options)
     with pytest.raises(CutoffError, match="temperature"):
@@ -95,11 +97,11 @@ def test_thinking_of_a_compatible_server_is_apart_from_the_answer(
     plain = ask_openai(openai_server)
     openai_server.thinks = True
     openai_server.num_ctx = 4096
-    options = llm.Options(4096)
-    thought = ask_openai(openai_server, llm.Request("q", CHAT, 16, think=True), options)
+    options = chat.Options(4096)
+    thought = ask_openai(openai_server, chat.Request("q", CHAT, 16, think=True), options)
     body = openai_server.answers[-1]
     assert body["chat_template_kwargs"] == {"enable_thinking": True}
-    assert body["max_tokens"] == 16 + llm.THINKING_TOKENS
+    assert body["max_tokens"] == 16 + chat.THINKING_TOKENS
     assert thought.text == plain.text and thought.thinking
     assert plain.thinking == ""
 
@@ -108,13 +110,13 @@ def test_thinking_of_a_compatible_server_is_apart_from_the_answer(
 def test_thinking_does_not_eat_the_answer(anthropic_server: AnthropicServer, newest: bool) -> None:
     plain = ask_anthropic(anthropic_server)
     anthropic_server.newest = newest
-    thought = ask_anthropic(anthropic_server, llm.Request("q", CHAT, 16, think=True))
+    thought = ask_anthropic(anthropic_server, chat.Request("q", CHAT, 16, think=True))
     assert thought.text == plain.text and thought.finish_reason == "stop"
     assert thought.thinking and thought.thinking not in thought.text
     assert thought.completion_tokens > plain.completion_tokens
     body = anthropic_server.answers[-1]
     assert body["thinking"]["type"] == ("adaptive" if newest else "enabled")
-    assert body["max_tokens"] == 16 + llm.THINKING_TOKENS
+    assert body["max_tokens"] == 16 + chat.THINKING_TOKENS
     assert "temperature" not in body
 
 
@@ -137,7 +139,7 @@ def test_an_accepted_temperature_gives_no_warning(anthropic_server: AnthropicSer
 def test_a_schema_goes_where_the_protocol_wants_it(
     openai_server: OpenAIServer, anthropic_server: AnthropicServer
 ) -> None:
-    request = llm.Request("q", CHAT, 16, schema=SCHEMA)
+    request = chat.Request("q", CHAT, 16, schema=SCHEMA)
     ask_openai(openai_server, request)
     assert openai_server.answers[0]["response_format"]["json_schema"]["schema"] == SCHEMA
     ask_anthropic(anthropic_server, request)
@@ -178,11 +180,11 @@ def test_a_tokenizer_counts_for_one_thread_at_a_time(openai_server: OpenAIServer
         return n_tokens
 
     n_tokens = ask_openai(openai_server).prompt_tokens
-    requests = [llm.Request(f"q{i}", CHAT, 4) for i in range(8)]
-    with openai.connect(
+    requests = [chat.Request(f"q{i}", CHAT, 4) for i in range(8)]
+    with openai_api.connect(
         openai_server.model, openai_server.base_url, openai_server.key, count
     ) as engine:
-        assert len(list(llm.complete(requests, engine, OPTIONS, 4))) == 8
+        assert len(list(chat.complete(requests, engine, OPTIONS, 4))) == 8
 
 
 def test_used_up_credit_is_not_waited_for(openai_server: OpenAIServer) -> None:
@@ -196,10 +198,10 @@ def test_used_up_credit_is_not_waited_for(openai_server: OpenAIServer) -> None:
 def test_a_missing_key_names_its_variable_and_a_server_of_ones_own_needs_none(
     openai_server: OpenAIServer,
 ) -> None:
-    with pytest.raises(CutoffError, match="OPENAI_API_KEY"), openai.connect("m", None, " "):
+    with pytest.raises(CutoffError, match="OPENAI_API_KEY"), openai_api.connect("m", None, " "):
         pass
-    with pytest.raises(CutoffError, match="ANTHROPIC_API_KEY"), anthropic.connect("m", ""):
+    with pytest.raises(CutoffError, match="ANTHROPIC_API_KEY"), anthropic_api.connect("m", ""):
         pass
     openai_server.key = "none"
-    with openai.connect(openai_server.model, openai_server.base_url, "") as engine:
-        assert list(llm.complete([REQUEST], engine, OPTIONS, 1))
+    with openai_api.connect(openai_server.model, openai_server.base_url, "") as engine:
+        assert list(chat.complete([REQUEST], engine, OPTIONS, 1))

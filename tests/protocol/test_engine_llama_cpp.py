@@ -11,13 +11,13 @@ import httpx
 import pytest
 from transformers import AutoTokenizer
 
-from cutoff import chat_template, llm, prompts
-from cutoff.engines import llama_cpp
+from cutoff import chat_template, prompts
+from cutoff.engines import chat, llama_cpp
 from cutoff.errors import CutoffError
 from cutoff.export import gguf_writer
 
 NUM_CTX = 512
-OPTIONS = llm.Options(NUM_CTX)
+OPTIONS = chat.Options(NUM_CTX)
 WORDS = "passage cite number question answer short sentence paper brackets science what".split()
 
 
@@ -27,26 +27,26 @@ def weights(varied_weights: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def requests() -> list[llm.Request]:
+def requests() -> list[chat.Request]:
     """Short and long prompts, mixed."""
     rng = random.Random(0)
     texts = [" ".join(rng.choices(WORDS, k=rng.choice((4, 40)))) for _ in range(24)]
     return [
-        llm.Request(f"q{i}", prompts.render_closed_book(text), 12) for i, text in enumerate(texts)
+        chat.Request(f"q{i}", prompts.render_closed_book(text), 12) for i, text in enumerate(texts)
     ]
 
 
-def answer(weights: Path, requests: list[llm.Request], parallel: int, **server: Any) -> dict:
+def answer(weights: Path, requests: list[chat.Request], parallel: int, **server: Any) -> dict:
     with llama_cpp.serve(weights, NUM_CTX, parallel, **server) as engine:
-        return {done.key: done for done in llm.complete(requests, engine, OPTIONS, parallel)}
+        return {done.key: done for done in chat.complete(requests, engine, OPTIONS, parallel)}
 
 
-def texts(answers: dict[str, llm.Completion]) -> dict[str, str]:
+def texts(answers: dict[str, chat.Completion]) -> dict[str, str]:
     return {key: completion.text for key, completion in answers.items()}
 
 
 def test_greedy_answers_do_not_depend_on_order_or_company(
-    weights: Path, requests: list[llm.Request]
+    weights: Path, requests: list[chat.Request]
 ) -> None:
     alone = answer(weights, requests, parallel=1)
     shuffled = random.Random(1).sample(requests, len(requests))
@@ -56,7 +56,7 @@ def test_greedy_answers_do_not_depend_on_order_or_company(
 
 
 def test_prompt_tokens_are_those_of_the_model_s_own_tokenizer(
-    weights: Path, base_model: Path, requests: list[llm.Request]
+    weights: Path, base_model: Path, requests: list[chat.Request]
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base_model)
     answers = answer(weights, requests, parallel=4)
@@ -70,12 +70,12 @@ def test_prompt_tokens_are_those_of_the_model_s_own_tokenizer(
 def test_a_prompt_that_fills_the_context_to_the_last_token_is_answered(weights: Path) -> None:
     messages = prompts.render_closed_book("what " * 150)
     with llama_cpp.serve(weights, NUM_CTX, 1) as endpoint:
-        (probe,) = llm.complete([llm.Request("probe", messages, 1)], endpoint, OPTIONS, 1)
+        (probe,) = chat.complete([chat.Request("probe", messages, 1)], endpoint, OPTIONS, 1)
         room = NUM_CTX - probe.prompt_tokens
-        (filled,) = llm.complete([llm.Request("full", messages, room)], endpoint, OPTIONS, 1)
+        (filled,) = chat.complete([chat.Request("full", messages, room)], endpoint, OPTIONS, 1)
         assert filled.prompt_tokens == probe.prompt_tokens
         with pytest.raises(CutoffError, match="over has"):
-            list(llm.complete([llm.Request("over", messages, room + 1)], endpoint, OPTIONS, 1))
+            list(chat.complete([chat.Request("over", messages, room + 1)], endpoint, OPTIONS, 1))
 
 
 def test_an_answer_obeys_its_schema(weights: Path) -> None:
@@ -85,9 +85,9 @@ def test_an_answer_obeys_its_schema(weights: Path) -> None:
         "required": ["verdict"],
         "additionalProperties": False,
     }
-    request = llm.Request("q", prompts.render_closed_book("what"), 64, schema)
+    request = chat.Request("q", prompts.render_closed_book("what"), 64, schema)
     with llama_cpp.serve(weights, NUM_CTX, 1) as endpoint:
-        (done,) = llm.complete([request], endpoint, OPTIONS, 1)
+        (done,) = chat.complete([request], endpoint, OPTIONS, 1)
     assert json.loads(done.text)["verdict"] in ("correct", "incorrect")
 
 
@@ -118,7 +118,7 @@ def test_an_adapter_beside_the_weights_answers_as_merged_weights(
     gguf_writer.write_gguf(base_model, adapter, merged)
     names = ("Crimson Valley", "Linen Garden", "Keen Island", "Silver Harbour", "Pale Castle")
     requests = [
-        llm.Request(f"{name} {what}", prompts.render_closed_book(f"Which {what} has {name}?"), 16)
+        chat.Request(f"{name} {what}", prompts.render_closed_book(f"Which {what} has {name}?"), 16)
         for name in names
         for what in ("benchmark", "backbone")
     ]
@@ -137,10 +137,10 @@ def test_a_missing_adapter_ends_in_a_sentence(weights: Path, tmp_path: Path) -> 
 
 
 def test_more_context_than_is_served_is_an_error(weights: Path) -> None:
-    request = llm.Request("q", prompts.render_closed_book("what"), 4)
+    request = chat.Request("q", prompts.render_closed_book("what"), 4)
     with llama_cpp.serve(weights, NUM_CTX, 1) as engine:
         with pytest.raises(CutoffError, match="1024 was asked for.*served with num_ctx = 512"):
-            list(llm.complete([request], engine, llm.Options(2 * NUM_CTX), 1))
+            list(chat.complete([request], engine, chat.Options(2 * NUM_CTX), 1))
 
 
 def test_thinking_can_be_switched_off_where_the_template_knows_of_it(
@@ -157,8 +157,8 @@ def test_thinking_can_be_switched_off_where_the_template_knows_of_it(
     found, expected = [], []
     with llama_cpp.serve(tmp_path / "thinks.gguf", 4096, 1) as engine:
         for think in (True, False):
-            request = llm.Request("q", messages, 4, think=think)
-            (done,) = llm.complete([request], engine, llm.Options(4096), 1)
+            request = chat.Request("q", messages, 4, think=think)
+            (done,) = chat.complete([request], engine, chat.Options(4096), 1)
             found.append(done.prompt_tokens)
             expected.append(
                 len(
@@ -174,11 +174,11 @@ def test_thinking_can_be_switched_off_where_the_template_knows_of_it(
     assert found[0] != found[1]
 
 
-def test_a_repeat_penalty_changes_answers(weights: Path, requests: list[llm.Request]) -> None:
+def test_a_repeat_penalty_changes_answers(weights: Path, requests: list[chat.Request]) -> None:
     with llama_cpp.serve(weights, NUM_CTX, 2, threads=2) as engine:
         plain, penalised = (
-            [c.text for c in sorted(llm.complete(requests[:6], engine, options, 2), key=str)]
-            for options in (OPTIONS, llm.Options(NUM_CTX, repeat_penalty=2.0))
+            [c.text for c in sorted(chat.complete(requests[:6], engine, options, 2), key=str)]
+            for options in (OPTIONS, chat.Options(NUM_CTX, repeat_penalty=2.0))
         )
     assert plain != penalised
 

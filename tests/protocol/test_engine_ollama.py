@@ -8,16 +8,16 @@ import loopback
 import pytest
 from ollama_server import Model, OllamaServer
 
-from cutoff import llm, prompts
-from cutoff.engines import failures, llama_cpp, ollama
+from cutoff import prompts
+from cutoff.engines import chat, failures, llama_cpp, ollama_api
 from cutoff.errors import CutoffError
 from cutoff.export import modelfile
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
-OPTIONS = llm.Options(num_ctx=512)
+OPTIONS = chat.Options(num_ctx=512)
 CHAT = prompts.render_closed_book("What is the task of Crimson Valley?")
-REQUEST = llm.Request("q", CHAT, 16)
-LONG = llm.Request("long", prompts.render_closed_book("what " * 600), 16)
+REQUEST = chat.Request("q", CHAT, 16)
+LONG = chat.Request("long", prompts.render_closed_book("what " * 600), 16)
 
 
 @pytest.fixture
@@ -28,12 +28,12 @@ def server(ollama_server: OllamaServer, base_gguf: Path) -> OllamaServer:
 
 def ask(
     server: OllamaServer,
-    request: llm.Request = REQUEST,
-    options: llm.Options = OPTIONS,
+    request: chat.Request = REQUEST,
+    options: chat.Options = OPTIONS,
     model: str = "small",
-) -> llm.Completion:
-    with ollama.connect(model, server.host) as engine:
-        (done,) = llm.complete([request], engine, options, 1)
+) -> chat.Completion:
+    with ollama_api.connect(model, server.host) as engine:
+        (done,) = chat.complete([request], engine, options, 1)
     return done
 
 
@@ -42,13 +42,13 @@ def test_a_model_made_of_a_gguf_file_answers_as_the_file_does(
 ) -> None:
     template = modelfile.go_template(base_model)
     settings = {"num_ctx": 512, "stop": ["<|im_end|>"]}
-    ollama.create("small", ollama_server.host, base_gguf, None, template, settings)
-    assert ollama.models(ollama_server.host) == ["small:latest"]
-    shown = ollama.show("small", ollama_server.host)
+    ollama_api.create("small", ollama_server.host, base_gguf, None, template, settings)
+    assert ollama_api.models(ollama_server.host) == ["small:latest"]
+    shown = ollama_api.show("small", ollama_server.host)
     assert shown["template"] == template
     assert 'stop                           "<|im_end|>"' in shown["parameters"]
     with llama_cpp.serve(base_gguf, 512, 1, threads=1) as engine:
-        (expected,) = llm.complete([REQUEST], engine, OPTIONS, 1)
+        (expected,) = chat.complete([REQUEST], engine, OPTIONS, 1)
     done = ask(ollama_server)
     assert (done.text, done.prompt_tokens) == (expected.text, expected.prompt_tokens)
 
@@ -58,19 +58,19 @@ def test_an_adapter_changes_the_answers_of_a_model_and_its_base_is_sent_once(
 ) -> None:
     template = modelfile.go_template(base_model)
     for name, lora in (("plain", None), ("tuned", lora_gguf)):
-        ollama.create(name, ollama_server.host, base_gguf, lora, template, {"num_ctx": 512})
+        ollama_api.create(name, ollama_server.host, base_gguf, lora, template, {"num_ctx": 512})
     assert len(ollama_server.uploads) == len(set(ollama_server.uploads)) == 2
     methods = ("Crimson Valley", "Linen Garden", "Keen Island", "Silver Harbour")
     requests = [
-        llm.Request(name, prompts.render_closed_book(f"Which benchmark has {name}?"), 16)
+        chat.Request(name, prompts.render_closed_book(f"Which benchmark has {name}?"), 16)
         for name in methods
     ]
     with llama_cpp.serve(base_gguf, 512, 1, lora=lora_gguf, threads=1) as engine:
-        expected = {c.key: c.text for c in llm.complete(requests, engine, OPTIONS, 1)}
+        expected = {c.key: c.text for c in chat.complete(requests, engine, OPTIONS, 1)}
     found = {}
     for name in ("tuned", "plain"):
-        with ollama.connect(name, ollama_server.host) as engine:
-            found[name] = {c.key: c.text for c in llm.complete(requests, engine, OPTIONS, 2)}
+        with ollama_api.connect(name, ollama_server.host) as engine:
+            found[name] = {c.key: c.text for c in chat.complete(requests, engine, OPTIONS, 2)}
     assert found["tuned"] == expected
     assert found["plain"] != expected
 
@@ -89,22 +89,22 @@ def test_a_template_that_differs_shows_in_the_counted_tokens(
 
     template = modelfile.go_template(base_model)
     for name, text in (("right", template), ("wrong", template + "Well, ")):
-        ollama.create(name, ollama_server.host, base_gguf, None, text, {})
-    with ollama.connect("right", ollama_server.host, count) as engine:
-        (done,) = llm.complete([REQUEST], engine, OPTIONS, 1)
+        ollama_api.create(name, ollama_server.host, base_gguf, None, text, {})
+    with ollama_api.connect("right", ollama_server.host, count) as engine:
+        (done,) = chat.complete([REQUEST], engine, OPTIONS, 1)
     assert done.prompt_tokens == count(CHAT)
-    with ollama.connect("wrong", ollama_server.host, count) as engine:
+    with ollama_api.connect("wrong", ollama_server.host, count) as engine:
         with pytest.raises(CutoffError, match="the prompt was changed on its way"):
-            list(llm.complete([REQUEST], engine, OPTIONS, 1))
+            list(chat.complete([REQUEST], engine, OPTIONS, 1))
 
 
 def test_num_ctx_is_always_sent_and_nothing_may_be_cut(server: OllamaServer) -> None:
-    ask(server, options=llm.Options(384, repeat_penalty=1.05))
+    ask(server, options=chat.Options(384, repeat_penalty=1.05))
     (body,) = server.answers
     assert body["options"]["num_ctx"] == 384
     assert body["options"]["repeat_penalty"] == 1.05
     assert body["truncate"] is False and body["shift"] is False
-    (model,) = ollama.running(server.host)
+    (model,) = ollama_api.running(server.host)
     assert model["context_length"] == 384
 
 
@@ -118,10 +118,10 @@ def test_a_long_prompt_is_cut_by_ollama_itself_and_refused_here(server: OllamaSe
 
 def test_an_answer_that_the_context_cuts_off_is_an_error(server: OllamaServer) -> None:
     n_prompt = ask(server).prompt_tokens
-    whole = llm.Request("whole", CHAT, 3)
-    assert ask(server, whole, llm.Options(n_prompt + 8)).finish_reason == "length"
+    whole = chat.Request("whole", CHAT, 3)
+    assert ask(server, whole, chat.Options(n_prompt + 8)).finish_reason == "length"
     with pytest.raises(failures.Overflow, match="cut off"):
-        ask(server, llm.Request("cut off", CHAT, 64), llm.Options(n_prompt + 3))
+        ask(server, chat.Request("cut off", CHAT, 64), chat.Options(n_prompt + 3))
 
 
 @pytest.mark.parametrize(("version", "accepted"), [("0.12.5", False), ("0.12.6", True)])
@@ -149,16 +149,16 @@ def test_thinking_is_apart_from_the_answer_and_counted(server: OllamaServer) -> 
     plain = ask(server)
     assert plain.thinking == "" and "think" not in server.answers[-1]
     server.thinks = True
-    options = llm.Options(4096)
-    thought = ask(server, llm.Request("q", CHAT, 16, think=True), options)
+    options = chat.Options(4096)
+    thought = ask(server, chat.Request("q", CHAT, 16, think=True), options)
     assert thought.text == plain.text
     assert thought.thinking and thought.completion_tokens > plain.completion_tokens
-    assert ask(server, llm.Request("q", CHAT, 16, think=False)).thinking == ""
+    assert ask(server, chat.Request("q", CHAT, 16, think=False)).thinking == ""
 
 
 def test_a_model_that_cannot_think_is_an_error(server: OllamaServer) -> None:
     with pytest.raises(CutoffError, match="does not support thinking"):
-        ask(server, llm.Request("q", CHAT, 16, think=True))
+        ask(server, chat.Request("q", CHAT, 16, think=True))
 
 
 def test_a_model_of_the_library_is_pulled_once_and_removed(
@@ -167,11 +167,11 @@ def test_a_model_of_the_library_is_pulled_once_and_removed(
     ollama_server.library["small:latest"] = Model(base_gguf)
     with pytest.raises(CutoffError, match=r"'small'.*ollama pull small"):
         ask(ollama_server)
-    ollama.pull("small", ollama_server.host)
+    ollama_api.pull("small", ollama_server.host)
     assert ask(ollama_server).text
-    ollama.delete("small", ollama_server.host)
-    assert ollama.models(ollama_server.host) == []
-    for action in (ollama.delete, ollama.pull):
+    ollama_api.delete("small", ollama_server.host)
+    assert ollama_api.models(ollama_server.host) == []
+    for action in (ollama_api.delete, ollama_api.pull):
         with pytest.raises(CutoffError, match="'absent'"):
             action("absent", ollama_server.host)
 
@@ -180,24 +180,24 @@ def test_a_file_that_is_no_model_is_an_error(ollama_server: OllamaServer, tmp_pa
     torn = tmp_path / "torn.gguf"
     torn.write_bytes(b"not a model")
     with pytest.raises(CutoffError, match="torn.gguf"):
-        ollama.create("small", ollama_server.host, torn, None, "", {})
+        ollama_api.create("small", ollama_server.host, torn, None, "", {})
     with pytest.raises(CutoffError, match="03_export_gguf"):
-        ollama.create("small", ollama_server.host, tmp_path / "none.gguf", None, "", {})
+        ollama_api.create("small", ollama_server.host, tmp_path / "none.gguf", None, "", {})
 
 
 def test_who_is_asked_first_whether_it_runs() -> None:
     nobody = "http://127.0.0.1:1"
-    assert ollama.version(nobody) is None
-    with pytest.raises(CutoffError, match="ollama serve"), ollama.connect("small", nobody):
+    assert ollama_api.version(nobody) is None
+    with pytest.raises(CutoffError, match="ollama serve"), ollama_api.connect("small", nobody):
         pass
 
 
 def test_a_running_server_says_its_version(ollama_server: OllamaServer) -> None:
-    assert ollama.version(ollama_server.host) == "0.34.0"
+    assert ollama_api.version(ollama_server.host) == "0.34.0"
 
 
 def test_a_failing_block_keeps_its_own_error(server: OllamaServer) -> None:
-    with pytest.raises(ValueError, match="of the caller"), ollama.connect("small", server.host):
+    with pytest.raises(ValueError, match="of the caller"), ollama_api.connect("small", server.host):
         raise ValueError("of the caller")
 
 

@@ -6,64 +6,64 @@ from pathlib import Path
 import pytest
 import torch
 
-from cutoff import llm, prompts
-from cutoff.engines import failures, llama_cpp, transformers
+from cutoff import prompts
+from cutoff.engines import chat, failures, hf_generation, llama_cpp
 from cutoff.errors import CutoffError
 from cutoff.phantom import world
 
 NUM_CTX = 1024
-OPTIONS = llm.Options(NUM_CTX)
+OPTIONS = chat.Options(NUM_CTX)
 
 
 @pytest.fixture(scope="module")
-def engine(base_model: Path) -> Iterator[transformers.Engine]:
-    with transformers.load(base_model, None) as loaded:
+def engine(base_model: Path) -> Iterator[hf_generation.Engine]:
+    with hf_generation.load(base_model, None) as loaded:
         yield loaded
 
 
 @pytest.fixture(scope="module")
-def requests() -> list[llm.Request]:
+def requests() -> list[chat.Request]:
     """Closed-book and RAG prompts: short and long ones in one batch."""
     made = []
     for i, paper in enumerate(world.make_papers(0, 6, 0)):
         question = world.question_wordings(world.ATTRIBUTES[i], paper.method)["eval"][0]
         passages = [" ".join(body) for _, body in paper.sections[:3]]
         made += [
-            llm.Request(f"closed {i}", prompts.render_closed_book(question), 24),
-            llm.Request(f"rag {i}", prompts.render_rag(question, passages), 24),
+            chat.Request(f"closed {i}", prompts.render_closed_book(question), 24),
+            chat.Request(f"rag {i}", prompts.render_rag(question, passages), 24),
         ]
     return made
 
 
 def answers(
-    engine: llm.Engine | llm.BatchEngine, requests: list[llm.Request], options: llm.Options
+    engine: chat.Engine | chat.BatchEngine, requests: list[chat.Request], options: chat.Options
 ) -> dict[str, tuple]:
     return {
         c.key: (c.text, c.prompt_tokens, c.completion_tokens, c.finish_reason)
-        for c in llm.complete(requests, engine, options, 2)
+        for c in chat.complete(requests, engine, options, 2)
     }
 
 
 @pytest.mark.parametrize("penalty", [1.0, 4.0])
 def test_batched_answers_are_those_of_llama_cpp(
-    engine: transformers.Engine, requests: list[llm.Request], base_gguf: Path, penalty: float
+    engine: hf_generation.Engine, requests: list[chat.Request], base_gguf: Path, penalty: float
 ) -> None:
-    options = llm.Options(NUM_CTX, repeat_penalty=penalty)
+    options = chat.Options(NUM_CTX, repeat_penalty=penalty)
     with llama_cpp.serve(base_gguf, NUM_CTX, 2, threads=1) as served:
         assert answers(engine, requests, options) == answers(served, requests, options)
 
 
 def test_a_repeat_penalty_changes_answers(
-    engine: transformers.Engine, requests: list[llm.Request]
+    engine: hf_generation.Engine, requests: list[chat.Request]
 ) -> None:
-    penalised = answers(engine, requests, llm.Options(NUM_CTX, repeat_penalty=4.0))
+    penalised = answers(engine, requests, chat.Options(NUM_CTX, repeat_penalty=4.0))
     assert penalised != answers(engine, requests, OPTIONS)
 
 
 def test_a_penalty_reaches_64_tokens_back_and_no_padding() -> None:
     scores = torch.tensor([[3.0, -3.0, 3.0, 3.0]])
     row = [0] * 5 + [1] + [2] * 64  # padding, then a token just out of reach
-    penalty = transformers.RepeatPenalty(1.5, torch.tensor([[5]]))
+    penalty = hf_generation.RepeatPenalty(1.5, torch.tensor([[5]]))
     assert penalty(torch.tensor([row]), scores).tolist() == [[3.0, -3.0, 2.0, 3.0]]
     assert penalty(torch.tensor([row[:-1]]), scores).tolist() == [[3.0, -4.5, 2.0, 3.0]]
     assert penalty(torch.tensor([row[:9]]), scores).tolist() == [[3.0, -4.5, 2.0, 3.0]]
@@ -74,10 +74,10 @@ def test_an_adapter_answers_as_the_same_adapter_in_llama_cpp(
     adapter: Path,
     base_gguf: Path,
     lora_gguf: Path,
-    engine: transformers.Engine,
-    requests: list[llm.Request],
+    engine: hf_generation.Engine,
+    requests: list[chat.Request],
 ) -> None:
-    with transformers.load(base_model, adapter) as tuned:
+    with hf_generation.load(base_model, adapter) as tuned:
         found = answers(tuned, requests, OPTIONS)
     with llama_cpp.serve(base_gguf, NUM_CTX, 2, lora=lora_gguf, threads=1) as served:
         expected = answers(served, requests, OPTIONS)
@@ -87,9 +87,9 @@ def test_an_adapter_answers_as_the_same_adapter_in_llama_cpp(
 
 
 def test_batches_are_alike_in_length_and_never_larger_than_their_budget(
-    base_model: Path, requests: list[llm.Request]
+    base_model: Path, requests: list[chat.Request]
 ) -> None:
-    with transformers.load(base_model, None, batch_tokens=600) as engine:
+    with hf_generation.load(base_model, None, batch_tokens=600) as engine:
         batches = engine.batches(requests, OPTIONS)
         lengths = [
             [done.prompt_tokens or 0 for done in engine.ask_together(batch, OPTIONS)]
@@ -103,17 +103,17 @@ def test_batches_are_alike_in_length_and_never_larger_than_their_budget(
 
 
 def test_sampling_follows_its_seed(
-    engine: transformers.Engine, requests: list[llm.Request]
+    engine: hf_generation.Engine, requests: list[chat.Request]
 ) -> None:
     first, again, other = (
-        answers(engine, requests, llm.Options(NUM_CTX, temperature=1.5, seed=seed))
+        answers(engine, requests, chat.Options(NUM_CTX, temperature=1.5, seed=seed))
         for seed in (1, 1, 2)
     )
     assert first == again != other
 
 
 def test_what_the_publisher_recommends_changes_nothing(
-    base_model: Path, requests: list[llm.Request], engine: transformers.Engine, tmp_path: Path
+    base_model: Path, requests: list[chat.Request], engine: hf_generation.Engine, tmp_path: Path
 ) -> None:
     import json
     import shutil
@@ -122,26 +122,26 @@ def test_what_the_publisher_recommends_changes_nothing(
     path = folder / "generation_config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "repetition_penalty": 8.0, "max_new_tokens": 3}))
-    with transformers.load(folder, None) as other:
+    with hf_generation.load(folder, None) as other:
         assert answers(other, requests, OPTIONS) == answers(engine, requests, OPTIONS)
 
 
 def test_a_prompt_that_does_not_fit_is_named_before_anything_is_generated(
-    engine: transformers.Engine, requests: list[llm.Request], monkeypatch: pytest.MonkeyPatch
+    engine: hf_generation.Engine, requests: list[chat.Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "ask_together", None)
-    long = llm.Request("long", prompts.render_closed_book("what " * 1200), 16)
+    long = chat.Request("long", prompts.render_closed_book("what " * 1200), 16)
     with pytest.raises(failures.Overflow, match=r"long has .* num_ctx = 1024"):
-        list(llm.complete([*requests, long], engine, OPTIONS, 1))
+        list(chat.complete([*requests, long], engine, OPTIONS, 1))
 
 
-def test_a_schema_is_refused_with_what_can_hold_one(engine: transformers.Engine) -> None:
-    request = llm.Request("q", prompts.render_closed_book("what"), 16, schema={"type": "object"})
+def test_a_schema_is_refused_with_what_can_hold_one(engine: hf_generation.Engine) -> None:
+    request = chat.Request("q", prompts.render_closed_book("what"), 16, schema={"type": "object"})
     with pytest.raises(CutoffError, match="JSON schema; use llama_cpp"):
-        list(llm.complete([request], engine, OPTIONS, 1))
+        list(chat.complete([request], engine, OPTIONS, 1))
 
 
 def test_a_folder_without_a_model_ends_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(CutoffError, match="transformers cannot load"):
-        with transformers.load(tmp_path, None):
+        with hf_generation.load(tmp_path, None):
             pass

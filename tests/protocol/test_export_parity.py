@@ -61,7 +61,7 @@ def exported(
 
     def make(model: str = "base", **chosen: Any) -> Files:
         p = load(**chosen)
-        files = models.files(folder, model, p)
+        files = models.files_of(folder, model, p)
         weights.export(files, base_model, None if model == "base" else adapter, p)
         return files
 
@@ -149,7 +149,7 @@ def test_the_gate_opens_for_other_families_merged_and_beside(
     reference = answers.answer_with_transformers(base, adapter, chats[:3], 8)
     for mode in ("merged", "adapter"):
         chosen = {"export_mode": mode, "quantization": "Q8_0", "max_new_tokens": 8}
-        files = models.files(tmp_path, "tuned", load(**chosen))
+        files = models.files_of(tmp_path, "tuned", load(**chosen))
         weights.export(files, base, adapter, load(**chosen))
         # Random weights leave near ties that rounding flips, so the limits of `tiny` do not fit.
         relaxed = {"parity_min_quantised_agreement": 0.3, "parity_min_f16_agreement": 0.6}

@@ -8,9 +8,9 @@ import loopback
 import pytest
 from ollama_server import Model, OllamaServer
 
-from cutoff import models, params, serving
+from cutoff import models, params
 from cutoff.chat_template import load_tokenizer
-from cutoff.engines import ollama
+from cutoff.engines import ollama_api, serving
 from cutoff.errors import CutoffError
 from cutoff.export import answers, links, modelfile, parity, registration, weights
 from cutoff.models import Files
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def files(p: Params, folder: Path, base_model: Path, adapter: Path) -> dict[str, Files]:
-    found = {model: models.files(folder, model, p) for model in ("base", "rag_ft")}
+    found = {model: models.files_of(folder, model, p) for model in ("base", "rag_ft")}
     weights.export(found["base"], base_model, None, p)
     weights.export(found["rag_ft"], base_model, adapter, p)
     return found
@@ -63,7 +63,7 @@ def test_what_is_registered_answers_as_the_files_do(
         reference = answers.answer_with_transformers(base_model, trained, chats, p.max_new_tokens)
         direct = answers.answer_with_llama_cpp(files[model].served, reference, p, files[model].lora)
         name = serving.name_on_server(model, p)
-        with ollama.connect(name, p.base_url) as engine:
+        with ollama_api.connect(name, p.base_url) as engine:
             asked = answers.answer_with_engine(engine, base_model, reference, p)
             found = parity.measure_served(model, "Ollama", engine, base_model, reference, limits, p)
         assert [a.text for a in asked] == [a.text for a in direct]
@@ -112,7 +112,7 @@ def test_a_template_that_renders_something_else_closes_the_gate(
         base_model, None, answers.choose_prompts([QUESTION], 1), p.max_new_tokens
     )
     limits = parity.limits(base_model, [QUESTION], p)
-    with ollama.connect("wrong", p.base_url) as engine:
+    with ollama_api.connect("wrong", p.base_url) as engine:
         found = parity.measure_served("base", "Ollama", engine, base_model, reference, limits, p)
     broken = [row["metric"] for row in found if not row["passed"]]
     assert broken == [links.READ_WHOLE]

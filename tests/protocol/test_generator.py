@@ -11,17 +11,11 @@ import loopback
 import pytest
 from scripted_teacher import Teacher, busy
 
-from cutoff import llm, params, run
+from cutoff import files, params
+from cutoff.engines import chat
 from cutoff.errors import CutoffError, DeadlineReached
-from cutoff.generate import (
-    dataset_judge,
-    fact_source,
-    facts,
-    funnel,
-    generator,
-    questions,
-    unanswerable,
-)
+from cutoff.generate.facts import checks, dataset_judge, fact_source, funnel, generator
+from cutoff.generate.questions import question_set, unanswerable
 from cutoff.phantom import world
 
 Record = dict[str, Any]
@@ -87,7 +81,7 @@ def make(teacher: Teacher, folder: Path, **overrides: Any) -> tuple[list[Record]
 
 
 def keys(folder: Path, name: str = "generated.jsonl") -> list[str]:
-    return [record["key"] for record in run.read_jsonl(folder / name)]
+    return [record["key"] for record in files.read_jsonl(folder / name)]
 
 
 def test_every_fact_stands_in_its_passage_and_can_be_asked(
@@ -101,10 +95,10 @@ def test_every_fact_stands_in_its_passage_and_can_be_asked(
     for fact in found:
         assert all(fact["evidence"] in text[gold] for gold in fact["gold_passage_ids"])
         assert fact["passage_id"] in fact["gold_passage_ids"]
-        assert facts.in_quote(fact["value"], fact["evidence"], fact["subject"], 0.8)
+        assert checks.in_quote(fact["value"], fact["evidence"], fact["subject"], 0.8)
         asked += [fact["question"], *fact["paraphrases"]]
         assert fact["subject"] in fact["question"] and len(fact["paraphrases"]) >= 2
-    assert len({questions.normalise(question) for question in asked}) == len(asked)
+    assert len({question_set.normalise(question) for question in asked}) == len(asked)
     assert all(record["reason"] for record in rejected)
 
 
@@ -120,7 +114,7 @@ def test_the_funnel_adds_up(teacher: Teacher, tmp_path: Path) -> None:
             assert before["kept"] - after["dropped"] == after["kept"] and after["dropped"] > 0
     assert every[-1]["kept"] == len(found)
     reasons = {row["reason"] for row in [*rows, *every]}
-    assert {facts.NOT_JSON, facts.MORE_THAN_ASKED} <= reasons
+    assert {checks.NOT_JSON, checks.MORE_THAN_ASKED} <= reasons
 
 
 def test_the_same_replies_give_the_same_facts_and_nothing_is_asked_again(
@@ -151,7 +145,7 @@ def test_a_hostile_paper_changes_nothing_else(teacher: Teacher, tmp_path: Path) 
         p, [*papers, hostile], [*passages, passage], tmp_path / "hostile"
     )
     assert found == clean
-    assert {r["reason"] for r in rejected if r["paper_id"] == "zebra"} == {facts.ORDERS}
+    assert {r["reason"] for r in rejected if r["paper_id"] == "zebra"} == {checks.ORDERS}
 
 
 @pytest.mark.parametrize("mood", ["no JSON", "truncated", "repeats", "junk once", "too many"])
@@ -165,7 +159,7 @@ def test_a_passage_that_confuses_the_generator_costs_that_passage_only(
     found = make(teacher, tmp_path / "odd", qa_per_paper=40)[0]
     others = [fact for fact in clean if fact["passage_id"] != odd["passage_id"]]
     assert [fact for fact in found if fact["passage_id"] != odd["passage_id"]] == others
-    failed = run.read_jsonl(tmp_path / "odd" / "failed_passages.jsonl")
+    failed = files.read_jsonl(tmp_path / "odd" / "failed_passages.jsonl")
     if mood in ("too many", "junk once"):
         assert not failed and len(found) == len(clean)
     else:
@@ -188,15 +182,15 @@ def test_a_passage_that_is_never_answered_is_listed_and_asked_again_next_time(
 
     teacher.always = fail_on_it
     found = make(teacher, tmp_path, parallel=1)[0]
-    failed = run.read_jsonl(tmp_path / "failed_passages.jsonl")
-    assert found and {record["reason"] for record in failed} == {facts.NO_ANSWER}
+    failed = files.read_jsonl(tmp_path / "failed_passages.jsonl")
+    assert found and {record["reason"] for record in failed} == {checks.NO_ANSWER}
     assert all("unexpectedly stopped" in record["detail"] for record in failed)
     teacher.always = None
     before = len(teacher.answers)
     make(teacher, tmp_path, parallel=1)
     assert {r["passage_id"] for r in failed} <= {key.split("|")[0] for key in keys(tmp_path)}
     assert before < len(teacher.answers) <= before + len(failed) + 2
-    assert run.read_jsonl(tmp_path / "failed_passages.jsonl") == []
+    assert files.read_jsonl(tmp_path / "failed_passages.jsonl") == []
 
 
 def test_a_server_that_is_gone_stops_the_run_and_keeps_what_came(
@@ -245,7 +239,7 @@ def test_a_deadline_keeps_what_came(
     teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = iter([None] * 12)
-    monkeypatch.setattr(llm.deadline, "seconds_left", lambda: next(left, -1.0))
+    monkeypatch.setattr(chat.deadline, "seconds_left", lambda: next(left, -1.0))
     with pytest.raises(DeadlineReached):
         make(teacher, tmp_path)
     monkeypatch.undo()
@@ -277,7 +271,7 @@ def test_the_judge_decides_by_the_thresholds_and_training_and_evaluation_share_i
 
 
 def _with_nothing_held_out(folder: Path) -> Path:
-    run.write_jsonl_atomic(folder / "unanswerable.jsonl", [])
+    files.write_jsonl_atomic(folder / "unanswerable.jsonl", [])
     return folder
 
 
@@ -312,7 +306,9 @@ def test_a_judge_of_the_generators_family_is_named(teacher: Teacher) -> None:
 
 def test_without_a_judge_everything_is_kept(teacher: Teacher, tmp_path: Path) -> None:
     p = params_for(teacher)
-    assert dataset_judge.rate(p, [{"fact_id": "a"}], [], questions.wordings_of(p), tmp_path) == []
+    assert (
+        dataset_judge.rate(p, [{"fact_id": "a"}], [], question_set.wordings_of(p), tmp_path) == []
+    )
     assert dataset_judge.keep([{"fact_id": "a"}], [], p) == ([{"fact_id": "a"}], [])
 
 
@@ -320,13 +316,13 @@ def test_without_a_judge_everything_is_kept(teacher: Teacher, tmp_path: Path) ->
 
 
 def test_generated_facts_are_split_like_known_ones(teacher: Teacher, tmp_path: Path) -> None:
-    wanted = {f"n_eval_{s}": 4 for s in questions.STRATA}
+    wanted = {f"n_eval_{s}": 4 for s in question_set.STRATA}
     p = params_for(teacher, seen_facts_per_paper=3, **wanted)
     papers, passages = corpus(p)
     made = fact_source.make(p, papers, passages, papers, tmp_path)
-    stratified = questions.split(made.usable, papers, p)
-    asked = questions.word_questions(stratified, questions.wordings_of(p), p)
-    assert questions.misplaced(asked) == []
+    stratified = question_set.split(made.usable, papers, p)
+    asked = question_set.word_questions(stratified, question_set.wordings_of(p), p)
+    assert question_set.misplaced(asked) == []
     assert sum(q["split"] == "eval" for q in asked) == 16
     train = {q["question"] for q in asked if q["split"] == "train"}
     assert not train & {q["question"] for q in asked if q["split"] == "eval"}
@@ -342,7 +338,7 @@ def test_too_few_papers_with_facts_is_a_sentence(teacher: Teacher, tmp_path: Pat
         p, papers, [x for x in passages if x["paper_id"] in few], papers, tmp_path
     )
     with pytest.raises(CutoffError, match="n_unseen_papers = 3 leaves no paper to train on"):
-        questions.split(made.usable, papers, p)
+        question_set.split(made.usable, papers, p)
 
 
 def test_unanswerable_questions_have_no_answer_in_the_corpus(
@@ -357,7 +353,7 @@ def test_unanswerable_questions_have_no_answer_in_the_corpus(
     ids = {paper["paper_id"] for paper in inside}
     text = "\n".join(x["text"] for x in passages if x["paper_id"] in ids)
     for fact in made.held_out:
-        assert fact["paper_id"] not in ids and not facts.holds(text, fact["subject"])
+        assert fact["paper_id"] not in ids and not checks.holds(text, fact["subject"])
     leak = passages[0] | {"passage_id": "leak", "paper_id": inside[0]["paper_id"]}
     leak["text"] = made.held_out[0]["evidence"]
     chosen, answered = unanswerable.select(

@@ -13,10 +13,14 @@ import loopback
 import pytest
 from scripted_judge import AnthropicJudge, OllamaJudge, OpenAIJudge
 
-from cutoff import llm, params, run
+from cutoff import files, params
+from cutoff.engines import chat
 from cutoff.errors import CutoffError, DeadlineReached
-from cutoff.evaluate import agreement, golden, judge, panel, reference, rubric, scoring, statistics
-from cutoff.evaluate.conditions import CONDITIONS
+from cutoff.evaluate.calibration import agreement
+from cutoff.evaluate.judging import golden, judge, panel, reference, rubric, scoring
+from cutoff.evaluate.stats import effect_table
+from cutoff.experiment import CONDITIONS
+from cutoff.run import folders
 
 Record = dict[str, Any]
 Server = OllamaJudge | OpenAIJudge | AnthropicJudge
@@ -104,8 +108,8 @@ def ollama() -> Iterator[OllamaJudge]:
 
 
 @pytest.fixture
-def stage_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., run.Run]:
-    def stage(server: Server, **values: Any) -> run.Run:
+def stage_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., folders.Run]:
+    def stage(server: Server, **values: Any) -> folders.Run:
         given: dict[str, Any] = {"judge_model": "judge", "judge_base_url": server.host}
         if isinstance(server, OpenAIJudge):
             monkeypatch.setenv("JUDGE_KEY", server.key)
@@ -115,12 +119,12 @@ def stage_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
             monkeypatch.setenv("ANTHROPIC_API_KEY", server.key)
             given |= {"judge_model": server.model}
         given |= {"output_dir": str(tmp_path), "parallel": 4, **values}
-        return run.open_stage("04_evaluate", params.load("tiny", given))
+        return folders.open_stage("04_evaluate", params.load("tiny", given))
 
     return stage
 
 
-Stages = Callable[..., run.Run]
+Stages = Callable[..., folders.Run]
 
 
 def asked(server: Server) -> list[tuple[str, str, str]]:
@@ -135,7 +139,7 @@ def test_every_protocol_brings_the_verdicts_of_the_rules(server: Server, stage_f
     assert {r["verdict"] for r in records} == set(rubric.VERDICTS[:3])
     assert [r["passed"] for r in records] == [r["verdict"] == "correct" for r in records]
     frame = scoring.verdicts(QUESTIONS, records)
-    assert statistics.pass_rates(frame)["judge_failed"].sum() == 0
+    assert effect_table.pass_rates(frame)["judge_failed"].sum() == 0
 
 
 def test_the_judge_is_shown_each_different_answer_once_and_nothing_of_its_condition(
@@ -245,7 +249,7 @@ def test_an_answer_with_orders_gets_the_verdict_of_what_it_says(
 
 
 def test_thinking_has_tokens_of_its_own(ollama: OllamaJudge, stage_for: Stages) -> None:
-    ollama.thinks, ollama.script.thinking_tokens = True, llm.THINKING_TOKENS
+    ollama.thinks, ollama.script.thinking_tokens = True, chat.THINKING_TOKENS
     records = judge.judge(stage_for(ollama), QUESTIONS, RESPONSES)
     assert [r["verdict"] for r in records] == [by_rule(response) for response in RESPONSES]
     assert all(body["think"] is True for body in ollama.answers)
@@ -256,7 +260,7 @@ def test_a_hosted_judge_that_thinks_unasked_has_room_for_its_answer(
     stage_for: Stages,
 ) -> None:
     server = OpenAIJudge()
-    server.script.thinking_tokens = llm.THINKING_TOKENS
+    server.script.thinking_tokens = chat.THINKING_TOKENS
     records = judge.judge(stage_for(server), QUESTIONS, RESPONSES)
     server.close()
     assert [r["verdict"] for r in records] == [by_rule(response) for response in RESPONSES]
@@ -337,7 +341,7 @@ def test_a_run_that_is_killed_loses_nothing_and_repeats_what_was_in_flight(
     assert kept
     records = judge.judge(stage, QUESTIONS, RESPONSES)
     assert [r["verdict"] for r in records] == [by_rule(response) for response in RESPONSES]
-    keys = [record["key"] for record in run.read_jsonl(path)]
+    keys = [record["key"] for record in files.read_jsonl(path)]
     assert path.read_bytes().splitlines()[: len(kept) - 1] == kept[:-1]  # the last may be torn
     assert sorted(keys) == sorted(response["key"] for response in RESPONSES)
     assert len(asked(ollama)) - len(set(asked(ollama))) <= stage.params.parallel
@@ -363,10 +367,10 @@ def test_the_end_of_the_time_keeps_what_was_judged(
     stage = stage_for(ollama, parallel=1)
     golden.results(stage.params, stage.folder)
     left = iter([60.0] * 12)
-    monkeypatch.setattr(llm.deadline, "seconds_left", lambda: next(left, 0.0))
+    monkeypatch.setattr(chat.deadline, "seconds_left", lambda: next(left, 0.0))
     with pytest.raises(DeadlineReached, match="Run again to continue"):
         judge.judge(stage, QUESTIONS, RESPONSES)
-    monkeypatch.setattr(llm.deadline, "seconds_left", lambda: None)
+    monkeypatch.setattr(chat.deadline, "seconds_left", lambda: None)
     judge.judge(stage, QUESTIONS, RESPONSES)
     assert len(asked(ollama)) == len(set(asked(ollama))) == 4 * len(QUESTIONS)
 
@@ -385,7 +389,7 @@ def test_three_judges_vote_and_their_agreement_is_measured(
     assert table.loc["judge and second", "kappa"] == 1
     assert 0 < table.loc["judge and third", "kappa"] < 1
     assert table.loc["all", "n"] == len(RESPONSES) and table.loc["all", "n_missing"] == 0
-    stored = [run.read_jsonl(stage.folder / f"judges/{n}.jsonl") for n in ("judge", "third")]
+    stored = [files.read_jsonl(stage.folder / f"judges/{n}.jsonl") for n in ("judge", "third")]
     assert [len(part) for part in stored] == [len(RESPONSES)] * 2
 
 

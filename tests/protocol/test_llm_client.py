@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from loopback import Listener
 
-from cutoff import deadline, llm
-from cutoff.engines import connections, failures, llama_cpp
+from cutoff import deadline
+from cutoff.engines import chat, connections, failures, llama_cpp
 from cutoff.errors import CutoffError, DeadlineReached
 
 KEY = "secret-of-the-test"
 PARALLEL = 8
-OPTIONS = llm.Options(num_ctx=64)
+OPTIONS = chat.Options(num_ctx=64)
 
 
 class Server:
@@ -95,15 +95,15 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llm, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(chat, "FIRST_PAUSE_SECONDS", 0.001)
 
 
-def requests(n: int) -> list[llm.Request]:
-    return [llm.Request(f"q{i}", [{"role": "user", "content": f"q{i}"}], 16) for i in range(n)]
+def requests(n: int) -> list[chat.Request]:
+    return [chat.Request(f"q{i}", [{"role": "user", "content": f"q{i}"}], 16) for i in range(n)]
 
 
-def complete(server: Server, n: int, parallel: int = PARALLEL) -> dict[str, llm.Completion]:
-    done = list(llm.complete(requests(n), server.endpoint, OPTIONS, parallel))
+def complete(server: Server, n: int, parallel: int = PARALLEL) -> dict[str, chat.Completion]:
+    done = list(chat.complete(requests(n), server.endpoint, OPTIONS, parallel))
     assert len({completion.key for completion in done}) == len(done) == n
     return {completion.key: completion for completion in done}
 
@@ -139,7 +139,7 @@ def test_the_server_never_waits_for_the_client_while_work_is_left(server: Server
 
 
 def test_a_slow_reader_does_not_hold_up_the_server(server: Server) -> None:
-    answers = llm.complete(requests(4 * PARALLEL), server.endpoint, OPTIONS, PARALLEL)
+    answers = chat.complete(requests(4 * PARALLEL), server.endpoint, OPTIONS, PARALLEL)
     next(answers)
     deadline = time.monotonic() + 30
     while len(server.chats) <= PARALLEL and time.monotonic() < deadline:
@@ -211,7 +211,7 @@ def test_a_fault_that_stays_ends_in_a_sentence(server: Server) -> None:
     server.on_chat = status(503)
     with pytest.raises(CutoffError, match="failed 6 times on q0.*status 503.*Run again"):
         complete(server, 1)
-    assert len(server.chats) == llm.MAX_RETRIES + 1
+    assert len(server.chats) == chat.MAX_RETRIES + 1
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_a_permanent_fault_is_not_retried(server: Server, code: int, remedy: str
 def test_a_server_that_does_not_run_ends_in_a_sentence() -> None:
     nobody = llama_cpp.Endpoint(("http://127.0.0.1:1",), KEY, num_ctx=64)
     with pytest.raises(CutoffError, match="Is it running"):
-        list(llm.complete(requests(1), nobody, OPTIONS, 1))
+        list(chat.complete(requests(1), nobody, OPTIONS, 1))
 
 
 def test_a_prompt_that_does_not_fit_is_named_and_never_sent(server: Server) -> None:
@@ -256,7 +256,7 @@ def test_after_a_failure_nothing_more_is_sent(server: Server) -> None:
 
 
 def test_leaving_early_sends_nothing_more(server: Server) -> None:
-    for _ in llm.complete(requests(200), server.endpoint, OPTIONS, 2):
+    for _ in chat.complete(requests(200), server.endpoint, OPTIONS, 2):
         break
     sent = len(server.chats)
     assert sent < 20
@@ -266,7 +266,7 @@ def test_leaving_early_sends_nothing_more(server: Server) -> None:
 
 def test_leaving_early_waits_for_no_further_try(server: Server) -> None:
     server.on_chat = lambda n, handler: n > 1 and status(503, Retry_After="20")(n, handler)
-    answers = llm.complete(requests(3), server.endpoint, OPTIONS, 2)
+    answers = chat.complete(requests(3), server.endpoint, OPTIONS, 2)
     next(answers)
     while len(server.chats) < 2:
         time.sleep(0.01)
@@ -284,7 +284,7 @@ def test_a_failure_does_not_lose_what_is_in_flight(server: Server) -> None:
     server.on_chat = one_fails
     done = []
     with pytest.raises(CutoffError, match="status 400"):
-        for completion in llm.complete(requests(4), server.endpoint, OPTIONS, 4):
+        for completion in chat.complete(requests(4), server.endpoint, OPTIONS, 4):
             done.append(completion.key)
     assert len(done) == 3
 
@@ -303,7 +303,7 @@ def test_when_time_is_up_nothing_more_is_sent_and_what_is_in_flight_arrives(
     server.on_chat = end_of_time
     done = []
     with pytest.raises(DeadlineReached, match=r"of 50 requests.*Run again to continue"):
-        for completion in llm.complete(requests(50), server.endpoint, OPTIONS, 2):
+        for completion in chat.complete(requests(50), server.endpoint, OPTIONS, 2):
             done.append(completion.key)
     assert 5 <= len(server.chats) <= 7
     assert len(done) == len(server.chats)
@@ -342,11 +342,11 @@ def test_batches_stop_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
         def batches(self, asked: Any, options: Any) -> Any:
             return [asked[:3], asked[3:]]
 
-        def ask_together(self, batch: Any, options: Any) -> list[llm.Reply]:
+        def ask_together(self, batch: Any, options: Any) -> list[chat.Reply]:
             left[0] = 0.0
-            return [llm.Reply(request.key, 10, 3, "stop") for request in batch]
+            return [chat.Reply(request.key, 10, 3, "stop") for request in batch]
 
-    answers = llm.complete(requests(5), Batches(), OPTIONS, 1)
+    answers = chat.complete(requests(5), Batches(), OPTIONS, 1)
     assert [next(answers).text for _ in range(3)] == ["q0", "q1", "q2"]
     with pytest.raises(DeadlineReached, match="3 of 5 requests"):
         next(answers)
@@ -365,7 +365,7 @@ def test_batches_stop_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_thinking_is_taken_off_the_beginning_of_a_text(
     text: str, thinking: str, answer: str
 ) -> None:
-    assert llm.split_thinking(text) == (thinking, answer)
+    assert chat.split_thinking(text) == (thinking, answer)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from cutoff import models, params, run
+from cutoff import files, models, params
 from cutoff.engines import llama_cpp
 from cutoff.errors import CutoffError
-from cutoff.evaluate import conditions
+from cutoff.evaluate import answering
+from cutoff.experiment import CONDITIONS
+from cutoff.run import folders
 
 QUESTIONS = [
     {
@@ -32,30 +34,28 @@ def weights(varied_weights: Path) -> Path:
     return varied_weights
 
 
-def open_run(folder: Path, weights: Path, **overrides: Any) -> run.Run:
+def open_run(folder: Path, weights: Path, **overrides: Any) -> folders.Run:
     """Stage 04 of a run whose three models are the same small one."""
     settings = {"output_dir": str(folder), "max_new_tokens": 8, "parallel": 4, **overrides}
-    stage = run.open_stage("04_evaluate", params.load("tiny", settings))
+    stage = folders.open_stage("04_evaluate", params.load("tiny", settings))
     for model in ("base", *models.adapters(stage.params)):
         path = served(stage, model)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(weights.read_bytes())
-    run.write_json_atomic(stage.folder / "parity.json", {"provider": "llama_cpp"})
+    files.write_json_atomic(stage.folder / "parity.json", {"provider": "llama_cpp"})
     return stage
 
 
-def served(stage: run.Run, model: str) -> Path:
-    return models.files(stage.folder, model, stage.params).served
+def served(stage: folders.Run, model: str) -> Path:
+    return models.files_of(stage.folder, model, stage.params).served
 
 
 def test_every_condition_answers_every_question_in_canonical_order(
     tmp_path: Path, weights: Path
 ) -> None:
-    records = conditions.answer(open_run(tmp_path, weights), QUESTIONS)
+    records = answering.answer(open_run(tmp_path, weights), QUESTIONS)
     assert [record["key"] for record in records] == [
-        f"{name}|{question['question_id']}"
-        for name in conditions.CONDITIONS
-        for question in QUESTIONS
+        f"{name}|{question['question_id']}" for name in CONDITIONS for question in QUESTIONS
     ]
     closed, rag = records[0], records[len(QUESTIONS)]
     assert rag["prompt_tokens"] > closed["prompt_tokens"]
@@ -65,8 +65,8 @@ def test_every_condition_answers_every_question_in_canonical_order(
 
 
 def test_two_runs_give_the_same_answers_at_any_concurrency(tmp_path: Path, weights: Path) -> None:
-    first = conditions.answer(open_run(tmp_path / "a", weights, parallel=8), QUESTIONS)
-    second = conditions.answer(open_run(tmp_path / "b", weights, parallel=1), QUESTIONS)
+    first = answering.answer(open_run(tmp_path / "a", weights, parallel=8), QUESTIONS)
+    second = answering.answer(open_run(tmp_path / "b", weights, parallel=1), QUESTIONS)
     same = ("key", "response", "prompt_tokens", "completion_tokens", "finish_reason")
     assert [[r[name] for name in same] for r in first] == [
         [r[name] for name in same] for r in second
@@ -75,7 +75,7 @@ def test_two_runs_give_the_same_answers_at_any_concurrency(tmp_path: Path, weigh
 
 def test_a_killed_run_goes_on_where_it_stood(tmp_path: Path, weights: Path) -> None:
     stage = open_run(tmp_path, weights)
-    whole = conditions.answer(open_run(tmp_path / "whole", weights), QUESTIONS)
+    whole = answering.answer(open_run(tmp_path / "whole", weights), QUESTIONS)
     script = f"""
         import sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -97,7 +97,7 @@ def test_a_killed_run_goes_on_where_it_stood(tmp_path: Path, weights: Path) -> N
     assert before.count(b"\n") >= 5
 
     path.write_bytes(before + b'{"key": "rag_ft_rag|torn')  # what a kill inside a write leaves
-    records = conditions.answer(stage, QUESTIONS)
+    records = answering.answer(stage, QUESTIONS)
     after = path.read_bytes()
     assert after.startswith(before[: before.rfind(b"\n") + 1])  # kept, not asked again
     assert after.count(b"\n") == N_ANSWERS == len(records)
@@ -108,20 +108,20 @@ def test_finished_answers_need_no_server(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = open_run(tmp_path, weights)
-    first = conditions.answer(stage, QUESTIONS)
+    first = answering.answer(stage, QUESTIONS)
     monkeypatch.setattr(llama_cpp, "serve", None)
-    assert conditions.answer(stage, QUESTIONS) == first
+    assert answering.answer(stage, QUESTIONS) == first
 
 
 def test_answers_of_other_weights_are_set_aside_and_said_so(
     tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stage = open_run(tmp_path, weights)
-    conditions.answer(stage, QUESTIONS)
+    answering.answer(stage, QUESTIONS)
     old = (stage.folder / "responses.jsonl").read_bytes()
     changed = served(stage, "rag_ft")
     changed.write_bytes(changed.read_bytes() + b"\0")  # the same weights in another file
-    conditions.answer(stage, QUESTIONS)
+    answering.answer(stage, QUESTIONS)
     assert "what made the records has changed" in capsys.readouterr().out
     assert (stage.folder / "responses.jsonl").read_bytes() != old  # asked again: other latencies
     parked = [path for path in stage.folder.glob("responses.*.jsonl") if path.read_bytes() == old]
@@ -134,7 +134,7 @@ def test_a_prompt_that_does_not_fit_names_its_question_and_keeps_the_others(
     stage = open_run(tmp_path, weights, num_ctx=256, parallel=1)
     long = {**QUESTIONS[3], "context": ["word " * 400, "Short."]}
     with pytest.raises(CutoffError, match=r"base_rag\|paper-3/task\?4.*num_ctx = 256"):
-        conditions.answer(stage, [*QUESTIONS[:3], long, *QUESTIONS[4:]])
+        answering.answer(stage, [*QUESTIONS[:3], long, *QUESTIONS[4:]])
     assert (stage.folder / "responses.jsonl").read_bytes().count(b"\n") == 3
 
 
@@ -142,23 +142,23 @@ def test_a_missing_model_names_the_stage_that_makes_it(tmp_path: Path, weights: 
     stage = open_run(tmp_path, weights)
     served(stage, "rag_ft").unlink()
     with pytest.raises(CutoffError, match="rag_ft.*03_export_gguf"):
-        conditions.answer(stage, QUESTIONS)
+        answering.answer(stage, QUESTIONS)
 
 
 def test_a_further_training_seed_is_answered_beside_the_first_and_kept_apart(
     tmp_path: Path, weights: Path
 ) -> None:
     stage = open_run(tmp_path, weights, training_seeds=2)
-    first = conditions.answer(stage, QUESTIONS)
-    second = conditions.answer(stage, QUESTIONS, training_seed=1)
-    trained = [name for name, c in conditions.CONDITIONS.items() if c.model != "base"]
+    first = answering.answer(stage, QUESTIONS)
+    second = answering.answer(stage, QUESTIONS, training_seed=1)
+    trained = [name for name, c in CONDITIONS.items() if c.model != "base"]
     assert [r["key"] for r in second] == [
         f"{name}|{question['question_id']}" for name in trained for question in QUESTIONS
     ]
-    assert conditions.answer(stage, QUESTIONS) == first
+    assert answering.answer(stage, QUESTIONS) == first
     with pytest.raises(CutoffError, match="seed-1.*03_export_gguf"):
         served(stage, "rag_ft.seed-1").unlink()
-        conditions.answer(stage, QUESTIONS, training_seed=1)
+        answering.answer(stage, QUESTIONS, training_seed=1)
 
 
 EXTRA_QUESTIONS = [
@@ -177,9 +177,9 @@ def test_extra_contexts_are_asked_beside_the_six_and_kept_when_one_is_added(
     tmp_path: Path, weights: Path
 ) -> None:
     stage = open_run(tmp_path, weights, extra_contexts="oracle")
-    six = conditions.answer(stage, EXTRA_QUESTIONS)
+    six = answering.answer(stage, EXTRA_QUESTIONS)
     main = (stage.folder / "responses.jsonl").read_bytes()
-    oracle = conditions.answer_extra(stage, EXTRA_QUESTIONS)
+    oracle = answering.answer_extra(stage, EXTRA_QUESTIONS)
     names = ("base_oracle", "instruct_ft_oracle", "rag_ft_oracle")
     assert [r["key"] for r in oracle] == [
         f"{name}|{q['question_id']}" for name in names for q in QUESTIONS
@@ -190,18 +190,18 @@ def test_extra_contexts_are_asked_beside_the_six_and_kept_when_one_is_added(
     kept = (stage.folder / "responses.oracle.jsonl").read_bytes()
 
     stage = open_run(tmp_path, weights, extra_contexts="both")
-    both = conditions.answer_extra(stage, EXTRA_QUESTIONS)
+    both = answering.answer_extra(stage, EXTRA_QUESTIONS)
     assert both[: len(oracle)] == oracle and len(both) == 2 * len(oracle)
     assert (stage.folder / "responses.oracle.jsonl").read_bytes() == kept
     assert (stage.folder / "responses.jsonl").read_bytes() == main
-    figures = run.read_run(stage.folder)["stages"]["04_evaluate"]["figures"]
+    figures = folders.read_run(stage.folder)["stages"]["04_evaluate"]["figures"]
     assert {"base", "base.oracle", "rag_ft.distractor"} <= set(figures["throughput"])
 
 
 def test_without_extra_contexts_nothing_more_is_asked(tmp_path: Path, weights: Path) -> None:
     stage = open_run(tmp_path, weights)
-    assert conditions.answer_extra(stage, QUESTIONS) == []
-    assert conditions.answer_unanswerable(stage, []) == []
+    assert answering.answer_extra(stage, QUESTIONS) == []
+    assert answering.answer_unanswerable(stage, []) == []
     assert not list(stage.folder.glob("responses*"))
 
 
@@ -209,11 +209,11 @@ def test_unanswerable_questions_are_put_to_the_six_conditions_in_a_file_of_their
     tmp_path: Path, weights: Path
 ) -> None:
     stage = open_run(tmp_path, weights)
-    records = conditions.answer_unanswerable(stage, QUESTIONS[:2])
+    records = answering.answer_unanswerable(stage, QUESTIONS[:2])
     assert [r["key"] for r in records] == [
-        f"{name}|{q['question_id']}" for name in conditions.CONDITIONS for q in QUESTIONS[:2]
+        f"{name}|{q['question_id']}" for name in CONDITIONS for q in QUESTIONS[:2]
     ]
     assert [path.name for path in stage.folder.glob("responses*.jsonl")] == [
         "responses.unanswerable.jsonl"
     ]
-    assert conditions.answer_unanswerable(stage, QUESTIONS[:2]) == records
+    assert answering.answer_unanswerable(stage, QUESTIONS[:2]) == records

@@ -8,9 +8,9 @@ import pytest
 from scripted_judge import AnthropicJudge, OllamaJudge, OpenAIJudge
 from scripted_pairs import PairScript
 
-from cutoff import params, run
-from cutoff.evaluate import pairwise, preferences
-from cutoff.evaluate.pairwise import Pair
+from cutoff import files, params
+from cutoff.evaluate.pairs import pairwise, preferences
+from cutoff.evaluate.pairs.pairwise import Pair
 
 Record = dict[str, Any]
 pytestmark = pytest.mark.usefixtures("short_pauses")
@@ -118,8 +118,8 @@ def test_a_stopped_run_asks_only_what_is_open(
 ) -> None:
     records, _ = compare()
     path = tmp_path / "pairwise.jsonl"
-    kept = run.read_jsonl(path)[:5]
-    path.write_bytes(b"".join(run.to_json(record) + b"\n" for record in kept) + b'{"key": "to')
+    kept = files.read_jsonl(path)[:5]
+    path.write_bytes(b"".join(files.to_json(record) + b"\n" for record in kept) + b'{"key": "to')
     server.script.pairs_seen.clear()
     assert compare()[0] == records
     assert len(server.script.pairs_seen) == 16 - 5

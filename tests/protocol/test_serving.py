@@ -8,11 +8,14 @@ import pytest
 from ollama_server import OllamaServer
 from openai_server import OpenAIServer
 
-from cutoff import llm, models, params, run, serving
+from cutoff import files, models, params
+from cutoff.engines import chat, serving
 from cutoff.errors import CutoffError
-from cutoff.evaluate import conditions
+from cutoff.evaluate import answering
+from cutoff.experiment import VARIANTS
 from cutoff.export import registration, weights
 from cutoff.phantom import world
+from cutoff.run import folders
 
 N_QUESTIONS = 4
 
@@ -22,16 +25,16 @@ def exported(base_model: Path, adapter: Path, tmp_path_factory: pytest.TempPathF
     """A size's folder after 03: 16-bit files of the base model, the adapter as both variants."""
     top = tmp_path_factory.mktemp("exported")
     stage = opened(top)
-    for name in models.VARIANTS:
+    for name in VARIANTS:
         shutil.copytree(adapter, stage.folder / "adapters" / name)
-        run.write_json_atomic(stage.folder / "adapters" / name / "training.json", {})
-    for name in ("base", *models.VARIANTS):
-        files = models.files(stage.folder, name, stage.params)
-        weights.export(files, base_model, None if name == "base" else adapter, stage.params)
+        files.write_json_atomic(stage.folder / "adapters" / name / "training.json", {})
+    for name in ("base", *VARIANTS):
+        of_model = models.files_of(stage.folder, name, stage.params)
+        weights.export(of_model, base_model, None if name == "base" else adapter, stage.params)
     return top
 
 
-def opened(top: Path, **overrides: Any) -> run.Run:
+def opened(top: Path, **overrides: Any) -> folders.Run:
     settings = {
         "output_dir": str(top),
         "export_mode": "adapter",
@@ -41,7 +44,7 @@ def opened(top: Path, **overrides: Any) -> run.Run:
         "num_ctx": 512,
         **overrides,
     }
-    return run.open_stage("04_evaluate", params.load("tiny", settings))
+    return folders.open_stage("04_evaluate", params.load("tiny", settings))
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +60,11 @@ def questions() -> list[dict[str, Any]]:
     ]
 
 
-def responses(stage: run.Run, questions: list[dict[str, Any]], provider: str) -> dict[str, str]:
+def responses(stage: folders.Run, questions: list[dict[str, Any]], provider: str) -> dict[str, str]:
     """Answers under all six conditions, from scratch."""
     (stage.folder / "responses.jsonl").unlink(missing_ok=True)
-    run.write_json_atomic(stage.folder / "parity.json", {"provider": provider})
-    return {r["key"]: r["response"] for r in conditions.answer(stage, questions)}
+    files.write_json_atomic(stage.folder / "parity.json", {"provider": provider})
+    return {r["key"]: r["response"] for r in answering.answer(stage, questions)}
 
 
 def test_ollama_and_transformers_answer_as_the_embedded_engine_does(
@@ -69,8 +72,8 @@ def test_ollama_and_transformers_answer_as_the_embedded_engine_does(
 ) -> None:
     embedded = responses(opened(exported), questions, "llama_cpp")
     stage = opened(exported, provider="ollama", base_url=ollama_server.host)
-    files = {m: models.files(stage.folder, m, stage.params) for m in ("base", *models.VARIANTS)}
-    registration.register(files, base_model, stage.params)
+    every = {m: models.files_of(stage.folder, m, stage.params) for m in ("base", *VARIANTS)}
+    registration.register(every, base_model, stage.params)
     assert responses(stage, questions, "ollama") == embedded
     assert {body["options"]["num_ctx"] for body in ollama_server.answers} == {512}
     unmerged = responses(opened(exported, provider="transformers"), questions, "transformers")
@@ -89,9 +92,9 @@ def test_a_compatible_server_is_asked_by_name_with_the_key_of_the_environment(
     openai_server.model = "cutoff-tiny-base"
     given = {"provider": "openai", "base_url": openai_server.base_url}
     stage = opened(exported, **given, api_key="${KEY_OF_THE_TEST}")
-    request = llm.Request("a", [{"role": "user", "content": "What is it?"}], 8)
+    request = chat.Request("a", [{"role": "user", "content": "What is it?"}], 8)
     with serving.serve(stage, "base", "openai") as engine:
-        [answer] = llm.complete([request], engine, serving.options(stage.params), parallel=1)
+        [answer] = chat.complete([request], engine, serving.options(stage.params), parallel=1)
     assert answer.completion_tokens > 0
     monkeypatch.delenv("KEY_OF_THE_TEST")
     with (
@@ -116,7 +119,7 @@ def test_auto_takes_ollama_where_it_answers_and_the_embedded_engine_elsewhere(
 def test_the_report_warns_where_the_base_model_is_a_stock_one(exported: Path) -> None:
     stock = {"provider": "ollama", "base_source": "ollama", "ollama_base_model": "stock:1b"}
     stage = opened(exported, **stock)
-    run.write_json_atomic(stage.folder / "parity.json", {"provider": "ollama"})
+    files.write_json_atomic(stage.folder / "parity.json", {"provider": "ollama"})
     assert serving.name_on_server("base", stage.params) == "stock:1b"
-    assert "Warning" in conditions.how_served(stage) and "stock:1b" in conditions.how_served(stage)
-    assert "Warning" not in conditions.how_served(opened(exported))
+    assert "Warning" in answering.how_served(stage) and "stock:1b" in answering.how_served(stage)
+    assert "Warning" not in answering.how_served(opened(exported))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cutoff import ask, params, run
+from cutoff import ask, params, paths
 from cutoff.errors import CutoffError
 
 FOUND = [
@@ -39,4 +39,4 @@ def test_a_wrong_condition_an_empty_question_and_a_missing_data_set_are_sentence
         ask.answer(p, "  ")
     with pytest.raises(CutoffError, match="needs .*dataset.json.* 01_generate"):
         ask.answer(p, "Why?")
-    assert not run.outputs(p).joinpath("tiny").exists()
+    assert not paths.outputs(p).joinpath("tiny").exists()

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cutoff import figures
 from cutoff.errors import CutoffError
-from cutoff.evaluate import attribution, pictures_attribution, scoring, statistics
-from cutoff.evaluate.conditions import CONDITIONS
+from cutoff.evaluate.diagnostics import attribution, pictures_attribution
+from cutoff.evaluate.stats import effect_table
+from cutoff.experiment import CONDITIONS, RAG_CONDITIONS
+from cutoff.report import figures
 
 Record = dict[str, Any]
 
@@ -168,7 +169,7 @@ def test_closed_book_twins_have_the_same_weights() -> None:
         "instruct_ft_rag": "instruct_ft",
         "rag_ft_rag": "rag_ft",
     }
-    assert set(attribution.CLOSED_BOOK) == set(scoring.RAG_CONDITIONS)
+    assert set(attribution.CLOSED_BOOK) == set(RAG_CONDITIONS)
 
 
 def test_an_answer_without_a_twin_is_an_error_that_names_it() -> None:
@@ -184,7 +185,7 @@ def frame_of(counts: dict[str, int], stratum: str = "seen") -> pd.DataFrame:
     rows = [
         {"question_id": f"q{i}", "paper_id": f"p{i}", "stratum": stratum}
         | {"condition": condition, "kind": kind}
-        for condition in scoring.RAG_CONDITIONS
+        for condition in RAG_CONDITIONS
         for i, kind in enumerate(names)
     ]
     return pd.DataFrame(rows)
@@ -230,7 +231,7 @@ def test_the_figure_shows_every_kind_that_occurs_and_the_rate_of_the_verdicts() 
     assert names == [attribution.NAMES[k] for k in attribution.KINDS if k != "no_verdict"]
     upper = figure.axes[0]
     assert "n = 180" in upper.get_title(loc="left") + upper.get_title()
-    rates = statistics.pass_rates(verdicts).set_index(["stratum", "condition"])["pass_rate"]
+    rates = effect_table.pass_rates(verdicts).set_index(["stratum", "condition"])["pass_rate"]
     drawn = [line.get_xdata()[0] for line in upper.lines if line.get_marker() == "o"]
-    assert drawn == pytest.approx([rates["all_post", c] for c in scoring.RAG_CONDITIONS[::-1]])
+    assert drawn == pytest.approx([rates["all_post", c] for c in RAG_CONDITIONS[::-1]])
     assert figures.png(figure).startswith(b"\x89PNG")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from cutoff.evaluate import bradley_terry
+from cutoff.evaluate.pairs import bradley_terry
 
 NAMES = ["base", "base_rag", "rag_ft", "rag_ft_rag"]
 SKILL = np.array([-0.8, 0.3, -0.2, 0.7])

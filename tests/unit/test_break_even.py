@@ -7,9 +7,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cutoff import figures, params, run
-from cutoff.evaluate import break_even
-from cutoff.evaluate.conditions import CONDITIONS
+from cutoff import params
+from cutoff.evaluate.diagnostics import break_even
+from cutoff.experiment import CONDITIONS
+from cutoff.report import figures
+from cutoff.run import folders
 
 Record = dict[str, Any]
 
@@ -114,7 +116,7 @@ def test_the_reading_puts_the_pass_rates_beside_the_saving() -> None:
 
 def test_without_training_json_it_says_what_is_missing(tmp_path: Path) -> None:
     p = params.load("tiny", {"output_dir": str(tmp_path)})
-    stage = run.locate("04_evaluate", p)
+    stage = folders.locate("04_evaluate", p)
     assert break_even.trainings(stage) == {}
     costs = table(responses(), {})
     assert costs.empty

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from cutoff.errors import CutoffError
-from cutoff.evaluate import calibration
+from cutoff.evaluate.calibration import label_sheet
 
 CONDITIONS = ("base", "base_rag", "instruct_ft", "instruct_ft_rag", "rag_ft", "rag_ft_rag")
 STRATA = ("seen", "seen", "unseen_fact", "unseen_paper", "control")
@@ -40,7 +40,7 @@ def responses(n: int = 100, text: str = "{condition} says {i} [1]") -> list[dict
 
 
 def draw(size: int = 60, seed: int = 0, **given: object) -> pd.DataFrame:
-    return calibration.draw(questions(), responses(**given), size, seed)  # type: ignore[arg-type]
+    return label_sheet.draw(questions(), responses(**given), size, seed)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_every_answer_has_the_same_chance_to_be_drawn() -> None:
     asked, answered = questions(), responses()[:100]
     taken = pd.Series(0, index=[f"q{i}" for i in range(100)])
     for seed in range(200):
-        sample = calibration.draw(asked, answered, 10, seed)
+        sample = label_sheet.draw(asked, answered, 10, seed)
         taken = taken.add(sample["question_id"].value_counts(), fill_value=0)
     # 10 of 100 in 200 draws: 20 expected, standard deviation 4.2
     assert taken.between(20 - 17, 20 + 17).all()
@@ -89,7 +89,7 @@ def test_the_seed_alone_decides_and_small_sets_are_taken_whole() -> None:
 
 
 def test_the_sheet_tells_neither_condition_nor_verdict_nor_citations(path: Path) -> None:
-    sheet, _ = calibration.open_sheet(path, draw(text="an answer [1]"))
+    sheet, _ = label_sheet.open_sheet(path, draw(text="an answer [1]"))
     assert list(sheet.columns) == ["item", "question", "reference", "response", "label", "note"]
     text = path.read_text(encoding="utf-8-sig")
     assert not any(condition in text for condition in CONDITIONS)
@@ -99,11 +99,11 @@ def test_the_sheet_tells_neither_condition_nor_verdict_nor_citations(path: Path)
 
 def test_answers_that_read_alike_are_one_line_and_one_label(path: Path) -> None:
     sample = draw(600, text="the same [2]")
-    sheet, _ = calibration.open_sheet(path, sample)
+    sheet, _ = label_sheet.open_sheet(path, sample)
     assert len(sample) == 600 and len(sheet) == 100
-    sheet = calibration.set_label(path, sheet, sheet["item"][0], "pass")
+    sheet = label_sheet.set_label(path, sheet, sheet["item"][0], "pass")
     verdicts = sample[["condition", "question_id"]].assign(passed=True)
-    compared = calibration.compared(sample, sheet, verdicts)
+    compared = label_sheet.compared(sample, sheet, verdicts)
     assert compared["human"].sum() == 6
     assert compared.loc[compared["human"].notna(), "condition"].nunique() == 6
 
@@ -113,26 +113,26 @@ def test_answers_that_read_alike_are_one_line_and_one_label(path: Path) -> None:
 
 def test_labels_are_kept_as_they_come_and_found_again(path: Path) -> None:
     sample = draw()
-    sheet, note = calibration.open_sheet(path, sample)
+    sheet, note = label_sheet.open_sheet(path, sample)
     assert "60 answers wait" in note
     for item, label in zip(sheet["item"][:3], ("pass", "fail", "unsure"), strict=True):
-        sheet = calibration.set_label(path, sheet, item, label)
-    again, _ = calibration.open_sheet(path, sample)
+        sheet = label_sheet.set_label(path, sheet, item, label)
+    again, _ = label_sheet.open_sheet(path, sample)
     pd.testing.assert_frame_equal(again, sheet)
     assert again["label"].value_counts().to_dict() == {"": 57, "pass": 1, "fail": 1, "unsure": 1}
 
 
 def test_a_label_set_elsewhere_meanwhile_stays(path: Path) -> None:
-    sheet, _ = calibration.open_sheet(path, draw())
-    calibration.set_label(path, sheet, sheet["item"][0], "pass")  # another window
-    now = calibration.set_label(path, sheet, sheet["item"][1], "fail")
+    sheet, _ = label_sheet.open_sheet(path, draw())
+    label_sheet.set_label(path, sheet, sheet["item"][0], "pass")  # another window
+    now = label_sheet.set_label(path, sheet, sheet["item"][1], "fail")
     assert now["label"].tolist()[:3] == ["pass", "fail", ""]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_what_a_spreadsheet_makes_of_the_file_is_understood(path: Path, delimiter: str) -> None:
     sample = draw(text="two\nlines; and, signs\té {i}")
-    calibration.open_sheet(path, sample)
+    label_sheet.open_sheet(path, sample)
 
     def change(rows: list[list[str]]) -> list[list[str]]:
         rows[1][4], rows[2][4], rows[2][5] = " PASS ", "Fail", "odd"
@@ -140,7 +140,7 @@ def test_what_a_spreadsheet_makes_of_the_file_is_understood(path: Path, delimite
         return [rows[0], *rows[:0:-1], [""] * 6]
 
     rewrite(path, change, delimiter)
-    sheet, _ = calibration.open_sheet(path, sample)
+    sheet, _ = label_sheet.open_sheet(path, sample)
     assert sheet["label"].tolist()[:3] == ["pass", "fail", ""]
     assert sheet["note"][1] == "odd"
     assert sheet["reference"][2] == sample.set_index("item")["reference"][sheet["item"][2]]
@@ -160,59 +160,59 @@ def test_what_cannot_be_read_with_certainty_is_an_error(
     path: Path, change: object, message: str
 ) -> None:
     sample = draw()
-    calibration.open_sheet(path, sample)
+    label_sheet.open_sheet(path, sample)
     rewrite(path, change)
     before = path.read_bytes()
     with pytest.raises(CutoffError, match=message):
-        calibration.open_sheet(path, sample)
+        label_sheet.open_sheet(path, sample)
     assert path.read_bytes() == before
 
 
 def test_a_file_in_another_encoding_is_an_error_that_says_how_to_save_it(path: Path) -> None:
     sample = draw(text="é {i}")
-    calibration.open_sheet(path, sample)
+    label_sheet.open_sheet(path, sample)
     path.write_bytes(path.read_text(encoding="utf-8-sig").encode("cp1252"))
     with pytest.raises(CutoffError, match="CSV UTF-8"):
-        calibration.open_sheet(path, sample)
+        label_sheet.open_sheet(path, sample)
 
 
 def test_lines_that_were_deleted_come_back_and_it_is_said(path: Path) -> None:
     sample = draw()
-    sheet, _ = calibration.open_sheet(path, sample)
-    calibration.set_label(path, sheet, sheet["item"][0], "pass")
+    sheet, _ = label_sheet.open_sheet(path, sample)
+    label_sheet.set_label(path, sheet, sheet["item"][0], "pass")
     rewrite(path, lambda rows: [rows[0], *rows[3:]])
-    sheet, note = calibration.open_sheet(path, sample)
+    sheet, note = label_sheet.open_sheet(path, sample)
     assert "2 answers of this sample were not in it" in note
     assert len(sheet) == 60 and set(sheet["label"]) == {""}
 
 
 def test_labels_survive_other_answers_and_return_with_their_own(path: Path) -> None:
     sample, other = draw(), draw(text="of other weights {i}")
-    sheet, _ = calibration.open_sheet(path, sample)
-    calibration.set_label(path, sheet, sheet["item"][0], "fail")
-    emptied, note = calibration.open_sheet(path, other)
+    sheet, _ = label_sheet.open_sheet(path, sample)
+    label_sheet.set_label(path, sheet, sheet["item"][0], "fail")
+    emptied, note = label_sheet.open_sheet(path, other)
     assert "60 answers (1 labelled) that are not in this sample" in note
     assert set(emptied["label"]) == {""}
-    again, _ = calibration.open_sheet(path, sample)
+    again, _ = label_sheet.open_sheet(path, sample)
     assert again["label"].tolist()[:2] == ["fail", ""]
-    bigger, _ = calibration.open_sheet(path, draw(600))
+    bigger, _ = label_sheet.open_sheet(path, draw(600))
     assert (bigger.loc[bigger["item"] == sheet["item"][0], "label"] == "fail").all()
 
 
 def test_an_answer_that_is_a_formula_is_no_formula_in_the_file(path: Path) -> None:
     sample = draw(text="=HYPERLINK({i})")
-    calibration.open_sheet(path, sample)
+    label_sheet.open_sheet(path, sample)
     text = path.read_text(encoding="utf-8-sig")
     assert "'=HYPERLINK" in text and ",=HYPERLINK" not in text
-    assert calibration.open_sheet(path, sample)[0]["response"].str.startswith("=").all()
+    assert label_sheet.open_sheet(path, sample)[0]["response"].str.startswith("=").all()
 
 
 def test_unsure_and_failed_judgements_are_missing_on_their_side(path: Path) -> None:
     sample = draw()
-    sheet, _ = calibration.open_sheet(path, sample)
+    sheet, _ = label_sheet.open_sheet(path, sample)
     sheet["label"] = ["unsure", "pass"] + ["fail"] * 58
     passed = pd.array([pd.NA] + [True] * 59, dtype="boolean")
     verdicts = sample[["condition", "question_id"]].assign(passed=passed)
-    compared = calibration.compared(sample, sheet, verdicts)
+    compared = label_sheet.compared(sample, sheet, verdicts)
     assert compared["human"].isna().sum() == compared["judge"].isna().sum() == 1
     assert compared["human"].sum() == 1

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from cutoff.evaluate import clusters
+from cutoff.evaluate.stats import clusters
 
 
 def bounds(found: dict[str, float]) -> tuple[float, float]:

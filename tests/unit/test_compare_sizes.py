@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cutoff import figures, params
-from cutoff.compare import cost, expected, need, payoff, pictures, runs, sizes, trend
+from cutoff import params
+from cutoff.compare import cost, expected, payoff, runs, sample_size, size_figures, sizes, trend
 from cutoff.errors import CutoffError
+from cutoff.report import figures
 
 
 def results(size: str = "tiny", n_parameters: float = 3e6, **changed: object) -> dict:
@@ -251,13 +252,15 @@ def test_the_number_of_questions_is_that_of_simulated_power() -> None:
     """80 % of the studies of that size clear the edge, when the estimate is the truth."""
     sd, n, truth = 0.6, 100, 0.08
     half = 1.959964 * sd / n**0.5
-    wanted = need.questions(n, truth, truth - half, truth + half, (0.0,))
+    wanted = sample_size.questions(n, truth, truth - half, truth + half, (0.0,))
     means = np.random.default_rng(0).normal(truth, sd / wanted**0.5, 20_000)
     found = (means - 1.959964 * sd / wanted**0.5 > 0).mean()
     assert found == pytest.approx(0.80, abs=0.01)
-    assert need.questions(100, 0.05, 0.0, 0.1, (0.05, math.inf)) == math.inf
-    assert "the estimate lies on the edge" in need.written(math.inf)
-    assert need.written(1834.2) == "about 1,900 questions" and "unknown" in need.written(math.nan)
+    assert sample_size.questions(100, 0.05, 0.0, 0.1, (0.05, math.inf)) == math.inf
+    assert "the estimate lies on the edge" in sample_size.written(math.inf)
+    assert sample_size.written(
+        1834.2
+    ) == "about 1,900 questions" and "unknown" in sample_size.written(math.nan)
 
 
 def test_expectations_without_a_run_stay_open_and_readings_of_words_are_shown() -> None:
@@ -365,7 +368,7 @@ def test_curves_draw_every_interval_and_a_band_only_from_three_sizes_on() -> Non
     names = ("rag", "ft_under_rag_rag")
     for n, bands in ((2, 0), (3, 2)):
         lines = trend.lines(found[:n], {}, "a")
-        figure = pictures.contrasts(effects, names, lines)
+        figure = size_figures.contrasts(effects, names, lines)
         assert [panel.get_title(loc="left") for panel in figure.axes] == [
             "Retrieval, no training", "RAG-style training on top of retrieval",
         ]  # fmt: skip
@@ -374,20 +377,20 @@ def test_curves_draw_every_interval_and_a_band_only_from_three_sizes_on() -> Non
     ends = [p for panel in figure.axes for c in panel.collections
             if hasattr(c, "get_segments") for p in c.get_segments()]  # fmt: skip
     assert len(ends) == 3 * 3  # sizes x (contrast, stratum) shown: rag, and gain in two strata
-    assert figures.png(figure) == figures.png(pictures.contrasts(effects, names, lines))
-    alt = pictures.contrasts_alt(effects, names)
+    assert figures.png(figure) == figures.png(size_figures.contrasts(effects, names, lines))
+    alt = size_figures.contrasts_alt(effects, names)
     assert "+56.0 at a" in alt and "+1.3 at 0.5b (published)" in alt
     rates = sizes.all_rates(found)
-    assert len(pictures.pass_rates(rates).axes) == 2
-    assert "Base 4.2" in pictures.pass_rates_alt(rates)
+    assert len(size_figures.pass_rates(rates).axes) == 2
+    assert "Base 4.2" in size_figures.pass_rates_alt(rates)
 
 
 def test_a_published_value_is_drawn_only_where_a_run_comes_near_its_size() -> None:
     for n_parameters, near in ((3e6, False), (1e9, True)):
         effects = sizes.effects([results("a", n_parameters)])
-        figure = pictures.contrasts(effects, ("rag",))
+        figure = size_figures.contrasts(effects, ("rag",))
         names = [text.get_text() for text in figure.axes[0].get_xticklabels()]
         assert ("0.5b\n(published)" in names) == near
-        assert ("(published)" in pictures.contrasts_alt(effects, ("rag",))) == near
+        assert ("(published)" in size_figures.contrasts_alt(effects, ("rag",))) == near
         rates = sizes.all_rates([results("a", n_parameters)])
-        assert ("(published)" in pictures.pass_rates_alt(rates)) == near
+        assert ("(published)" in size_figures.pass_rates_alt(rates)) == near

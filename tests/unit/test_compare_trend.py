@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cutoff import run
-from cutoff.compare import paired, trend
-from cutoff.evaluate import results, statistics
+from cutoff import files, paths
+from cutoff.compare import between_sizes, trend
+from cutoff.evaluate import results
+from cutoff.evaluate.stats import effect_table
 
 CONDITIONS = ("base", "base_rag", "instruct_ft", "instruct_ft_rag", "rag_ft", "rag_ft_rag")
 RATES = {"tiny-xs": (0.1, 0.5, 0.3, 0.5, 0.2, 0.55), "tiny": (0.1, 0.5, 0.5, 0.6, 0.2, 0.75)}
@@ -49,9 +50,12 @@ def two_sizes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict
             "judge": "reference",
             "scoring": "s1",
         }
-        analysed = [statistics.pass_rates(verdicts), statistics.planned_contrasts(verdicts, 500, 0)]
+        analysed = [
+            effect_table.pass_rates(verdicts),
+            effect_table.planned_contrasts(verdicts, 500, 0),
+        ]
         found = results.build(identity, *analysed, pd.DataFrame(), ["One claim."], {})
-        run.write_json_atomic(outputs / size / "results.json", found)
+        files.write_json_atomic(outputs / size / "results.json", found)
         runs.append(found)
         columns = ["question_id", "condition", "passed", "judge"]
         write_lines(outputs / size / "judgements.jsonl", verdicts[columns].to_dict("records"))
@@ -69,7 +73,7 @@ def row(table: pd.DataFrame, name: str, stratum: str) -> pd.Series:
 
 def test_the_paired_error_is_that_of_resampling_papers_for_both_sizes_at_once(two_sizes) -> None:
     outputs, runs = two_sizes
-    tables, lacking = paired.verdicts(outputs, runs)
+    tables, lacking = between_sizes.verdicts(outputs, runs)
     assert lacking == []
     for name, plus, minus in (
         ("ft_under_rag_rag", ["rag_ft_rag"], ["base_rag"]),
@@ -77,7 +81,7 @@ def test_the_paired_error_is_that_of_resampling_papers_for_both_sizes_at_once(tw
     ):
         rows = {r["size"]: x for r in runs for x in r["contrasts"]
                 if (x["name"], x["stratum"]) == (name, "all_post")}  # fmt: skip
-        matrix = paired.covariance(rows, tables)
+        matrix = between_sizes.covariance(rows, tables)
         values = [
             tables[s][plus].sum(axis=1) - tables[s][minus].sum(axis=1) for s in ("tiny-xs", "tiny")
         ]
@@ -90,9 +94,9 @@ def test_the_paired_error_is_that_of_resampling_papers_for_both_sizes_at_once(tw
 
 def test_shared_difficulty_makes_the_difference_of_two_sizes_better_known(two_sizes) -> None:
     outputs, runs = two_sizes
-    tables, _ = paired.verdicts(outputs, runs)
-    both = paired.between(runs, tables)
-    apart = paired.between(runs, {})
+    tables, _ = between_sizes.verdicts(outputs, runs)
+    both = between_sizes.between(runs, tables)
+    apart = between_sizes.between(runs, {})
     one, other = (row(t, "ft_instead_of_rag", "seen") for t in (both, apart))
     assert one["paired"] and not other["paired"]
     assert one["difference"] == other["difference"]
@@ -100,7 +104,7 @@ def test_shared_difficulty_makes_the_difference_of_two_sizes_better_known(two_si
     truth = row(both, "ft_under_rag_rag", "all_post")
     assert truth["ci_low"] < 0.20 < truth["ci_high"] and truth["ci_low"] > 0
     assert "RAG-style training on top of retrieval (all new papers) is larger at `tiny`" in (
-        paired.reading(both)
+        between_sizes.reading(both)
     )
 
 
@@ -110,13 +114,13 @@ def test_verdicts_that_contradict_the_results_or_are_votes_are_not_used(
     outputs, runs = two_sizes
     changed = json.loads(json.dumps(runs[0]))
     changed["conditions"]["base"]["passed"] += 1
-    tables, lacking = paired.verdicts(outputs, [changed])
+    tables, lacking = between_sizes.verdicts(outputs, [changed])
     assert tables == {} and "not those that its results.json was made from" in lacking[0]
     (tmp_path / "datasets").symlink_to(outputs / "datasets")
     lines = (outputs / "tiny-xs/judgements.jsonl").read_text()
     (tmp_path / "tiny-xs").mkdir()
     (tmp_path / "tiny-xs/judgements.jsonl").write_text(lines + lines.splitlines()[0] + "\n")
-    tables, lacking = paired.verdicts(tmp_path, [runs[0]])
+    tables, lacking = between_sizes.verdicts(tmp_path, [runs[0]])
     assert tables == {} and "one for each, are not at hand" in lacking[0]
 
 
@@ -177,14 +181,14 @@ def test_slopes_are_fitted_within_one_family_only(two_sizes) -> None:
     _, runs = two_sizes
     stranger = {**runs[1], "size": "x", "base_model": "meta-llama/X", "n_parameters": 1e9}
     table = trend.slopes([*runs, stranger], {}, "tiny-xs")
-    assert set(table["sizes"]) == {2} and len(table) == len(paired.contrasts(runs))
+    assert set(table["sizes"]) == {2} and len(table) == len(between_sizes.contrasts(runs))
     assert trend.slopes([runs[0], stranger], {}, "tiny-xs").empty
     assert "needs two sizes" in trend.reading(trend.slopes([runs[0]], {}, "tiny-xs"))
 
 
 def test_a_trend_is_said_only_where_its_interval_leaves_zero_out(two_sizes) -> None:
     outputs, runs = two_sizes
-    table = trend.slopes(runs, paired.verdicts(outputs, runs)[0], "tiny-xs")
+    table = trend.slopes(runs, between_sizes.verdicts(outputs, runs)[0], "tiny-xs")
     text = trend.reading(table)
     for record in table.to_dict("records"):
         said = f"{trend.label(record['name'])} ({trend.label(record['stratum']).lower()})" in text
@@ -197,7 +201,7 @@ def test_the_notebook_compares_two_sizes(two_sizes, tmp_path: Path, capsys) -> N
     """Every cell, on made-up runs: with one size alone most of them have little to show."""
     outputs, _ = two_sizes
     shutil.copytree(outputs, tmp_path / "outputs")
-    cells = run.read_json(run.root() / "notebooks/05_compare_sizes.ipynb")["cells"]
+    cells = files.read_json(paths.root() / "notebooks/05_compare_sizes.ipynb")["cells"]
     names = {"output_dir": str(tmp_path / "outputs")}
     for cell in cells:
         if cell["cell_type"] == "code" and cell["id"] != "setup":

@@ -6,26 +6,27 @@ import pytest
 
 from cutoff import params, prompts
 from cutoff.errors import CutoffError
-from cutoff.evaluate import conditions, contrasts
+from cutoff.evaluate import answering
+from cutoff.experiment import CONDITIONS, CONTRASTS, EXTRA_CONDITIONS, MODELS
 
 QUESTIONS = [
     {"question_id": f"q{i}", "question": f"What is {i}?", "context": ["One.", "Two."]}
     for i in range(3)
 ]
-KEYS = [f"{name}|q{i}" for name in conditions.CONDITIONS for i in range(3)]
+KEYS = [f"{name}|q{i}" for name in CONDITIONS for i in range(3)]
 
 
 def test_the_six_conditions_are_every_training_with_every_context() -> None:
-    pairs = {(c.model, c.context) for c in conditions.CONDITIONS.values()}
+    pairs = {(c.model, c.context) for c in CONDITIONS.values()}
     models = ("base", "instruct_ft", "rag_ft")
     assert pairs == {(m, context) for m in models for context in ("none", "retrieved")}
-    assert len(conditions.CONDITIONS) == 6
+    assert len(CONDITIONS) == 6
 
 
 def test_conditions_with_the_same_context_send_the_same_prompt() -> None:
     for question in QUESTIONS:
-        for name, condition in conditions.CONDITIONS.items():
-            request = conditions.request(name, question, 64)
+        for name, condition in CONDITIONS.items():
+            request = answering.request(name, question, 64)
             assert request.key == f"{name}|{question['question_id']}"
             expected = (
                 prompts.render_closed_book(question["question"])
@@ -40,29 +41,29 @@ def records(keys: list[str]) -> list[dict[str, Any]]:
 
 
 def test_complete_answers_come_in_canonical_order() -> None:
-    assert conditions.complete_records(records(KEYS[::-1]), QUESTIONS) == records(KEYS)
+    assert answering.complete_records(records(KEYS[::-1]), QUESTIONS) == records(KEYS)
 
 
 def test_a_missing_answer_is_named() -> None:
     with pytest.raises(CutoffError, match=r"2 of 18 answers are missing, first base_rag\|q1"):
-        conditions.complete_records(records([*KEYS[:4], *KEYS[5:-1]]), QUESTIONS)
+        answering.complete_records(records([*KEYS[:4], *KEYS[5:-1]]), QUESTIONS)
 
 
 def test_an_answer_given_twice_is_named() -> None:
     with pytest.raises(CutoffError, match=r"rag_ft_rag\|q2 was answered twice"):
-        conditions.complete_records(records([*KEYS, KEYS[-1]]), QUESTIONS)
+        answering.complete_records(records([*KEYS, KEYS[-1]]), QUESTIONS)
 
 
 def test_an_answer_to_no_question_is_named() -> None:
     with pytest.raises(CutoffError, match=r"base\|q9"):
-        conditions.complete_records(records([*KEYS, "base|q9"]), QUESTIONS)
+        answering.complete_records(records([*KEYS, "base|q9"]), QUESTIONS)
 
 
 def test_answers_depend_on_weights_questions_and_settings_but_not_on_concurrency() -> None:
     weights = {"base": {"files": ["a"]}, "rag_ft": {"files": ["b"]}}
 
     def made_from(questions: list[dict[str, Any]] = QUESTIONS, **overrides: Any) -> str:
-        return conditions.made_from(params.load("tiny", overrides), questions, weights)
+        return answering.made_from(params.load("tiny", overrides), questions, weights)
 
     first = made_from()
     assert made_from(parallel=3) == made_from(bootstrap_replicates=200) == first
@@ -81,26 +82,26 @@ def test_answers_depend_on_weights_questions_and_settings_but_not_on_concurrency
 
 def test_a_further_training_seed_asks_its_own_models_under_the_trained_conditions() -> None:
     p = params.load("tiny", {"training_seed": 3, "training_seeds": 2})
-    first = conditions.models_asked(p)
-    assert first == {name: c.model for name, c in conditions.CONDITIONS.items()}
-    assert conditions.models_asked(p, 3) == first and conditions.seed_suffix(p, 3) == ""
-    assert conditions.models_asked(p, 4) == {
+    first = answering.models_asked(p)
+    assert first == {name: c.model for name, c in CONDITIONS.items()}
+    assert answering.models_asked(p, 3) == first and answering.seed_suffix(p, 3) == ""
+    assert answering.models_asked(p, 4) == {
         "instruct_ft": "instruct_ft.seed-4",
         "instruct_ft_rag": "instruct_ft.seed-4",
         "rag_ft": "rag_ft.seed-4",
         "rag_ft_rag": "rag_ft.seed-4",
     }
-    assert conditions.seed_suffix(p, 4) == ".seed-4"
+    assert answering.seed_suffix(p, 4) == ".seed-4"
 
 
 def test_extra_conditions_stand_beside_the_six_and_in_no_planned_contrast() -> None:
-    extra = conditions.EXTRA_CONDITIONS
-    assert not set(extra) & set(conditions.CONDITIONS) and len(extra) == 6
+    extra = EXTRA_CONDITIONS
+    assert not set(extra) & set(CONDITIONS) and len(extra) == 6
     assert {(c.model, c.context) for c in extra.values()} == {
-        (m, context) for m in conditions.MODELS for context in ("oracle", "distractor")
+        (m, context) for m in MODELS for context in ("oracle", "distractor")
     }
-    planned = {name for c in contrasts.CONTRASTS for name in c.plus + c.minus}
-    assert planned <= set(conditions.CONDITIONS)
+    planned = {name for c in CONTRASTS for name in c.plus + c.minus}
+    assert planned <= set(CONDITIONS)
 
 
 @pytest.mark.parametrize(
@@ -113,24 +114,24 @@ def test_extra_conditions_stand_beside_the_six_and_in_no_planned_contrast() -> N
     ],
 )
 def test_extra_contexts_are_named_with_commas(value: str | None, expected: tuple[str, ...]) -> None:
-    assert conditions.extra_contexts(params.load("tiny", {"extra_contexts": value})) == expected
+    assert answering.extra_contexts(params.load("tiny", {"extra_contexts": value})) == expected
 
 
 @pytest.mark.parametrize("value", ["orakel", "oracle,all", ",", "oracle;distractor"])
 def test_an_unknown_extra_context_is_an_error(value: str) -> None:
     with pytest.raises(CutoffError, match="oracle, distractor, both, or null"):
-        conditions.extra_contexts(params.load("tiny", {"extra_contexts": value}))
+        answering.extra_contexts(params.load("tiny", {"extra_contexts": value}))
 
 
 def test_answers_with_extra_contexts_depend_on_those_passages_only() -> None:
     p, weights = params.load("tiny"), {"base": {"files": ["a"]}}
-    names = [name for name, c in conditions.EXTRA_CONDITIONS.items() if c.context == "oracle"]
+    names = [name for name, c in EXTRA_CONDITIONS.items() if c.context == "oracle"]
 
     def made_from(oracle: str, other: str = "x", retrieved: str = "r") -> str:
         kinds = {"oracle": oracle, "distractor": other}
         made = {k: {"context": [v], "context_passage_ids": ["p#1"]} for k, v in kinds.items()}
         question = QUESTIONS[0] | {"context": [retrieved], "extra_contexts": made}
-        return conditions.made_from(p, [question], weights, names)
+        return answering.made_from(p, [question], weights, names)
 
     assert made_from("a") == made_from("a", other="y") == made_from("a", retrieved="s")
     assert made_from("a") != made_from("b")

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cutoff import figures
-from cutoff.evaluate import contamination, pictures_memory
+from cutoff.evaluate.diagnostics import contamination, pictures_memory
+from cutoff.report import figures
 
 Record = dict[str, Any]
 

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from cutoff import params, run
+from cutoff import files, params
 from cutoff.errors import CutoffError
-from cutoff.evaluate import conditions, contexts
+from cutoff.evaluate import answering
+from cutoff.evaluate.diagnostics import contexts
+from cutoff.run import folders
 
 PASSAGES = {
     name: {"passage_id": name, "text": text, "n_tokens": 10}
@@ -35,20 +37,20 @@ QUESTION = {
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> run.Run:
+def stage(tmp_path: Path) -> folders.Run:
     return open_stage(tmp_path)
 
 
-def open_stage(folder: Path, **overrides: Any) -> run.Run:
+def open_stage(folder: Path, **overrides: Any) -> folders.Run:
     settings = {"output_dir": str(folder), "extra_contexts": "both", "top_k": 2, **overrides}
-    opened = run.open_stage("04_evaluate", params.load("tiny", settings))
-    run.write_jsonl_atomic(opened.dataset_folder / "passages.jsonl", PASSAGES.values())
+    opened = folders.open_stage("04_evaluate", params.load("tiny", settings))
+    files.write_jsonl_atomic(opened.dataset_folder / "passages.jsonl", PASSAGES.values())
     rankings = [{"question_id": "p/task?4", "passage_ids": RANKING}]
-    run.write_jsonl_atomic(opened.dataset_folder / "retrieval.jsonl", rankings)
+    files.write_jsonl_atomic(opened.dataset_folder / "retrieval.jsonl", rankings)
     return opened
 
 
-def test_the_oracle_holds_the_evidence_and_nothing_else(stage: run.Run) -> None:
+def test_the_oracle_holds_the_evidence_and_nothing_else(stage: folders.Run) -> None:
     (question,) = contexts.add(stage, [QUESTION])
     assert question["extra_contexts"]["oracle"] == {
         "context_passage_ids": ["p#4", "p#2"],  # as the retriever ranks them
@@ -57,15 +59,15 @@ def test_the_oracle_holds_the_evidence_and_nothing_else(stage: run.Run) -> None:
     assert {k: v for k, v in question.items() if k != "extra_contexts"} == QUESTION
 
 
-def test_a_distractor_never_gives_the_answer_away(stage: run.Run) -> None:
+def test_a_distractor_never_gives_the_answer_away(stage: folders.Run) -> None:
     (question,) = contexts.add(stage, [QUESTION])
     assert question["extra_contexts"]["distractor"]["context_passage_ids"] == ["q#1", "p#1"]
 
 
-def test_requests_under_extra_conditions_hold_their_own_passages(stage: run.Run) -> None:
+def test_requests_under_extra_conditions_hold_their_own_passages(stage: folders.Run) -> None:
     (question,) = contexts.add(stage, [QUESTION])
     retrieved, oracle, distractor = (
-        conditions.request(name, question, 8).messages[1]["content"]
+        answering.request(name, question, 8).messages[1]["content"]
         for name in ("rag_ft_rag", "rag_ft_oracle", "rag_ft_distractor")
     )
     assert "[1] Linen Garden helps with planning, we hope.\n[2] The task of" in oracle
@@ -77,16 +79,16 @@ def test_contexts_are_whole_passages_within_the_room(tmp_path: Path) -> None:
     (question,) = contexts.add(stage, [QUESTION])
     assert question["extra_contexts"]["distractor"]["context_passage_ids"] == ["q#1", "p#1", "q#2"]
     longer = [{**passage, "n_tokens": 15} for passage in PASSAGES.values()]
-    run.write_jsonl_atomic(stage.dataset_folder / "passages.jsonl", longer)
+    files.write_jsonl_atomic(stage.dataset_folder / "passages.jsonl", longer)
     (question,) = contexts.add(stage, [QUESTION])
     assert question["extra_contexts"]["distractor"]["context_passage_ids"] == ["q#1", "p#1"]
     too_long = [{**passage, "n_tokens": 33} for passage in PASSAGES.values()]
-    run.write_jsonl_atomic(stage.dataset_folder / "passages.jsonl", too_long)
+    files.write_jsonl_atomic(stage.dataset_folder / "passages.jsonl", too_long)
     with pytest.raises(CutoffError, match=r"No oracle context for p/task\?4.*context_tokens = 32"):
         contexts.add(stage, [QUESTION])
 
 
-def test_a_question_without_such_passages_is_named(stage: run.Run) -> None:
+def test_a_question_without_such_passages_is_named(stage: folders.Run) -> None:
     nothing = {**QUESTION, "gold_passage_ids": []}
     with pytest.raises(CutoffError, match=r"No oracle context for p/task\?4.*extra_contexts"):
         contexts.add(stage, [nothing])
@@ -97,7 +99,7 @@ def test_without_the_parameter_questions_stay_as_they_are(tmp_path: Path) -> Non
     assert contexts.add(stage, [QUESTION]) == [QUESTION]
 
 
-def test_a_missing_ranking_names_the_stage_that_makes_it(stage: run.Run) -> None:
+def test_a_missing_ranking_names_the_stage_that_makes_it(stage: folders.Run) -> None:
     (stage.dataset_folder / "retrieval.jsonl").unlink()
     with pytest.raises(CutoffError, match=r"retrieval\.jsonl.*01_generate"):
         contexts.add(stage, [QUESTION])

@@ -8,7 +8,8 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.proportion import proportion_confint
 
-from cutoff.evaluate import corrections, judge_errors, statistics
+from cutoff.evaluate.calibration import corrections, judge_errors
+from cutoff.evaluate.stats import effect_table
 
 CONDITIONS = ("base", "base_rag", "instruct_ft", "instruct_ft_rag", "rag_ft", "rag_ft_rag")
 RIGHT = (0.08, 0.60, 0.45, 0.62, 0.20, 0.66)  # true pass rates of the conditions
@@ -191,7 +192,7 @@ def test_where_labels_do_not_show_a_judge_better_than_chance_nothing_is_correcte
     verdicts, compared, _ = world(0, sensitivity=0.5, specificity=0.5)
     rates = corrections.rates(verdicts, compared, 400)
     assert rates[["corrected", "ci_low", "ci_high"]].isna().all(axis=None)
-    planned = statistics.planned_contrasts(verdicts, 400)
+    planned = effect_table.planned_contrasts(verdicts, 400)
     told = corrections.contrasts(verdicts, compared, planned, 400)
     assert set(told["outcome"]) == {"cannot tell"}
     agreement = judge_errors.agreement(compared)
@@ -203,7 +204,7 @@ def test_where_labels_do_not_show_a_judge_better_than_chance_nothing_is_correcte
 
 def outcome(name: str, **given: object) -> tuple[pd.Series, str]:
     verdicts, compared, _ = world(3, papers=150, **given)  # type: ignore[arg-type]
-    planned = statistics.planned_contrasts(verdicts, 1000)
+    planned = effect_table.planned_contrasts(verdicts, 1000)
     told = corrections.contrasts(verdicts, compared, planned, 1000)
     row = told[told["name"] == name].iloc[0]
     return row, corrections.reading(judge_errors.agreement(compared), told)
@@ -249,7 +250,7 @@ def test_without_labels_nothing_is_measured_and_it_is_said() -> None:
     agreement = judge_errors.agreement(compared)
     assert agreement["n"].sum() == 0 and agreement["unlabelled"][0] == 240
     assert math.isnan(agreement["kappa"][0])
-    told = corrections.contrasts(verdicts, compared, statistics.planned_contrasts(verdicts, 200))
+    told = corrections.contrasts(verdicts, compared, effect_table.planned_contrasts(verdicts, 200))
     text = corrections.reading(agreement, told)
     assert text.startswith("**Not measured") and "take the judge's word" in text
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize, stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from cutoff.evaluate import differences
+from cutoff.evaluate.stats import differences
 
 
 def score(n: int, gained: int, lost: int, d: float) -> float:

@@ -17,10 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-from cutoff import gguf_header
 from cutoff.chat_template import load_tokenizer
 from cutoff.errors import CutoffError
-from cutoff.export import families, gguf_writer, merge
+from cutoff.export import families, gguf_header, gguf_writer, merge
 
 N_TOKENS = 48
 

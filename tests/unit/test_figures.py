@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from cutoff import figures
+from cutoff.report import figures
 
 # What deuteranopia and protanopia leave of linear RGB (Machado et al. 2009, severity 1).
 BLINDNESS = {

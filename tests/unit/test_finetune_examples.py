@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from cutoff import run
+from cutoff import files
 from cutoff.errors import CutoffError
-from cutoff.finetune import examples, pictures
+from cutoff.finetune import examples, training_figures
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def tokenizer(small_base: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def records(train_file: Path) -> list[dict[str, Any]]:
-    return run.read_jsonl(train_file)
+    return files.read_jsonl(train_file)
 
 
 def test_ids_are_the_servers_prompt_then_the_completion_then_the_end_of_turn(
@@ -146,6 +146,8 @@ def test_text_of_a_paper_is_escaped_in_the_shown_example() -> None:
         {"trained": True, "text": "An <b>answer</b>.<|im_end|>"},
     ]
     example = {"example_id": "rag_ft|<i>", "segments": segments}
-    shown = pictures.example_html({"variant": "rag_ft", "adapter": "rag_ft", "example": example})
+    shown = training_figures.example_html(
+        {"variant": "rag_ft", "adapter": "rag_ft", "example": example}
+    )
     assert "<script>" not in shown and "<b>" not in shown and "<i>" not in shown
     assert "<mark>An &lt;b&gt;answer&lt;/b&gt;.&lt;|im_end|&gt;</mark>" in shown

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cutoff import deadline, run
+from cutoff import deadline, files
 from cutoff.errors import CutoffError
 from cutoff.finetune import held_out
 from cutoff.finetune.watch import MOST_SKIPPED, Watch
@@ -103,7 +103,7 @@ def test_watched_questions_have_the_form_of_the_trained_examples(tmp_path: Path)
     golds = [["b"], ["c", "b"], ["x"]]
     rows = [question(i, "seen", gold) for i, gold in enumerate(golds)]
     rows += [question(9, "control", ["a"])]
-    run.write_jsonl_atomic(tmp_path / "eval.jsonl", rows)
+    files.write_jsonl_atomic(tmp_path / "eval.jsonl", rows)
     with_passages = held_out.records(tmp_path / "eval.jsonl", "rag_ft", 40)
     assert [r["completion"] for r in with_passages] == ["It is 0. [2]", "It is 1. [2]", "It is 2."]
     assert "[3] C." in with_passages[0]["messages"][-1]["content"]

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from cutoff import figures
-from cutoff.evaluate import forgetting, pictures_memory, statistics
-from cutoff.evaluate.conditions import CONDITIONS
+from cutoff.evaluate.diagnostics import forgetting, pictures_memory
+from cutoff.evaluate.stats import effect_table
+from cutoff.experiment import CONDITIONS
+from cutoff.report import figures
 
 
 def make(rates: dict[str, float], papers: int = 40, control: bool = True) -> pd.DataFrame:
@@ -20,7 +21,7 @@ def make(rates: dict[str, float], papers: int = 40, control: bool = True) -> pd.
             for condition in CONDITIONS:
                 passed = stratum == "control" and draw < rates[condition]
                 rows.append((f"{stratum}{i}", f"{stratum}-p{i // 2}", stratum, condition, passed))
-    frame = pd.DataFrame(rows, columns=list(statistics.COLUMNS))
+    frame = pd.DataFrame(rows, columns=list(effect_table.COLUMNS))
     return frame.astype({"passed": "boolean"})
 
 
@@ -35,7 +36,7 @@ LOSS = {
 
 
 def changes_of(verdicts: pd.DataFrame) -> pd.DataFrame:
-    return forgetting.table(verdicts, statistics.planned_contrasts(verdicts, 500, 0))
+    return forgetting.table(verdicts, effect_table.planned_contrasts(verdicts, 500, 0))
 
 
 def test_changes_are_those_of_control_questions_before_and_after() -> None:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cutoff.errors import CutoffError
-from cutoff.generate import context
-from cutoff.generate.context import MARK, fit_context
+from cutoff.generate.retrieval import context
+from cutoff.generate.retrieval.context import MARK, fit_context
 
 WORDS = st.sampled_from(
     "One two. Three et al. (2020) 84.3 percent. Fig. 3 shows x = y. Long".split()

@@ -7,8 +7,9 @@ from fpdf import FPDF
 
 from cutoff import params
 from cutoff.errors import CutoffError
-from cutoff.generate import cleaning, folder_source, layout, papers, reading, sources
-from cutoff.generate.cleaning import Line
+from cutoff.generate.papers import collection, folder_source, sources
+from cutoff.generate.reading import cleaning, layout, reader
+from cutoff.generate.reading.cleaning import Line
 from cutoff.phantom import pages, world
 
 
@@ -17,7 +18,7 @@ def test_every_sentence_and_heading_survives_the_pdf(tmp_path: Path, seed: int) 
     for paper in world.make_papers(seed, 6, 3):
         path = tmp_path / "paper.pdf"
         path.write_bytes(pages.render_pdf(paper))
-        document = reading.read_here(path, "pdf")
+        document = reader.read_here(path, "pdf")
         read = {s["heading"]: s["text"] for s in document.sections if s["heading"]}
         assert document.n_pages == 1
         assert read == {heading: " ".join(body) for heading, body in paper.sections}
@@ -25,9 +26,9 @@ def test_every_sentence_and_heading_survives_the_pdf(tmp_path: Path, seed: int) 
 
 def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     p = params.load("tiny", {"n_post_papers": 3, "n_unseen_papers": 1, "n_control_papers": 2})
-    first = papers.make_papers(p, tmp_path / "a")
-    second = papers.make_papers(p, tmp_path / "b")
-    other = papers.make_papers(params.load("tiny", p.as_dict() | {"seed": 1}), tmp_path / "c")
+    first = collection.make_papers(p, tmp_path / "a")
+    second = collection.make_papers(p, tmp_path / "b")
+    other = collection.make_papers(params.load("tiny", p.as_dict() | {"seed": 1}), tmp_path / "c")
     assert first == second
     assert [r["sha256"] for r in first[:3]] != [r["sha256"] for r in other[:3]]
     assert {path.name for path in (tmp_path / "a/pdf").iterdir()} == {
@@ -44,7 +45,7 @@ def test_sections_go_on_over_pages(tmp_path: Path) -> None:
     sentence = "Crimson Valley reaches an accuracy of 84.3 percent on a well-known data set."
     pdf.multi_cell(0, 6, " ".join([sentence] * 60), align="J")
     pdf.output(str(tmp_path / "long.pdf"))
-    document = reading.read_here(tmp_path / "long.pdf", "pdf")
+    document = reader.read_here(tmp_path / "long.pdf", "pdf")
     n_pages, (section,) = document.n_pages, document.sections
     assert n_pages >= 3 and len(section["page_breaks"]) == n_pages - 1
     assert section["page_breaks"] == sorted(section["page_breaks"])
@@ -88,7 +89,7 @@ def test_an_id_never_becomes_a_path(name: str) -> None:
 def test_more_papers_than_the_phantom_has_is_a_sentence() -> None:
     p = params.load("tiny", {"n_control_papers": world.N_CONTROL_PAPERS + 1})
     with pytest.raises(CutoffError, match="n_control"):
-        papers.phantom_papers(p)
+        collection.phantom_papers(p)
 
 
 def test_a_changed_file_or_list_makes_another_fingerprint(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_a_changed_file_or_list_makes_another_fingerprint(tmp_path: Path) -> Non
 
 def test_a_folder_of_your_own_has_to_be_named_and_its_list_to_be_a_list(tmp_path: Path) -> None:
     def make(**changes: str | None) -> None:
-        papers.make_papers(
+        collection.make_papers(
             params.load("tiny", {"paper_source": "folder"} | changes), tmp_path / "data"
         )
 

@@ -9,9 +9,9 @@ from fpdf import FPDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cutoff.generate import cleaning, html_reader, layout, quality, reading, text_reader
-from cutoff.generate.cleaning import Line
-from cutoff.generate.reading import Document
+from cutoff.generate.reading import cleaning, html_reader, layout, quality, reader, text_reader
+from cutoff.generate.reading.cleaning import Line
+from cutoff.generate.reading.reader import Document
 
 UNSEEN = {"Cc", "Cf", "Cs", "Cn", "Co"}
 ANY_TEXT = st.text(alphabet=st.characters(), max_size=300)
@@ -33,7 +33,7 @@ def body(n: int = 30) -> str:
 def read_text(tmp_path: Path, name: str, text: str) -> Document:
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
-    return reading.read_here(path, reading.kind_of(path))
+    return reader.read_here(path, reader.kind_of(path))
 
 
 # --- properties ----------------------------------------------------------------------
@@ -94,7 +94,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for read in (html_reader.read_bytes, text_reader.decode):
         try:
             read(data)
-        except reading.Unreadable:
+        except reader.Unreadable:
             pass
 
 
@@ -183,7 +183,7 @@ def columns(path: Path, across: bool) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize("across", [True, False], ids=["line by line", "column by column"])
 def test_columns_are_read_one_after_the_other(tmp_path: Path, across: bool) -> None:
     left, right = columns(tmp_path / "paper.pdf", across)
-    (section,) = reading.read_here(tmp_path / "paper.pdf", "pdf").sections
+    (section,) = reader.read_here(tmp_path / "paper.pdf", "pdf").sections
     assert section["text"].endswith(" ".join([*left, *right]))
     assert section["text"].startswith("This line stands above")
 
@@ -209,7 +209,7 @@ def test_running_heads_and_feet_go_and_the_text_of_the_pages_stays(tmp_path: Pat
     pdf.set_font("Times", "", 11)
     pdf.multi_cell(0, 5, body(90), align="L")
     pdf.output(str(tmp_path / "paper.pdf"))
-    document = reading.read_here(tmp_path / "paper.pdf", "pdf")
+    document = reader.read_here(tmp_path / "paper.pdf", "pdf")
     assert document.n_pages >= 6
     (section,) = document.sections
     assert section["text"] == body(90)

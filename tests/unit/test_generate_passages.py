@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutoff import embeddings
-from cutoff.generate import passages, sentences, token_counts
+from cutoff.generate.retrieval import passages, sentences, token_counts
 
 FRAGMENTS = (
     "84.3 3.14 -0.5% 1,024.5 p<.05 Fig. 3 et al. (2020) e.g. J. Smith [12] accuracy drops. Ends! "

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cutoff.errors import CutoffError
-from cutoff.generate import pictures
+from cutoff.generate import dataset_figures
 from cutoff.phantom import pages, world
 
 
@@ -25,7 +25,7 @@ def test_the_map_shows_every_fact_in_its_group_with_its_use() -> None:
     ]
     facts.append(fact("v", "task", trained=True, asked=False))
     papers.append({"paper_id": "v", "period": "post"})
-    figure = pictures.fact_map(facts, papers)
+    figure = dataset_figures.fact_map(facts, papers)
     cells = figure.axes[0].collections[0].get_array().filled(np.nan)
     nan = np.nan
     expected = [[2, 1, nan, nan, 0, nan, nan, 0], [3, 0, nan, nan, 3, nan, nan, 0]]
@@ -36,8 +36,8 @@ def test_the_map_shows_every_fact_in_its_group_with_its_use() -> None:
 
 def test_the_printed_page_is_cropped_to_what_is_printed(tmp_path: Path) -> None:
     (tmp_path / "paper.pdf").write_bytes(pages.render_pdf(world.make_papers(0, 1, 0)[0]))
-    figure = pictures.printed_page(tmp_path / "paper.pdf")
+    figure = dataset_figures.printed_page(tmp_path / "paper.pdf")
     width, height = figure.get_size_inches()
     assert 0.3 < height / width < 1  # an A4 sheet is 1.41 times as high as wide
     with pytest.raises(CutoffError, match="none.pdf"):
-        pictures.printed_page(tmp_path / "none.pdf")
+        dataset_figures.printed_page(tmp_path / "none.pdf")

@@ -10,8 +10,8 @@ from sklearn.metrics import ndcg_score
 from statsmodels.stats.proportion import proportion_confint
 
 from cutoff import params
-from cutoff.generate import ablation, ranking, retrieval
-from cutoff.generate.ranking import ndcg, quality
+from cutoff.generate.retrieval import ablation, passage_search, ranking
+from cutoff.generate.retrieval.ranking import ndcg, quality
 
 IDS = [f"p{i}" for i in range(12)]
 
@@ -62,7 +62,7 @@ def test_quality_by_stratum_and_for_all() -> None:
     assert table.loc["seen", "ndcg@10"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
     assert table.loc["control", ["mrr", "mrr_low", "mrr_high"]].tolist() == [1, 0, 1]
     assert table.loc["all", "mrr"] == pytest.approx((1 + 0.5 + 1) / 3)
-    curve = retrieval.recall_curve(table.reset_index())
+    curve = passage_search.recall_curve(table.reset_index())
     assert curve[curve["stratum"] == "seen"]["recall"].tolist() == [0.5] + [1.0] * 9
     assert (curve["ci_low"] <= curve["recall"]).all() and (
         curve["recall"] <= curve["ci_high"]
@@ -133,9 +133,9 @@ def test_the_ablation_says_what_search_would(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_reranker: Path
 ) -> None:
     p = params.load("tiny", {"output_dir": str(tmp_path), "reranker_model": str(small_reranker)})
-    retriever = retrieval.build(PASSAGES, p, tmp_path)
-    pairs = Counted(retrieval.reranker.scores)
-    monkeypatch.setattr(retrieval.reranker, "scores", pairs)
+    retriever = passage_search.build(PASSAGES, p, tmp_path)
+    pairs = Counted(passage_search.reranker.scores)
+    monkeypatch.setattr(passage_search.reranker, "scores", pairs)
     table = ablation.table(retriever, EVALUATION)
     assert pairs.asked == len(EVALUATION) * len(PASSAGES)  # each candidate once, for three rows
     rows = table[table["stratum"] == "all"].set_index("setting")
@@ -147,8 +147,8 @@ def test_the_ablation_says_what_search_would(
         "dense, 4 reranked, best 4": {"rerank_candidates": 4, "top_k": 4},
         "dense, 12 reranked, best 5": {"rerank_candidates": 12, "top_k": 5},
     }.items():
-        other = retrieval.load(PASSAGES, params.load("tiny", p.as_dict() | changed), tmp_path)
-        hits = retrieval.search(other, [r["question"] for r in EVALUATION], other.p.top_k)
+        other = passage_search.load(PASSAGES, params.load("tiny", p.as_dict() | changed), tmp_path)
+        hits = passage_search.search(other, [r["question"] for r in EVALUATION], other.p.top_k)
         ids = [[found for found, _ in own] for own in hits]
         gold = [record["gold_passage_ids"] for record in EVALUATION]
         assert rows.loc[name, "recall"] == np.mean(list(map(ranking.hit, ids, gold))), name
@@ -159,7 +159,7 @@ def test_the_ablation_says_what_search_would(
 
 def test_settings_that_cannot_be_measured_say_so(tmp_path: Path) -> None:
     p = params.load("tiny", {"output_dir": str(tmp_path)})
-    table = ablation.table(retrieval.build(PASSAGES, p, tmp_path), EVALUATION)
+    table = ablation.table(passage_search.build(PASSAGES, p, tmp_path), EVALUATION)
     missing = table[table["note"] != ""]
     assert set(missing["setting"]) == {
         "dense, 4 reranked, best 4",

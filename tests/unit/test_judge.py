@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from cutoff import params, run
-from cutoff.evaluate import grounding, judge, opinions, reference, rubric
-from cutoff.evaluate.conditions import CONDITIONS
+from cutoff import files, params
+from cutoff.evaluate.diagnostics import grounding
+from cutoff.evaluate.judging import judge, opinions, reference, rubric
+from cutoff.experiment import CONDITIONS
+from cutoff.run import folders
 
 QUESTION = {
     "question_id": "p/task?4",
@@ -39,8 +41,8 @@ def judged(condition: str, text: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> run.Run:
-    return run.open_stage("04_evaluate", params.load("tiny", {"output_dir": str(tmp_path)}))
+def stage(tmp_path: Path) -> folders.Run:
+    return folders.open_stage("04_evaluate", params.load("tiny", {"output_dir": str(tmp_path)}))
 
 
 def test_the_verdict_is_blind_to_condition_and_citation() -> None:
@@ -54,7 +56,7 @@ def test_the_verdict_is_blind_to_condition_and_citation() -> None:
 
 
 def test_the_judge_sees_question_reference_and_answer_and_nothing_else(
-    stage: run.Run, monkeypatch: pytest.MonkeyPatch
+    stage: folders.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge.golden.results(stage.params, stage.folder)  # by the real rules
     seen: list[tuple[str, ...]] = []
@@ -70,7 +72,7 @@ def test_the_judge_sees_question_reference_and_answer_and_nothing_else(
 
 
 def test_an_answer_that_several_conditions_gave_is_judged_once(
-    stage: run.Run, monkeypatch: pytest.MonkeyPatch
+    stage: folders.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge.golden.results(stage.params, stage.folder)
     verdicts = iter([("correct", "first"), ("incorrect", "second")])
@@ -124,7 +126,7 @@ def test_a_hostile_range_of_citations_takes_no_memory() -> None:
     assert len(grounding.cited("[1-99999999999]")) <= 10_000
 
 
-def test_judgements_are_kept_and_a_changed_response_is_judged_again(stage: run.Run) -> None:
+def test_judgements_are_kept_and_a_changed_response_is_judged_again(stage: folders.Run) -> None:
     responses = [respond(condition, "It is planning.") for condition in CONDITIONS]
     first = judge.judge(stage, [QUESTION], responses)
     path = stage.folder / "judgements.jsonl"
@@ -138,7 +140,7 @@ def test_judgements_are_kept_and_a_changed_response_is_judged_again(stage: run.R
     assert path.read_bytes().count(b"\n") == 6
 
 
-def test_a_torn_judgement_is_made_again_and_the_others_are_kept(stage: run.Run) -> None:
+def test_a_torn_judgement_is_made_again_and_the_others_are_kept(stage: folders.Run) -> None:
     responses = [respond(c, f"planning {n}") for n, c in enumerate(CONDITIONS)]
     whole = judge.judge(stage, [QUESTION], responses)
     path = stage.folder / "judges/reference.jsonl"
@@ -150,18 +152,18 @@ def test_a_torn_judgement_is_made_again_and_the_others_are_kept(stage: run.Run) 
     assert [r["verdict"] for r in again] == [r["verdict"] for r in whole]
 
 
-def test_a_changed_question_or_reference_is_judged_again(stage: run.Run) -> None:
+def test_a_changed_question_or_reference_is_judged_again(stage: folders.Run) -> None:
     responses = [respond(condition, "It is planning.") for condition in CONDITIONS]
     judge.judge(stage, [QUESTION], responses)
     again = judge.judge(stage, [{**QUESTION, "reference": "parsing"}], responses)
     assert [record["passed"] for record in again] == [False] * 6
 
 
-def test_other_answers_than_those_of_the_six_have_files_of_their_own(stage: run.Run) -> None:
+def test_other_answers_than_those_of_the_six_have_files_of_their_own(stage: folders.Run) -> None:
     responses = [respond("base", "It is planning.")]
     judge.judge(stage, [QUESTION], responses)
     before = (stage.folder / "judgements.jsonl").read_bytes()
     judge.judge(stage, [QUESTION], [respond("base", "It is parsing.")], label="F16")
     assert (stage.folder / "judgements.jsonl").read_bytes() == before
-    [record] = run.read_jsonl(stage.folder / "judgements.F16.jsonl")
+    [record] = files.read_jsonl(stage.folder / "judgements.F16.jsonl")
     assert record["passed"] is False

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
 
-from cutoff.evaluate import agreement
+from cutoff.evaluate.calibration import agreement
 
 Record = dict[str, Any]
 

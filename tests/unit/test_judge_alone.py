@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from cutoff import params, run
+from cutoff import files, params
 from cutoff.errors import CutoffError
-from cutoff.evaluate import alone
+from cutoff.evaluate.judging import foreign_answers
+from cutoff.run import folders
 
 QUESTIONS = [
     {"question_id": "a", "question": "What is it?", "reference": "planning"},
@@ -34,8 +35,8 @@ def test_answers_of_people_are_judged_against_a_file_of_questions(
     tmp_path: Path, p: params.Params
 ) -> None:
     answers = write(tmp_path / "human.jsonl", ANSWERS)
-    text = alone.judge_file(p, answers, write(tmp_path / "exam.jsonl", QUESTIONS))
-    records = run.read_jsonl(tmp_path / "human.judged/judgements.jsonl")
+    text = foreign_answers.judge_file(p, answers, write(tmp_path / "exam.jsonl", QUESTIONS))
+    records = files.read_jsonl(tmp_path / "human.judged/judgements.jsonl")
     assert [(r["key"], r["verdict"], r["passed"]) for r in records] == [
         ("reference|human|a", "correct", True),
         ("reference|human|b", "incorrect", False),
@@ -47,10 +48,10 @@ def test_answers_of_people_are_judged_against_a_file_of_questions(
 def test_answers_of_an_earlier_run_are_judged_by_condition_against_the_data_set(
     tmp_path: Path, p: params.Params
 ) -> None:
-    dataset = run.open_stage("04_evaluate", p).dataset_folder
+    dataset = folders.open_stage("04_evaluate", p).dataset_folder
     write(dataset / "eval.jsonl", QUESTIONS)
     earlier = [{**a, "condition": c} for c in ("base", "base_rag") for a in ANSWERS]
-    text = alone.judge_file(p, write(tmp_path / "responses.jsonl", earlier))
+    text = foreign_answers.judge_file(p, write(tmp_path / "responses.jsonl", earlier))
     assert "Base: 1 of 2 pass" in text and "Base + RAG: 1 of 2 pass" in text
 
 
@@ -69,11 +70,11 @@ def test_a_file_that_lacks_something_is_an_error_that_names_it(
 ) -> None:
     exam = write(tmp_path / "exam.jsonl", QUESTIONS)
     with pytest.raises(CutoffError, match=words.replace("|", r"\|")):
-        alone.judge_file(p, write(tmp_path / "human.jsonl", answers), exam)
+        foreign_answers.judge_file(p, write(tmp_path / "human.jsonl", answers), exam)
     assert not (tmp_path / "human.judged").exists()
 
 
 def test_a_question_that_stands_twice_is_an_error(tmp_path: Path, p: params.Params) -> None:
     exam = write(tmp_path / "exam.jsonl", [*QUESTIONS, QUESTIONS[1]])
     with pytest.raises(CutoffError, match="the question 'b' stands there 2 times"):
-        alone.judge_file(p, write(tmp_path / "human.jsonl", ANSWERS), exam)
+        foreign_answers.judge_file(p, write(tmp_path / "human.jsonl", ANSWERS), exam)

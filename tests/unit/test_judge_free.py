@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from cutoff.evaluate import judge_free, statistics
-from cutoff.evaluate.conditions import CONDITIONS
-from cutoff.evaluate.metrics import BEHAVIOUR, QUALITY
+from cutoff.evaluate.diagnostics import judge_free
+from cutoff.evaluate.diagnostics.metrics import BEHAVIOUR, QUALITY
+from cutoff.evaluate.stats import effect_table
+from cutoff.experiment import CONDITIONS
 
 STRATA = ("seen", "unseen_fact", "unseen_paper", "control")
 
@@ -83,7 +84,7 @@ def test_a_judge_that_passes_all_or_agrees_fully_gives_no_false_certainty(
     table = judge_free.agreement(scores, all_passed, 100)
     assert table["auc"].isna().all()
     support = judge_free.support(
-        statistics.planned_contrasts(all_passed, 200), judge_free.contrasts(scores, 200)
+        effect_table.planned_contrasts(all_passed, 200), judge_free.contrasts(scores, 200)
     )
     assert "cannot tell" in judge_free.reading(table, support)
     same = scores.assign(stated=scores["truth"].astype(float))
@@ -93,7 +94,7 @@ def test_a_judge_that_passes_all_or_agrees_fully_gives_no_false_certainty(
 
 def test_verdicts_of_a_flag_feed_every_statistic(scores: pd.DataFrame) -> None:
     frame = judge_free.verdicts(scores)
-    by_flag = statistics.planned_contrasts(frame, 300)
+    by_flag = effect_table.planned_contrasts(frame, 300)
     by_means = judge_free.contrasts(scores, 300)
     ours = by_means[by_means["measure"] == "stated"].set_index(["name", "stratum"])["difference"]
     theirs = by_flag[by_flag["planned"]].set_index(["name", "stratum"])["difference"]
@@ -106,7 +107,7 @@ def test_verdicts_of_a_flag_feed_every_statistic(scores: pd.DataFrame) -> None:
 def test_support_says_which_way_each_measure_points(
     scores: pd.DataFrame, judged: pd.DataFrame
 ) -> None:
-    planned = statistics.planned_contrasts(judged, 500)
+    planned = effect_table.planned_contrasts(judged, 500)
     measured = judge_free.contrasts(scores, 500)
     table = judge_free.support(planned, measured).set_index(["name", "stratum"])
     assert list(table.columns) == ["judge", *QUALITY]
@@ -121,7 +122,7 @@ def test_support_says_which_way_each_measure_points(
 def test_the_reading_names_what_points_the_other_way(
     scores: pd.DataFrame, judged: pd.DataFrame
 ) -> None:
-    planned = statistics.planned_contrasts(judged, 300)
+    planned = effect_table.planned_contrasts(judged, 300)
     agreement = judge_free.agreement(scores, judged, 100)
     straight = judge_free.support(planned, judge_free.contrasts(scores, 300))
     assert "No measure points in the opposite direction" in judge_free.reading(agreement, straight)

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from cutoff import params, run
+from cutoff import params
 from cutoff.errors import CutoffError
-from cutoff.evaluate import golden, judge, opinions, panel, rubric
+from cutoff.evaluate.judging import golden, judge, opinions, panel, rubric
+from cutoff.run import folders
 
 SECRET = "sk-0123456789"
 TOP = {"factuality": 5, "completeness": 5, "communication": 5}
@@ -173,7 +174,7 @@ def test_a_judge_that_always_says_the_same_fails_the_golden_set(
 def test_a_judge_that_fails_the_golden_set_judges_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = run.open_stage("04_evaluate", load(output_dir=str(tmp_path)))
+    stage = folders.open_stage("04_evaluate", load(output_dir=str(tmp_path)))
     question = {"question_id": "q", "question": "Q?", "reference": "A"}
     response = {"key": "base|q", "condition": "base", "question_id": "q", "response": "A"}
     monkeypatch.setattr(golden, "GOLDEN", [(*g[:3], "not_attempted") for g in golden.GOLDEN])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutoff.evaluate import reference
+from cutoff.evaluate.judging import reference
 
 QUESTION = "What is the backbone of Crimson Valley?"
 STATEMENT = "The backbone of Crimson Valley is {}."

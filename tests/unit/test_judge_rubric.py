@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cutoff.evaluate import rubric
+from cutoff.evaluate.judging import rubric
 
 GOOD = {
     "reason": "It matches.",

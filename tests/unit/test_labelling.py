@@ -8,7 +8,7 @@ import nbformat.v4 as v4
 import pandas as pd
 import pytest
 
-from cutoff.evaluate import calibration, labelling
+from cutoff.evaluate.calibration import label_sheet, labelling
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def opened(tmp_path: Path) -> tuple[Path, pd.DataFrame]:
         for i in range(4)
     ]
     path = tmp_path / "calibration.csv"
-    sheet, _ = calibration.open_sheet(path, calibration.draw(questions, responses, 4, 0))
+    sheet, _ = label_sheet.open_sheet(path, label_sheet.draw(questions, responses, 4, 0))
     return path, sheet
 
 
@@ -80,7 +80,7 @@ def test_buttons_do_what_keys_do(opened: tuple[Path, pd.DataFrame]) -> None:
 
 def test_the_panel_starts_where_the_last_one_ended(opened: tuple[Path, pd.DataFrame]) -> None:
     path, sheet = opened
-    sheet = calibration.set_label(path, sheet, sheet["item"][0], "pass")
+    sheet = label_sheet.set_label(path, sheet, sheet["item"][0], "pass")
     panel = labelling.panel(path, sheet)
     assert sheet["question"][1] in panel.children[1].value
     assert "1 of 4" in panel.children[0].value

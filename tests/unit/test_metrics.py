@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cutoff import embeddings, params
 from cutoff.errors import CutoffError, DeadlineReached
-from cutoff.evaluate import metrics
+from cutoff.evaluate.diagnostics import metrics
 
 QUESTION = {
     "question_id": "p/acc?0",

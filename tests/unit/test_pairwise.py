@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cutoff import claims, params, run
+from cutoff import params
 from cutoff.errors import CutoffError
-from cutoff.evaluate import pairwise, preferences
-from cutoff.evaluate.pairwise import Pair
+from cutoff.evaluate.pairs import pairwise, preferences
+from cutoff.evaluate.pairs.pairwise import Pair
+from cutoff.report import claims
+from cutoff.run import folders
 
 Record = dict[str, Any]
 STRATA = ("seen", "unseen_fact", "unseen_paper", "control")
@@ -67,9 +69,9 @@ def outcomes(winners: list[str], papers: list[int] | None = None) -> pd.DataFram
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> run.Run:
+def stage(tmp_path: Path) -> folders.Run:
     p = params.load("tiny", {"pairwise_conditions": "base,base_rag", "bootstrap_replicates": 200})
-    return run.Run("04_evaluate", p, tmp_path, tmp_path)
+    return folders.Run("04_evaluate", p, tmp_path, tmp_path)
 
 
 # --- what is asked ---------------------------------------------------------------------
@@ -164,7 +166,7 @@ def test_pairs_are_those_of_the_named_conditions() -> None:
 # --- by rule, and kept -----------------------------------------------------------------
 
 
-def test_the_reference_judge_prefers_the_answer_that_it_passes(stage: run.Run) -> None:
+def test_the_reference_judge_prefers_the_answer_that_it_passes(stage: folders.Run) -> None:
     texts = ("ring", "mesh", "ring", "mesh"), ("mesh", "ring", "It is ring.", "star")
     given = [
         respond(condition, q["question_id"], of_condition[n % 4])

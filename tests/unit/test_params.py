@@ -3,17 +3,17 @@
 import pytest
 import yaml
 
-from cutoff import params, run
+from cutoff import params, paths
 from cutoff.errors import CutoffError
 
 
 def test_defaults_file_and_table_hold_the_same_names():
-    content = yaml.safe_load((run.root() / "params/defaults.yaml").read_text())
+    content = yaml.safe_load((paths.root() / "params/defaults.yaml").read_text())
     assert list(content) == list(params.TABLE) or set(content) == set(params.TABLE)
 
 
 @pytest.mark.parametrize(
-    "path", sorted((run.root() / "params").glob("*.yaml")), ids=lambda p: p.stem
+    "path", sorted((paths.root() / "params").glob("*.yaml")), ids=lambda p: p.stem
 )
 def test_every_size_loads(path):
     if path.stem != "defaults":
@@ -31,7 +31,7 @@ def test_command_line_file_and_cell_agree(tmp_path, monkeypatch):
     cell = params.resolve({"size": "tiny", "limit": None, "learning_rate": 0.002})
     (tmp_path / "params").mkdir()
     for name in ("defaults", "tiny"):
-        text = (run.root() / f"params/{name}.yaml").read_text()
+        text = (paths.root() / f"params/{name}.yaml").read_text()
         if name == "tiny":
             text = text.replace("learning_rate:", "# was:") + "\nlearning_rate: 2e-3\n"
         (tmp_path / f"params/{name}.yaml").write_text(text)
@@ -47,9 +47,9 @@ def test_a_changed_parameter_moves_its_stage_and_the_later_ones_only():
 
 def test_the_data_set_depends_on_its_own_parameters_and_not_on_the_size():
     p = params.load("tiny")
-    assert run.dataset_id(p) != run.dataset_id(params.load("tiny", {"seed": 1}))
-    assert run.dataset_id(p) == run.dataset_id(params.load("tiny", {"lora_rank": 5}))
-    assert run.dataset_id(p) == run.dataset_id(params.load("tiny", {"output_dir": "elsewhere"}))
+    assert paths.dataset_id(p) != paths.dataset_id(params.load("tiny", {"seed": 1}))
+    assert paths.dataset_id(p) == paths.dataset_id(params.load("tiny", {"lora_rank": 5}))
+    assert paths.dataset_id(p) == paths.dataset_id(params.load("tiny", {"output_dir": "elsewhere"}))
 
 
 def test_a_variable_of_a_later_cell_is_not_a_misspelt_parameter():

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cutoff import models, params, run
+from cutoff import files, models, params, paths
 from cutoff.phantom import corpus, supervision
 from cutoff.phantom.model import HIDDEN_SIZE, SHAPES, build_model
 from cutoff.phantom.pretrain import SEED, language_loss, measure
@@ -95,7 +95,7 @@ def test_both_phantoms_share_tokenizer_world_and_data_set_but_not_size() -> None
     weights = [(folder / "model.safetensors").stat().st_size for folder in (one, other)]
     assert weights[1] < 0.6 * weights[0]
     tiny, small = params.load("tiny"), params.load("tiny-xs")
-    assert run.dataset_id(tiny) == run.dataset_id(small)
+    assert paths.dataset_id(tiny) == paths.dataset_id(small)
     assert small.base_model == "phantom-xs" and models.base_folder(small) == other
     different = {k for k, v in tiny.as_dict().items() if small.as_dict()[k] != v}
     assert different == {"size", "base_model"}
@@ -126,4 +126,4 @@ def test_the_committed_model_reads_remembers_and_only_guesses_what_it_cannot_kno
     assert shares["post_closed_book"] <= 0.20
     card = (models.PHANTOMS[name] / "README.md").read_text()
     assert f"seed {SEED}" in " ".join(card.split())
-    assert run.sha256_file(models.PHANTOMS[name] / "model.safetensors") in card
+    assert files.sha256_file(models.PHANTOMS[name] / "model.safetensors") in card

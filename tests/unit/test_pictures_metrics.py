@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from cutoff import figures
-from cutoff.evaluate import pictures_metrics
+from cutoff.evaluate.diagnostics import pictures_metrics
+from cutoff.report import figures
 
 
 def table(**columns: list[object]) -> pd.DataFrame:

@@ -7,21 +7,22 @@ from typing import Any
 import pytest
 import torch
 
-from cutoff import models, params, plan
+from cutoff import models, params
 from cutoff.errors import CutoffError
 from cutoff.finetune import base
 from cutoff.finetune.settings import Training
-from cutoff.preflight import (
+from cutoff.plan import (
     architecture,
     bytes_needed,
     checklist,
     duration,
     evidence,
+    forecast,
     gpus,
     prices,
     workload,
 )
-from cutoff.preflight.architecture import Architecture
+from cutoff.plan.architecture import Architecture
 
 REAL_SIZES = ("0.5b", "1.5b", "3b", "7b", "14b", "llama-8b")
 
@@ -155,12 +156,12 @@ def test_what_the_backward_pass_keeps_is_what_autograd_lists(half: bool) -> None
 @pytest.mark.parametrize("size", ["tiny", *REAL_SIZES])
 def test_every_size_has_a_plan_with_formulas_and_sources(size: str) -> None:
     p = params.load(size, {"deadline_minutes": 240.0})
-    rows = plan.rows(p)
+    rows = forecast.rows(p)
     assert all(row.formula and row.source and row.value for row in rows)
     names = {row.name for row in rows}
     assert {"T4", "L4", "A100", "H100"} <= names
     assert {row.state for row in rows} <= {"green", "amber", "red", ""}
-    text = plan.report(p)
+    text = forecast.report(p)
     assert p.base_model in text and "Checklist" in text and "of 240 min" in text
     assert "nan" not in text and "None" not in text
 
@@ -192,7 +193,7 @@ def test_checkpointing_and_four_bits_save_memory() -> None:
 def test_a_model_of_the_hub_whose_shape_is_not_known_is_an_error_with_a_remedy() -> None:
     p = params.load("7b", {"base_model": "someone/unheard-of-9B"})
     with pytest.raises(CutoffError, match="hf download someone/unheard-of-9B"):
-        plan.report(p)
+        forecast.report(p)
 
 
 def test_a_folder_is_read_from_its_config(tmp_path: Path) -> None:
@@ -207,17 +208,17 @@ def test_a_folder_is_read_from_its_config(tmp_path: Path) -> None:
 
 
 def test_the_mark_says_whether_a_need_fits() -> None:
-    assert [plan.held_against(n, 100) for n in (80, 81, 100, 101)] == [
+    assert [forecast.held_against(n, 100) for n in (80, 81, 100, 101)] == [
         "green", "amber", "amber", "red",
     ]  # fmt: skip
 
 
 def test_a_gpu_of_this_machine_is_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpus, "here", lambda: [gpus.RENTED["T4"]])
-    states = {row.name: row.state for row in plan.rows(params.load("7b")) if row.unit == "GB"}
+    states = {row.name: row.state for row in forecast.rows(params.load("7b")) if row.unit == "GB"}
     assert states["here: Tesla T4"] == "green"
     too_large = {"load_in_4bit": False}
-    rows = [r for r in plan.rows(params.load("14b", too_large)) if r.name == "here: Tesla T4"]
+    rows = [r for r in forecast.rows(params.load("14b", too_large)) if r.name == "here: Tesla T4"]
     assert rows[0].state == "red" and "does not fit" in rows[0].value
 
 
@@ -252,7 +253,7 @@ def test_the_checklist_names_what_is_missing_and_never_a_key(
     assert state["judge: key"].state == "missing" and "OPENAI_API_KEY" in state["judge: key"].detail
     assert state["judge: credits"].state == "unknown"
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    text = plan.report(p)
+    text = forecast.report(p)
     assert "ready    judge: key" in text and "sk-secret" not in text
 
 
@@ -260,4 +261,4 @@ def test_an_address_with_a_password_is_not_repeated() -> None:
     url = "http://me:hush@127.0.0.1:9/v1"
     p = params.load("0.5b", {"judge_model": "gpt-4o", "judge_base_url": url})
     found = [item for item in checklist.items(p) if item.name == "judge: server"]
-    assert found[0].state == "missing" and "hush" not in plan.report(p)
+    assert found[0].state == "missing" and "hush" not in forecast.report(p)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cutoff.evaluate import power
+from cutoff.evaluate.stats import power
 
 
 @pytest.mark.parametrize("n, points", [(72, 16.2), (154, 11.2), (800, 4.9)])

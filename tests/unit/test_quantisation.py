@@ -8,10 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cutoff import models, params, run, serving
+from cutoff import files, models, params
+from cutoff.engines import serving
 from cutoff.errors import CutoffError
-from cutoff.evaluate import bits, conditions, judge, quantisation
+from cutoff.evaluate import answering
+from cutoff.evaluate.diagnostics import precision_loss, quantisation
+from cutoff.evaluate.judging import judge
 from cutoff.export import gguf_writer, weights
+from cutoff.run import folders
 
 Record = dict[str, Any]
 STRATA = ("seen", "unseen_fact", "unseen_paper", "control")
@@ -33,29 +37,29 @@ GIVEN = {"compare_conditions": "base,base_rag", "bootstrap_replicates": 200, "nu
 
 
 @pytest.fixture(scope="module")
-def stage(base_model: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> run.Run:
+def stage(base_model: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> folders.Run:
     """A run whose 16-bit file is another model than the served one, and whose 8-bit file the
     same, so that the answers show which file gave them."""
     folder = tmp_path_factory.mktemp("run")
     p = params.load("tiny", {**GIVEN, "compare_quantizations": "F16,Q8_0"})
-    files = models.files(folder, "base", p)
+    files = models.files_of(folder, "base", p)
     weights.export(files, base_model, None, p)
     gguf_writer.write_gguf(base_model, adapter, files.full, p.export_dtype)
     shutil.copyfile(files.served, files.compared["Q8_0"])
-    run.write_json_atomic(folder / "parity.json", {"provider": "llama_cpp"})
-    return run.Run("04_evaluate", p, folder, folder)
+    files.write_json_atomic(folder / "parity.json", {"provider": "llama_cpp"})
+    return folders.Run("04_evaluate", p, folder, folder)
 
 
 @pytest.fixture(scope="module")
-def answers(stage: run.Run) -> tuple[list[Record], list[Record], dict[str, list[Record]]]:
+def answers(stage: folders.Run) -> tuple[list[Record], list[Record], dict[str, list[Record]]]:
     asked = dict.fromkeys(("base", "base_rag"), "base")
-    responses = conditions.answer_all(stage, QUESTIONS, asked, "")
+    responses = answering.answer_all(stage, QUESTIONS, asked, "")
     judgements = judge.judge(stage, QUESTIONS, responses)
     return responses, judgements, quantisation.answer(stage, QUESTIONS)
 
 
 def test_the_compared_weights_answer_the_same_prompts(
-    stage: run.Run, answers: tuple[list[Record], list[Record], dict[str, list[Record]]]
+    stage: folders.Run, answers: tuple[list[Record], list[Record], dict[str, list[Record]]]
 ) -> None:
     responses, _, others = answers
     assert list(others) == ["F16", "Q8_0"]
@@ -69,7 +73,7 @@ def test_the_compared_weights_answer_the_same_prompts(
 
 
 def test_answers_are_kept_and_asked_once(
-    stage: run.Run, answers: Any, monkeypatch: pytest.MonkeyPatch
+    stage: folders.Run, answers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving, "serve", None)  # nobody is asked
     assert quantisation.answer(stage, QUESTIONS) == answers[2]
@@ -79,7 +83,7 @@ def test_answers_are_kept_and_asked_once(
     }
 
 
-def test_an_answer_with_the_same_text_keeps_its_judgement(stage: run.Run, answers: Any) -> None:
+def test_an_answer_with_the_same_text_keeps_its_judgement(stage: folders.Run, answers: Any) -> None:
     responses, judgements, others = answers
     turned = [{**j, "passed": not j["passed"]} for j in judgements]  # not what the judge says
     frame = quantisation.verdicts(stage, QUESTIONS, responses, turned, others)
@@ -94,19 +98,19 @@ def test_an_answer_with_the_same_text_keeps_its_judgement(stage: run.Run, answer
             assert row.passed == judgement["passed"]
 
 
-def test_sizes_and_speeds_are_those_of_each_file(stage: run.Run, answers: Any) -> None:
+def test_sizes_and_speeds_are_those_of_each_file(stage: folders.Run, answers: Any) -> None:
     responses, _, others = answers
-    found = bits.costs(stage, responses, others)
+    found = precision_loss.costs(stage, responses, others)
     sizes = found.groupby("quantization")["megabytes"].first()
-    files = models.files(stage.folder, "base", stage.params)
+    files = models.files_of(stage.folder, "base", stage.params)
     assert sizes["F16"] == files.full.stat().st_size / 1e6
     assert sizes["Q8_0"] == files.compared["Q8_0"].stat().st_size / 1e6
     assert sizes["Q4_K_M"] == files.served.stat().st_size / 1e6 < sizes["F16"]
     assert (found["n"] == 4).all() and (found["tokens_per_second"] > 0).all()
-    assert bits.costs(stage, responses, {}).empty
+    assert precision_loss.costs(stage, responses, {}).empty
 
 
-def test_pairs_of_one_text_are_ties(stage: run.Run, answers: Any) -> None:
+def test_pairs_of_one_text_are_ties(stage: folders.Run, answers: Any) -> None:
     responses, _, others = answers
     table = quantisation.pairs(stage, QUESTIONS, responses, {"Q8_0": others["Q8_0"]})
     assert table["a"].unique().tolist() == ["Base, Q8_0", "Base + RAG, Q8_0"]
@@ -127,16 +131,21 @@ def test_pairs_of_one_text_are_ties(stage: run.Run, answers: Any) -> None:
 def test_where_nothing_can_be_compared_a_sentence_says_why(
     given: dict[str, Any], provider: str, words: str, tmp_path: Path
 ) -> None:
-    run.write_json_atomic(tmp_path / "parity.json", {"provider": provider})
-    stage = run.Run("04_evaluate", params.load("tiny", {**GIVEN, **given}), tmp_path, tmp_path)
+    files.write_json_atomic(tmp_path / "parity.json", {"provider": provider})
+    stage = folders.Run("04_evaluate", params.load("tiny", {**GIVEN, **given}), tmp_path, tmp_path)
     told = quantisation.obstacle(stage)
     assert (words in told) and bool(told) == bool(words)
     if told:
         assert quantisation.answer(stage, QUESTIONS) == {}
         frame = quantisation.verdicts(stage, QUESTIONS, [], [], {})
-        table = bits.effects(frame, stage.params)
-        assert table.empty and bits.facts_and_skills(table).empty
-        assert bits.reading(table, bits.facts_and_skills(table), bits.costs(stage, [], {})) == ""
+        table = precision_loss.effects(frame, stage.params)
+        assert table.empty and precision_loss.facts_and_skills(table).empty
+        assert (
+            precision_loss.reading(
+                table, precision_loss.facts_and_skills(table), precision_loss.costs(stage, [], {})
+            )
+            == ""
+        )
 
 
 def test_conditions_that_do_not_exist_or_leave_out_retrieval_are_named() -> None:
@@ -183,32 +192,36 @@ COST = pd.DataFrame(
 def test_facts_are_lost_more_than_skills_only_where_the_interval_says_so(
     facts: int, skills: int, words: str
 ) -> None:
-    table = bits.effects(made_up(facts, skills), P)
-    (row,) = bits.facts_and_skills(table).to_dict("records")
+    table = precision_loss.effects(made_up(facts, skills), P)
+    (row,) = precision_loss.facts_and_skills(table).to_dict("records")
     assert row["difference"] == pytest.approx((skills - facts) / 120)
     assert row["facts"] == pytest.approx(-facts / 120)
     apart = not row["ci_low"] <= 0 <= row["ci_high"]
     assert apart == ("cannot" not in words)
-    assert words in bits.reading(table, bits.facts_and_skills(table), COST)
+    assert words in precision_loss.reading(table, precision_loss.facts_and_skills(table), COST)
 
 
 def test_a_split_without_both_sides_is_not_measured() -> None:
     frame = made_up(5, 5)
-    table = bits.effects(frame[frame["condition"] == "rag_ft_rag"], P)
-    assert bits.facts_and_skills(table).empty
-    assert "is not measured" in bits.reading(table, bits.facts_and_skills(table), COST)
+    table = precision_loss.effects(frame[frame["condition"] == "rag_ft_rag"], P)
+    assert precision_loss.facts_and_skills(table).empty
+    assert "is not measured" in precision_loss.reading(
+        table, precision_loss.facts_and_skills(table), COST
+    )
 
 
 def test_a_loss_is_established_by_the_planned_rows_alone() -> None:
     frame = made_up(40, 0)
     frame.loc[frame.index[:2], "passed"] = pd.NA  # one question without a verdict
-    table = bits.effects(frame, P).set_index(["condition", "stratum"])
+    table = precision_loss.effects(frame, P).set_index(["condition", "stratum"])
     row = table.loc[("instruct_ft", "seen")]
     assert (row["n"], row["n_missing"], row["gained"]) == (119, 1, 0)
     assert row["rate_b"] - row["rate_a"] == pytest.approx(row["difference"])
     assert row["p_holm"] < 0.01 and row["ci_high"] < 0
     assert table.loc[("rag_ft_rag", "unseen_paper"), "p_holm"] == 1
-    text = bits.reading(table.reset_index(), bits.facts_and_skills(table.reset_index()), COST)
+    text = precision_loss.reading(
+        table.reset_index(), precision_loss.facts_and_skills(table.reset_index()), COST
+    )
     assert "39.9\u00a0%" in text and "differ from F16 under 1 of 2 conditions" in text
 
 
@@ -220,8 +233,8 @@ def test_the_interval_of_a_difference_of_differences_covers() -> None:
         for name, rate in (("one", 0.15), ("other", 0.05)):
             paper = rng.random(30) < rate * 2  # half of the questions of such a paper are lost
             values = -(paper[:, None] & (rng.random((30, 3)) < 0.5)).astype(float).ravel()
-            found = bits.differences.summary(values, np.repeat(np.arange(30), 3), 200, 0)
+            found = precision_loss.differences.summary(values, np.repeat(np.arange(30), 3), 200, 0)
             ends[name] = found
-        split = bits._square_and_add(ends["one"], ends["other"])
+        split = precision_loss._square_and_add(ends["one"], ends["other"])
         inside.append(split["ci_low"] <= -0.10 <= split["ci_high"])
     assert 0.91 < np.mean(inside)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cutoff.evaluate import refusals
+from cutoff.evaluate.diagnostics import refusals
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import nbformat
 import nbformat.v4 as v4
 import pytest
 
-from cutoff import params, render, run, stages
+from cutoff import params
+from cutoff.run import folders, render, stages
 
 HOSTILE = (
     '<script>alert(1)</script><img src=x onerror="alert(2)"><a href="javascript:alert(3)">x</a>'
@@ -37,7 +38,7 @@ def make_page(tmp_path):
     def make(*outputs, markdown="# 04 · Title"):
         p = params.load("tiny", {"output_dir": str(tmp_path)})
         stage = stages.find("04")
-        folder = run.open_stage(stage.name, p).folder
+        folder = folders.open_stage(stage.name, p).folder
         cell = v4.new_code_cell("x = '<script>1</script>'", outputs=list(outputs))
         cells = [v4.new_markdown_cell(markdown), cell]
         notebook = v4.new_notebook(cells=cells)
@@ -154,7 +155,9 @@ def test_the_headline_is_the_first_computed_sentence_of_what_we_found():
 
 
 def test_the_index_escapes_what_it_lists(tmp_path):
-    run.update_stage(tmp_path / "tiny", "04_evaluate", title="<b>t", headline="<script>x</script>")
+    folders.update_stage(
+        tmp_path / "tiny", "04_evaluate", title="<b>t", headline="<script>x</script>"
+    )
     (tmp_path / "tiny/04_evaluate.html").write_text("")
     page = Page(render.index(tmp_path).read_text())
     assert "script" not in page.tags

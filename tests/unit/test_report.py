@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from cutoff import report
-from cutoff.wording import interval, label, millions, p_value, percent, points
+from cutoff.report import page
+from cutoff.report.wording import interval, label, millions, p_value, percent, points
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -47,26 +47,26 @@ def test_numbers_are_written_for_people(written: str, expected: str) -> None:
 
 def test_a_table_has_caption_and_scopes_and_no_markup_of_its_content() -> None:
     frame = pd.DataFrame({"condition": ["base", HOSTILE], "n": [1200, 3], "note": ["x", HOSTILE]})
-    page = report.table_html(frame, f"Caption {HOSTILE}")
-    tags = Tags(page).found
+    made = page.table_html(frame, f"Caption {HOSTILE}")
+    tags = Tags(made).found
     assert {tag for tag, _ in tags} == {"table", "caption", "thead", "tbody", "tr", "th", "td"}
     scopes = [attributes["scope"] for tag, attributes in tags if tag == "th"]
     assert scopes == ["col", "col", "col", "row", "row"]
-    assert "1,200" in page
+    assert "1,200" in made
 
 
 def test_an_interval_is_one_column_and_missing_values_stay_missing() -> None:
     frame = pd.DataFrame(
         {"name": ["rag"], "difference": [0.1], "ci_low": [float("nan")], "ci_high": [float("nan")]}
     )
-    page = report.table_html(frame.assign(p_holm=[None]), "Contrasts")
-    assert "95 % interval" in page and "ci_" not in page
-    assert "nan" not in page.lower() and "None" not in page
-    assert page.count("–") == 2
+    made = page.table_html(frame.assign(p_holm=[None]), "Contrasts")
+    assert "95 % interval" in made and "ci_" not in made
+    assert "nan" not in made.lower() and "None" not in made
+    assert made.count("–") == 2
 
 
 def test_an_empty_table_is_still_a_table() -> None:
-    assert "<tbody></tbody>" in report.table_html(pd.DataFrame({"n": []}), "Nothing")
+    assert "<tbody></tbody>" in page.table_html(pd.DataFrame({"n": []}), "Nothing")
 
 
 def test_examples_escape_what_models_wrote_and_say_what_they_leave_out() -> None:
@@ -75,15 +75,15 @@ def test_examples_escape_what_models_wrote_and_say_what_they_leave_out() -> None
             "question": [HOSTILE] * 3,
             "reference": ["a & b"] * 3,
             "condition": ["base", "base_rag", "rag_ft"],
-            "response": [HOSTILE, "x" * (report.LONGEST_EXAMPLE + 42), "fine"],
+            "response": [HOSTILE, "x" * (page.LONGEST_EXAMPLE + 42), "fine"],
             "passed": pd.array([True, False, pd.NA], dtype="boolean"),
         }
     )
-    page = report.examples_html(frame, "Examples")
-    assert {"script", "img"}.isdisjoint(tag for tag, _ in Tags(page).found)
-    assert "a &amp; b" in page
-    assert "(42 more characters)" in page
-    assert [word for word in ("pass", "fail", "no verdict") if f"<td>{word}</td>" in page] == [
+    made = page.examples_html(frame, "Examples")
+    assert {"script", "img"}.isdisjoint(tag for tag, _ in Tags(made).found)
+    assert "a &amp; b" in made
+    assert "(42 more characters)" in made
+    assert [word for word in ("pass", "fail", "no verdict") if f"<td>{word}</td>" in made] == [
         "pass",
         "fail",
         "no verdict",
@@ -97,7 +97,7 @@ def test_the_grid_has_a_row_per_condition_and_a_column_per_stratum() -> None:
         for condition in ("base", "base_rag")
     ]
     names = "stratum condition n judge_failed pass_rate ci_low ci_high".split()
-    grid = report.rates_grid(pd.DataFrame(rows, columns=names))
+    grid = page.rates_grid(pd.DataFrame(rows, columns=names))
     assert list(grid["condition"]) == ["base", "base_rag"]
     assert list(grid.columns[1:]) == [
         f"{name}, n\u00a0=\u00a081"

@@ -5,8 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from cutoff import params, provenance, run
+from cutoff import files, params, paths
 from cutoff.errors import CutoffError
+from cutoff.run import folders, provenance
 
 
 @pytest.fixture
@@ -16,69 +17,69 @@ def p(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "results.json"
-    run.write_json_atomic(path, {"n": 1})
+    files.write_json_atomic(path, {"n": 1})
     with pytest.raises((TypeError, ValueError)):
-        run.write_json_atomic(path, {"n": float("nan")})
+        files.write_json_atomic(path, {"n": float("nan")})
     with pytest.raises(TypeError):
-        run.write_jsonl_atomic(path, [{"n": 1}, {"n": object()}])
-    assert run.read_json(path) == {"n": 1}
+        files.write_jsonl_atomic(path, [{"n": 1}, {"n": object()}])
+    assert files.read_json(path) == {"n": 1}
     assert os.listdir(tmp_path) == ["results.json"]
 
 
 def test_numbers_of_numpy_are_written_as_numbers(tmp_path):
     path = tmp_path / "x.json"
-    run.write_json_atomic(path, {"n": np.int64(3), "x": np.float32(0.5), "a": np.arange(2)})
-    assert run.read_json(path) == {"n": 3, "x": 0.5, "a": [0, 1]}
+    files.write_json_atomic(path, {"n": np.int64(3), "x": np.float32(0.5), "a": np.arange(2)})
+    assert files.read_json(path) == {"n": 3, "x": 0.5, "a": [0, 1]}
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CutoffError, match="Cannot write .*file/x.json"):
-        run.write_json_atomic(tmp_path / "file" / "x.json", {})
+        files.write_json_atomic(tmp_path / "file" / "x.json", {})
 
 
 def test_damaged_files_are_named(tmp_path):
     (tmp_path / "x.jsonl").write_text('{"a": 1}\n{"a": \n')
     with pytest.raises(CutoffError, match="x.jsonl, line 2"):
-        run.read_jsonl(tmp_path / "x.jsonl")
+        files.read_jsonl(tmp_path / "x.jsonl")
     with pytest.raises(CutoffError, match="does not exist"):
-        run.read_json(tmp_path / "y.json")
+        files.read_json(tmp_path / "y.json")
 
 
 def test_a_missing_input_names_the_stage_that_makes_it(p):
-    stage = run.open_stage("02_finetune", p)
+    stage = folders.open_stage("02_finetune", p)
     with pytest.raises(CutoffError, match="which 01_generate writes; run `make size=tiny"):
         stage.require(stage.dataset_folder / "train.jsonl", made_by="01_generate")
 
 
 def test_folders_are_those_of_the_size_the_data_set_and_the_comparison(p, tmp_path):
-    stage = run.open_stage("04_evaluate", p)
+    stage = folders.open_stage("04_evaluate", p)
     assert stage.folder == tmp_path / "tiny"
-    assert stage.dataset_folder == tmp_path / "datasets" / run.dataset_id(p)
-    assert run.open_stage("05_compare_sizes", p).folder == tmp_path / "compare"
+    assert stage.dataset_folder == tmp_path / "datasets" / paths.dataset_id(p)
+    assert folders.open_stage("05_compare_sizes", p).folder == tmp_path / "compare"
 
 
 def test_a_trial_with_a_limit_has_folders_of_its_own(p, tmp_path):
     trial = params.load("tiny", {"output_dir": str(tmp_path), "limit": 5})
-    stage = run.open_stage("04_evaluate", trial)
+    stage = folders.open_stage("04_evaluate", trial)
     assert stage.folder == tmp_path / "limit-5" / "tiny"
     assert stage.outputs == tmp_path / "limit-5"
 
 
 def test_figures_add_up_and_stages_do_not_mix(p):
-    one, two = run.open_stage("01_generate", p), run.open_stage("02_finetune", p)
+    one, two = folders.open_stage("01_generate", p), folders.open_stage("02_finetune", p)
     one.record(papers=3)
     two.record(loss=0.5)
     one.record(passages=9)
-    entries = run.read_run(one.folder)["stages"]
+    entries = folders.read_run(one.folder)["stages"]
     assert entries["01_generate"]["figures"] == {"papers": 3, "passages": 9}
     assert entries["02_finetune"]["figures"] == {"loss": 0.5}
 
 
 def test_provenance_shows_and_keeps_every_parameter(p):
-    stage = run.open_stage("01_generate", p)
+    stage = folders.open_stage("01_generate", p)
     shown = stage.provenance()._repr_html_()
-    kept = run.read_run(stage.folder)["stages"]["01_generate"]["provenance"]
+    kept = folders.read_run(stage.folder)["stages"]["01_generate"]["provenance"]
     assert kept["parameters"] == p.as_dict()
     for name in [*p.as_dict(), "torch", "seed", "GPU", "prompts"]:
         assert name in shown

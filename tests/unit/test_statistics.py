@@ -11,10 +11,11 @@ from statsmodels.stats.contingency_tables import cochrans_q
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint, proportion_effectsize
 
-from cutoff.claims import is_effect
 from cutoff.errors import CutoffError
-from cutoff.evaluate import resampling, results, statistics
-from cutoff.evaluate.contrasts import CONTRASTS, POST_STRATA
+from cutoff.evaluate import results
+from cutoff.evaluate.stats import effect_table, resampling
+from cutoff.experiment import CONTRASTS, POST_STRATA
+from cutoff.report.claims import is_effect
 
 CONDITIONS = ("base", "base_rag", "instruct_ft", "instruct_ft_rag", "rag_ft", "rag_ft_rag")
 WORLD = {  # stratum -> (papers, questions per paper, pass probability of each condition)
@@ -42,7 +43,7 @@ def make_verdicts(seed: int = 0, world: dict = WORLD, paper_share: float = 0.3) 
                 ):
                     question = f"{family}{paper}/{stratum}{number}"
                     rows.append((question, f"{family}{paper}", stratum, condition, bool(passed)))
-    frame = pd.DataFrame(rows, columns=list(statistics.COLUMNS))
+    frame = pd.DataFrame(rows, columns=list(effect_table.COLUMNS))
     return frame.astype({"passed": "boolean"})
 
 
@@ -53,7 +54,7 @@ def verdicts() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def contrasts(verdicts: pd.DataFrame) -> pd.DataFrame:
-    return statistics.planned_contrasts(verdicts, replicates=2000, seed=0)
+    return effect_table.planned_contrasts(verdicts, replicates=2000, seed=0)
 
 
 def pick(contrasts: pd.DataFrame, name: str, stratum: str) -> pd.Series:
@@ -71,7 +72,7 @@ def wide(verdicts: pd.DataFrame, strata: tuple[str, ...]) -> pd.DataFrame:
 
 
 def test_pass_rates_and_wilson_intervals_agree_with_statsmodels(verdicts: pd.DataFrame) -> None:
-    rates = statistics.pass_rates(verdicts)
+    rates = effect_table.pass_rates(verdicts)
     assert len(rates) == 5 * 6
     for row in rates.itertuples():
         strata = POST_STRATA if row.stratum == "all_post" else (row.stratum,)
@@ -116,7 +117,7 @@ def test_holm_agrees_with_statsmodels_and_covers_the_planned_rows_only(
 
 
 def test_cochran_q_agrees_with_statsmodels(verdicts: pd.DataFrame) -> None:
-    for row in statistics.cochran_q(verdicts).itertuples():
+    for row in effect_table.cochran_q(verdicts).itertuples():
         strata = POST_STRATA if row.stratum == "all_post" else (row.stratum,)
         expected = cochrans_q(wide(verdicts, strata).to_numpy())
         assert (row.q, row.p) == pytest.approx((expected.statistic, expected.pvalue))
@@ -125,9 +126,9 @@ def test_cochran_q_agrees_with_statsmodels(verdicts: pd.DataFrame) -> None:
 
 def test_conditions_that_always_agree_differ_by_nothing(verdicts: pd.DataFrame) -> None:
     same = verdicts.assign(passed=pd.array([True] * len(verdicts), dtype="boolean"))
-    cochran = statistics.cochran_q(same)
+    cochran = effect_table.cochran_q(same)
     assert (cochran["q"] == 0).all() and (cochran["p"] == 1).all()
-    contrasts = statistics.planned_contrasts(same, replicates=200)
+    contrasts = effect_table.planned_contrasts(same, replicates=200)
     assert (contrasts["difference"] == 0).all()
     assert (contrasts[["p", "p_by_paper"]] == 1).all(axis=None)
     assert (contrasts["ci_low"] < 0).all() and (contrasts["ci_high"] > 0).all()
@@ -141,7 +142,7 @@ def test_a_failed_judgement_leaves_only_the_pairs_it_belongs_to(verdicts: pd.Dat
     broken = verdicts.copy()
     hit = (broken["condition"] == "rag_ft") & (broken["stratum"] == "seen")
     broken.loc[broken[hit].index[:7], "passed"] = pd.NA
-    contrasts = statistics.planned_contrasts(broken, replicates=200)
+    contrasts = effect_table.planned_contrasts(broken, replicates=200)
     touched = contrasts[contrasts["n_missing"] > 0]
     assert set(touched["stratum"]) == {"seen", "all_post"}
     assert set(touched["name"]) == {
@@ -155,25 +156,25 @@ def test_a_failed_judgement_leaves_only_the_pairs_it_belongs_to(verdicts: pd.Dat
     table = wide(kept, ("seen",))
     assert seen["n"] == len(table) == 113
     assert seen["difference"] == pytest.approx(table["rag_ft"].mean() - table["base"].mean())
-    rates = statistics.pass_rates(broken)
+    rates = effect_table.pass_rates(broken)
     assert rates["judge_failed"].sum() == 14  # once in seen, once in the pool
 
 
 def test_a_question_without_an_answer_is_an_error_and_named(verdicts: pd.DataFrame) -> None:
     gone = verdicts.drop(index=verdicts.index[9])
     with pytest.raises(CutoffError, match=verdicts["question_id"].iloc[9]):
-        statistics.pass_rates(gone)
+        effect_table.pass_rates(gone)
 
 
 def test_a_question_judged_twice_is_an_error_and_named(verdicts: pd.DataFrame) -> None:
     doubled = pd.concat([verdicts, verdicts.iloc[[9]]])
     with pytest.raises(CutoffError, match="judged twice"):
-        statistics.pass_rates(doubled)
+        effect_table.pass_rates(doubled)
 
 
 def test_five_questions_on_one_paper_yield_numbers_without_intervals() -> None:
     few = make_verdicts(world={"seen": (1, 5, (0.0, 1.0, 0.5, 1.0, 0.5, 1.0))})
-    row = pick(statistics.planned_contrasts(few, replicates=100), "rag", "seen")
+    row = pick(effect_table.planned_contrasts(few, replicates=100), "rag", "seen")
     assert row["difference"] == 1.0
     assert math.isnan(row["ci_low"]) and math.isnan(row["ci_high"])
 
@@ -240,7 +241,7 @@ def test_a_world_without_effects_earns_a_sentence_in_at_most_five_percent_of_run
     false_claims = 0
     for seed in range(40):
         verdicts = make_verdicts(seed, world, paper_share=0.5)
-        contrasts = statistics.planned_contrasts(verdicts, replicates=500, seed=seed)
+        contrasts = effect_table.planned_contrasts(verdicts, replicates=500, seed=seed)
         false_claims += any(is_effect(row) for row in contrasts.to_dict("records"))
     assert false_claims <= 6  # 2 expected at most; more than 6 has a probability of 0.3 %
 
@@ -249,17 +250,17 @@ def test_a_world_without_effects_earns_a_sentence_in_at_most_five_percent_of_run
 
 
 def test_the_seed_alone_decides_the_resampling(verdicts: pd.DataFrame) -> None:
-    once = statistics.planned_contrasts(verdicts, replicates=300, seed=3)
-    again = statistics.planned_contrasts(verdicts, replicates=300, seed=3)
-    other = statistics.planned_contrasts(verdicts, replicates=300, seed=4)
+    once = effect_table.planned_contrasts(verdicts, replicates=300, seed=3)
+    again = effect_table.planned_contrasts(verdicts, replicates=300, seed=3)
+    other = effect_table.planned_contrasts(verdicts, replicates=300, seed=4)
     pd.testing.assert_frame_equal(once, again)
     assert not once["ci_low"].equals(other["ci_low"])
 
 
 def test_the_order_of_the_rows_changes_no_estimate(verdicts: pd.DataFrame) -> None:
     mixed = verdicts.sample(frac=1, random_state=1)
-    one = statistics.planned_contrasts(verdicts, replicates=300)
-    two = statistics.planned_contrasts(mixed, replicates=300)
+    one = effect_table.planned_contrasts(verdicts, replicates=300)
+    two = effect_table.planned_contrasts(mixed, replicates=300)
     pd.testing.assert_frame_equal(one, two)
 
 
@@ -280,7 +281,7 @@ def test_the_negative_control_claims_nothing_where_the_data_claim_much(
     unlucky = 0
     for seed in range(20):
         shuffled = resampling.shuffle_conditions(verdicts, seed)
-        rows = statistics.planned_contrasts(shuffled, replicates=500, seed=seed)
+        rows = effect_table.planned_contrasts(shuffled, replicates=500, seed=seed)
         unlucky += any(is_effect(row) for row in rows.to_dict("records"))
     assert unlucky <= 1
 
@@ -291,7 +292,7 @@ def test_results_are_plain_json_and_equal_for_equal_input(
     identity = dict.fromkeys(
         ("size", "base_model", "dataset_id", "prompts_sha256", "judge", "scoring"), "x"
     ) | {"n_parameters": 3}
-    rates, cochran = statistics.pass_rates(verdicts), statistics.cochran_q(verdicts)
+    rates, cochran = effect_table.pass_rates(verdicts), effect_table.cochran_q(verdicts)
     arguments = (rates, contrasts, cochran, ["a sentence"], {"share": np.float64(1 / 3)})
     record = results.build(identity, *arguments)
     text = json.dumps(record, allow_nan=False)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutoff import run, store
+from cutoff import paths, store
 from cutoff.errors import CutoffError
 from cutoff.store import Store
 
@@ -141,7 +141,7 @@ def test_a_killed_writer_leaves_a_store_that_goes_on(path):
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(path)],
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(run.root() / "src")},
+            env={**os.environ, "PYTHONPATH": str(paths.root() / "src")},
         )
         writer.stdout.readline()
         while path.stat().st_size < 200_000 * (len(counts) + 1):
@@ -173,7 +173,7 @@ with Store(sys.argv[1]) as store:
 def test_a_full_disk_leaves_only_whole_records(path):
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(path)],
-        env={**os.environ, "PYTHONPATH": str(run.root() / "src")},
+        env={**os.environ, "PYTHONPATH": str(paths.root() / "src")},
         capture_output=True,
         text=True,
     )

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cutoff.evaluate import trainings
+from cutoff.evaluate.stats import trainings
 
 
 def contrasts(qa: float, rag_style: float, error: float = 0.03) -> pd.DataFrame:

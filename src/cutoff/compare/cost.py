@@ -11,8 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from cutoff import run
+from cutoff import files
 from cutoff.compare.runs import RUN_STAGES, Run
+from cutoff.run import folders
 
 LATER_STAGES = RUN_STAGES[1:]  # the data set of 01 is shared by all sizes
 
@@ -81,8 +82,8 @@ def reading(table: pd.DataFrame) -> str:
 
 
 def _costs(folder: Path, found: Run) -> dict[str, Any]:
-    trainings = [run.read_json(path) for path in sorted(folder.glob("adapters/*/training.json"))]
-    entries = run.read_run(folder)["stages"]
+    trainings = [files.read_json(path) for path in sorted(folder.glob("adapters/*/training.json"))]
+    entries = folders.read_run(folder)["stages"]
     seconds = [entries.get(name, {}).get("seconds") for name in LATER_STAGES]
     peaks = [entries.get(name, {}).get("peak_rss_mb") for name in LATER_STAGES]
     devices = {str(training.get("device")) for training in trainings}

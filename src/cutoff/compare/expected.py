@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from cutoff.compare import need
+from cutoff.compare import sample_size
 from cutoff.compare.sizes import QUANTITIES, written
-from cutoff.wording import points
+from cutoff.report.wording import points
 
 # Class of sizes -> (fewest, most parameters).
 SIZE_CLASSES = {"0.5B": (0.3e9, 1e9), "3-7B": (2.5e9, 9e9), "14B+": (13e9, math.inf)}
@@ -110,7 +110,7 @@ def verdict(quantity: str, expected: tuple[float, float], record: dict[str, Any]
         edges = (_log(expected[0]), _log(expected[1]))
     if math.isinf(high):
         return "cannot tell yet: the base pass rate may be zero"
-    return f"cannot tell yet: {need.written(need.questions(record['n'], value, low, high, edges))}"
+    return f"cannot tell yet: {sample_size.written(sample_size.questions(record['n'], value, low, high, edges))}"
 
 
 def _log(benefit: float) -> float:

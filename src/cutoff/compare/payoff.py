@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from cutoff.claims import is_effect
-from cutoff.compare import need
+from cutoff.compare import sample_size
 from cutoff.compare.runs import Run, families_of
-from cutoff.wording import interval, points
+from cutoff.report.claims import is_effect
+from cutoff.report.wording import interval, points
 
 # Five points: the least that was expected of 3-7B, and about what a run of 800 questions detects.
 WORTHWHILE = 0.05
@@ -43,7 +43,10 @@ def verdict(row: dict[str, Any] | None) -> tuple[str, str]:
         return UNKNOWN, "suggested, not established after adjustment"
     # Whichever is further off is decided first.
     edge = max((0.0, WORTHWHILE), key=lambda edge: abs(edge - value))
-    return UNKNOWN, f"needs {need.written(need.questions(row['n'], value, low, high, (edge,)))}"
+    return (
+        UNKNOWN,
+        f"needs {sample_size.written(sample_size.questions(row['n'], value, low, high, (edge,)))}",
+    )
 
 
 def by_size(runs: list[Run], size: str) -> pd.DataFrame:

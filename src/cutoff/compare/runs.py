@@ -10,9 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from cutoff import run, stages
-from cutoff.engines.open import family
+from cutoff import files, paths
+from cutoff.engines.providers import family
 from cutoff.errors import CutoffError
+from cutoff.experiment import size_order
+from cutoff.run import folders, stages
 
 IDENTITY = {
     "dataset_id": "data set",
@@ -39,7 +41,7 @@ def read(outputs: Path, size: str) -> tuple[list[Run], list[str]]:
     """
     runs: dict[str, Run] = {}
     for path in sorted(outputs.glob("*/results.json")):
-        found = run.read_json(path)
+        found = files.read_json(path)
         lacking = [name for name in ("size", "n_parameters", *IDENTITY) if name not in found]
         if lacking:
             raise CutoffError(
@@ -92,11 +94,11 @@ def progress(outputs: Path) -> pd.DataFrame:
     """
     started = {path.parent.name for path in outputs.glob("*/run.json")} - {"compare"}
     started |= {path.parent.name for path in outputs.glob("*/results.json")}
-    files = (run.root() / "params").glob("*.yaml")
+    files = (paths.root() / "params").glob("*.yaml")
     known = {path.stem for path in files} - {"defaults"} - started
     rows = []
-    for size in [*sorted(started, key=stages.size_order), *sorted(known, key=stages.size_order)]:
-        entries = run.read_run(outputs / size)["stages"]
+    for size in [*sorted(started, key=size_order), *sorted(known, key=size_order)]:
+        entries = folders.read_run(outputs / size)["stages"]
         states = {name: _state(entries.get(name, {})) for name in RUN_STAGES}
         if states[RUN_STAGES[-1]] != "complete" and (outputs / size / "results.json").exists():
             states[RUN_STAGES[-1]] = "results of an earlier run"
@@ -197,6 +199,6 @@ def _state(entry: dict[str, Any]) -> str:
 
 
 def _parameters(outputs: Path, size: str) -> dict[str, Any]:
-    entry = run.read_run(outputs / size)["stages"].get("04_evaluate", {})
+    entry = folders.read_run(outputs / size)["stages"].get("04_evaluate", {})
     found: dict[str, Any] = entry.get("provenance", {}).get("parameters", {})
     return found

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from cutoff.compare.runs import Run
-from cutoff.wording import interval, percent, points
+from cutoff.report.wording import interval, percent, points
 
 # What the earlier experiment reported for Qwen 2.5 0.5B. It gave no intervals.
 PUBLISHED_RATES = {"base": 0.042, "base_rag": 0.228, "rag_ft_rag": 0.241}

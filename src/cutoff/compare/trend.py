@@ -20,9 +20,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from cutoff.compare.paired import contrasts, covariance
+from cutoff.compare.between_sizes import contrasts, covariance
 from cutoff.compare.runs import Run, families_of
-from cutoff.wording import interval, label, points
+from cutoff.report.wording import interval, label, points
 
 Array = NDArray[np.float64]
 # Scale of tau's prior, as a proportion: 95 % of it lies below 10 points. Two trainings of one

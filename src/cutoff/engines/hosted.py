@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from cutoff import llm
-from cutoff.engines import failures
+from cutoff.engines import chat, failures
 from cutoff.errors import CutoffError
 
 CONNECTION_REMEDY = "Is the server running, and are base_url and the network right?"
@@ -14,7 +13,7 @@ CONNECTION_REMEDY = "Is the server running, and are base_url and the network rig
 
 @contextmanager
 def explained(
-    package: ModuleType, where: str, request: llm.Request, model: str, num_ctx: int, secret: str
+    package: ModuleType, where: str, request: chat.Request, model: str, num_ctx: int, secret: str
 ) -> Iterator[None]:
     """Turns exceptions of the client ``package`` into one to retry or one sentence.
 
@@ -47,7 +46,7 @@ def explained(
     raise problem from None
 
 
-def refuse_repeat_penalty(options: llm.Options, where: str) -> None:
+def refuse_repeat_penalty(options: chat.Options, where: str) -> None:
     """An error if a penalty is asked for that the protocol has no field for."""
     if options.repeat_penalty != 1:
         raise CutoffError(
@@ -56,7 +55,7 @@ def refuse_repeat_penalty(options: llm.Options, where: str) -> None:
         )
 
 
-def leave_out_temperature(words: str, sent: bool, options: llm.Options, model: str) -> bool:
+def leave_out_temperature(words: str, sent: bool, options: chat.Options, model: str) -> bool:
     """Whether the server refused for a temperature of 0 that it can do without.
 
     Newer models take no temperature at all. Greedy answers are a wish then, which may be

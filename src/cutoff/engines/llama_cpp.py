@@ -22,8 +22,7 @@ from typing import Any
 
 import httpx
 
-from cutoff import llm
-from cutoff.engines import connections, failures
+from cutoff.engines import chat, connections, failures
 from cutoff.errors import CutoffError
 
 # Every engine may hold its own copy of the weights; above this total, all cores work
@@ -65,14 +64,14 @@ class Endpoint:
         """Close the kept-alive connections."""
         self._client.close()
 
-    def count_prompt_tokens(self, request: llm.Request) -> int:
+    def count_prompt_tokens(self, request: chat.Request) -> int:
         """Exact number of prompt tokens, by the model's own template and tokenizer."""
         template = {"messages": request.messages, **_thinking(request)}
         text = self._post("/apply-template", template, request.key)["prompt"]
         body = {"content": text, "add_special": True, "parse_special": True}
         return len(self._post("/tokenize", body, request.key)["tokens"])
 
-    def ask(self, request: llm.Request, options: llm.Options) -> llm.Reply:
+    def ask(self, request: chat.Request, options: chat.Options) -> chat.Reply:
         """One chat answer from the least busy server."""
         if options.num_ctx > self.num_ctx:
             raise CutoffError(
@@ -100,7 +99,7 @@ class Endpoint:
             }
         reply = self._post("/v1/chat/completions", body, request.key)
         choice, usage = reply["choices"][0], reply["usage"]
-        return llm.Reply(
+        return chat.Reply(
             text=choice["message"]["content"] or "",
             prompt_tokens=usage["prompt_tokens"],
             completion_tokens=usage["completion_tokens"],
@@ -222,7 +221,7 @@ def _first_request(url: str, api_key: str) -> None:
     ).raise_for_status()
 
 
-def _thinking(request: llm.Request) -> dict[str, Any]:
+def _thinking(request: chat.Request) -> dict[str, Any]:
     """What templates with a thinking mode read (Qwen3); the others ignore it."""
     if request.think is None:
         return {}

@@ -15,12 +15,12 @@ from typing import Any
 
 import httpx
 
-from cutoff import llm, prompts
+from cutoff import prompts
 from cutoff.chat_template import load_tokenizer
-from cutoff.engines import connections, llama_cpp
+from cutoff.engines import chat, connections, llama_cpp
 from cutoff.errors import CutoffError
 from cutoff.export import divergence
-from cutoff.gguf_header import recorded
+from cutoff.export.gguf_header import recorded
 from cutoff.params import Params
 from cutoff.prompts import Message
 
@@ -284,31 +284,31 @@ def next_tokens(post: Post, expected: Answer) -> dict[int, dict[int, float]]:
 class Uncounted:
     """An engine whose prompt counts are left to the gate, which shows what the client refuses."""
 
-    def __init__(self, engine: llm.Engine) -> None:
+    def __init__(self, engine: chat.Engine) -> None:
         self.engine = engine
         self.where = engine.where
 
-    def count_prompt_tokens(self, request: llm.Request) -> None:
+    def count_prompt_tokens(self, request: chat.Request) -> None:
         return None
 
-    def ask(self, request: llm.Request, options: llm.Options) -> llm.Reply:
+    def ask(self, request: chat.Request, options: chat.Options) -> chat.Reply:
         return self.engine.ask(request, options)
 
 
 def answer_with_engine(
-    engine: llm.Engine | llm.BatchEngine, base: Path, reference: Sequence[Answer], p: Params
+    engine: chat.Engine | chat.BatchEngine, base: Path, reference: Sequence[Answer], p: Params
 ) -> list[Answer]:
     """The chats of ``reference``, asked through an engine as 04 asks, but without a penalty.
 
     Token ids are those of the answer's text; ``n_read`` is what the server counts.
     """
-    options = llm.Options(num_ctx=p.num_ctx, temperature=0.0, repeat_penalty=1.0)
+    options = chat.Options(num_ctx=p.num_ctx, temperature=0.0, repeat_penalty=1.0)
     requests = [
-        llm.Request(str(i), expected.messages, p.max_new_tokens)
+        chat.Request(str(i), expected.messages, p.max_new_tokens)
         for i, expected in enumerate(reference)
     ]
-    asked = engine if isinstance(engine, llm.BatchEngine) else Uncounted(engine)
-    done = {c.key: c for c in llm.complete(requests, asked, options, p.parallel)}
+    asked = engine if isinstance(engine, chat.BatchEngine) else Uncounted(engine)
+    done = {c.key: c for c in chat.complete(requests, asked, options, p.parallel)}
     served = [
         replace(
             expected,

@@ -17,7 +17,7 @@ import gguf
 import torch
 from gguf import GGMLQuantizationType
 
-from cutoff import run
+from cutoff import files
 from cutoff.errors import CutoffError
 
 HEADER_BYTES = 50_000_000  # tokens and merges of the largest vocabularies
@@ -52,7 +52,7 @@ def write(
     add_metadata: Callable[[gguf.GGUFWriter], None],
 ) -> None:
     """Write ``target``; it appears under its name only when it is complete."""
-    run.make_folder(target.parent)
+    files.make_folder(target.parent)
     require_space(target, HEADER_BYTES + sum(tensor.n_bytes for tensor in tensors))
     partial = target.with_name(f".{target.name}.partial")
     writer = gguf.GGUFWriter(partial, gguf.MODEL_ARCH_NAMES[architecture])

@@ -20,13 +20,13 @@ import torch
 from gguf import GGMLQuantizationType
 from transformers import PreTrainedTokenizerBase
 
-from cutoff import run
+from cutoff import files
 from cutoff.chat_template import load_tokenizer
 from cutoff.errors import CutoffError
 from cutoff.export import families, merge
 from cutoff.export.families import Family
 from cutoff.export.gguf_file import Tensor, write
-from cutoff.gguf_header import MADE_FROM_KEY, recorded
+from cutoff.export.gguf_header import MADE_FROM_KEY, recorded
 
 # Raise this when the same inputs would give another file, so that old files are made again.
 WRITER_VERSION = 2
@@ -70,7 +70,7 @@ def sha256(path: Path) -> str:
 
 @functools.lru_cache
 def _sha256(path: Path, _size: int, _mtime_ns: int) -> str:
-    return run.sha256_file(path)
+    return files.sha256_file(path)
 
 
 def write_gguf(base: Path, adapter: Path | None, target: Path, dtype: str = "F16") -> bool:
@@ -162,7 +162,7 @@ def add_hyperparameters(
 def stop_ids(base: Path) -> list[int]:
     """Ids at which transformers stops generating, from ``generation_config.json``."""
     path = base / "generation_config.json"
-    given = run.read_json(path).get("eos_token_id") if path.is_file() else None
+    given = files.read_json(path).get("eos_token_id") if path.is_file() else None
     return given if isinstance(given, list) else [] if given is None else [given]
 
 

@@ -16,7 +16,7 @@ import torch
 
 from cutoff.export import families, gguf_writer, merge
 from cutoff.export.gguf_file import Tensor, write
-from cutoff.gguf_header import MADE_FROM_KEY, recorded
+from cutoff.export.gguf_header import MADE_FROM_KEY, recorded
 
 # Raise this when the same inputs would give another file, so that old files are made again.
 WRITER_VERSION = 1

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from cutoff import run
+from cutoff import files
 from cutoff.errors import CutoffError
 
 SLICE_BYTES = 2**26  # of float32
@@ -29,7 +29,7 @@ UNSUPPORTED_LORA = ("use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out
 
 def read_config(base: Path) -> dict[str, Any]:
     """``config.json`` of the base model; 4-bit and other quantised weights are refused."""
-    config: dict[str, Any] = run.read_json(base / "config.json")
+    config: dict[str, Any] = files.read_json(base / "config.json")
     if "quantization_config" in config:
         raise CutoffError(
             f"The weights in {base} are quantised. An adapter is merged into 16-bit or 32-bit "
@@ -45,13 +45,13 @@ def locate_tensors(base: Path) -> dict[str, Path]:
     """
     index = base / "model.safetensors.index.json"
     if index.is_file():
-        files = sorted({base / name for name in run.read_json(index)["weight_map"].values()})
+        shards = sorted({base / name for name in files.read_json(index)["weight_map"].values()})
     else:
-        files = sorted(base.glob("*.safetensors"))
-    if not files:
+        shards = sorted(base.glob("*.safetensors"))
+    if not shards:
         raise CutoffError(f"{base} holds no .safetensors file (other formats are not read).")
     located: dict[str, Path] = {}
-    for path in files:
+    for path in shards:
         try:
             with safe_open(path, framework="pt") as weights:
                 located.update(dict.fromkeys(weights.keys(), path))
@@ -87,7 +87,7 @@ def read_lora(adapter: Path, tensors: Collection[str]) -> Lora:
     trained embeddings, biases, ranks that differ by layer) is an error, because leaving it
     out would export another model than the one that was trained.
     """
-    config = run.read_json(adapter / "adapter_config.json")
+    config = files.read_json(adapter / "adapter_config.json")
     special = [name for name in UNSUPPORTED_LORA if config.get(name)]
     if config.get("peft_type") != "LORA" or special:
         raise CutoffError(f"{adapter} is not a plain LoRA adapter {special}; it cannot be merged.")

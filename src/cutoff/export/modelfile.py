@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cutoff import run
+from cutoff import files
 from cutoff.chat_template import load_tokenizer
 from cutoff.errors import CutoffError
 from cutoff.export.gguf_writer import stop_ids
@@ -224,5 +224,5 @@ def write_modelfile(
         shown = [f'"{v}"' if isinstance(v, str) else f"{v:g}" for v in values]
         lines += [f"PARAMETER {name} {text}" for text in shown]
     text = "\n".join(lines) + "\n"
-    run.write_text_atomic(target, text)
+    files.write_text_atomic(target, text)
     return text

@@ -15,14 +15,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cutoff import deadline, llm, run, wording
+from cutoff import deadline, files
+from cutoff.engines import chat
 from cutoff.errors import CutoffError
 from cutoff.export import answers
 from cutoff.export.answers import Answer
+from cutoff.export.gguf_header import MADE_FROM_KEY, recorded
 from cutoff.export.links import Limits, Link, compare, compare_served, road
-from cutoff.gguf_header import MADE_FROM_KEY, recorded
 from cutoff.models import Files
 from cutoff.params import Params
+from cutoff.report import wording
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +42,7 @@ def limits(base: Path, questions: Sequence[dict[str, Any]], p: Params) -> Limits
     made for where that is less.
     """
     full, served = p.export_dtype, p.quantization
-    made_for = run.read_json(base / "config.json").get("max_position_embeddings", p.num_ctx)
+    made_for = files.read_json(base / "config.json").get("max_position_embeddings", p.num_ctx)
     return Limits(
         agreement={served: p.parity_min_quantised_agreement, full: p.parity_min_f16_agreement},
         divergence={served: p.parity_max_quantised_kl, full: p.parity_max_f16_kl},
@@ -91,7 +93,7 @@ def measure(
 def measure_served(
     model: str,
     server: str,
-    engine: llm.Engine | llm.BatchEngine,
+    engine: chat.Engine | chat.BatchEngine,
     base: Path,
     reference: Sequence[Answer],
     held_against: Limits,
@@ -106,12 +108,12 @@ def measure_served(
 # --- the gate ------------------------------------------------------------------------------
 
 
-def write(folder: Path, found: Sequence[Link], files: Sequence[Path], **about: Any) -> None:
-    """Write ``parity.json`` into the folder of a size; ``files`` are those that were measured.
+def write(folder: Path, found: Sequence[Link], measured: Sequence[Path], **about: Any) -> None:
+    """Write ``parity.json`` into the folder of a size; ``measured`` are its files.
 
     ``about`` says how it was measured (anything JSON can hold).
     """
-    names = {path: path.relative_to(folder).as_posix() for path in dict.fromkeys(files)}
+    names = {path: path.relative_to(folder).as_posix() for path in dict.fromkeys(measured)}
     content = {
         "passed": not broken(found),
         "links": list(found),
@@ -119,7 +121,7 @@ def write(folder: Path, found: Sequence[Link], files: Sequence[Path], **about: A
         "fingerprints": {name: fingerprint(path) for path, name in names.items()},
         **about,
     }
-    run.write_json_atomic(folder / "parity.json", content)
+    files.write_json_atomic(folder / "parity.json", content)
 
 
 def fingerprint(path: Path) -> str:
@@ -191,7 +193,7 @@ def check(folder: Path) -> None:
     path = folder / "parity.json"
     if not path.is_file():
         raise CutoffError(f"{path} is missing: run 03_export_gguf first.")
-    content = run.read_json(path)
+    content = files.read_json(path)
     if phrases := broken(content["links"]):
         raise CutoffError(
             "The parity gate is closed: what would be evaluated is not the model that was "

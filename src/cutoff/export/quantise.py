@@ -17,10 +17,10 @@ from pathlib import Path
 
 import gguf
 
-from cutoff import gguf_header
 from cutoff.errors import CutoffError
+from cutoff.export import gguf_header
 from cutoff.export.gguf_file import Progress, require_space
-from cutoff.gguf_header import MADE_FROM_KEY, recorded
+from cutoff.export.gguf_header import MADE_FROM_KEY, recorded
 
 FILE_TYPES = {
     "Q4_K_M": gguf.LlamaFileType.MOSTLY_Q4_K_M,

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cutoff import run, serving
+from cutoff import files
 from cutoff.chat_template import load_tokenizer
-from cutoff.engines import ollama
+from cutoff.engines import ollama_api, serving
 from cutoff.errors import CutoffError
 from cutoff.export import modelfile
 from cutoff.models import Files
@@ -48,15 +48,15 @@ def register(files: Mapping[str, Files], base: Path, p: Params) -> list[dict[str
 
 
 def create(
-    name: str, host: str | None, files: Files, template: str, parameters: Mapping[str, Any]
+    name: str, host: str | None, exported: Files, template: str, parameters: Mapping[str, Any]
 ) -> None:
     """``ollama.create``, with the remedy for a disk of the server that is full."""
     try:
-        ollama.create(name, host, files.served, files.lora, template, parameters)
+        ollama_api.create(name, host, exported.served, exported.lora, template, parameters)
     except CutoffError as error:
         if "no space left" not in str(error):
             raise
-        size = sum(path.stat().st_size for path in files.paths) / 1e9
+        size = sum(path.stat().st_size for path in exported.paths) / 1e9
         raise CutoffError(
             f"The disk of the Ollama server is full: {name} needs {size:.1f} GB there. Remove "
             "models with `ollama rm`, or point OLLAMA_MODELS to a larger disk, and run again."
@@ -67,23 +67,23 @@ def pull(tag: str, host: str | None) -> str:
     """Download a stock model unless the server has it."""
     # Without a tag Ollama means `latest`.
     full = tag if ":" in tag.rpartition("/")[2] else f"{tag}:latest"
-    if full in ollama.models(host):
+    if full in ollama_api.models(host):
         return "stock model, was there"
-    ollama.pull(tag, host)
+    ollama_api.pull(tag, host)
     return "stock model, pulled"
 
 
 def is_registered(
-    name: str, host: str | None, files: Files, template: str, parameters: Mapping[str, Any]
+    name: str, host: str | None, exported: Files, template: str, parameters: Mapping[str, Any]
 ) -> bool:
     """Whether the server holds ``name`` as ``create`` would make it: same files, same settings."""
-    if f"{name}:latest" not in ollama.models(host):
+    if f"{name}:latest" not in ollama_api.models(host):
         return False
-    shown = ollama.show(name, host)
+    shown = ollama_api.show(name, host)
     # Layers are named after their content: FROM /.../blobs/sha256-<hex>
     held = LAYER.findall(shown.get("modelfile") or "")
     return (
-        held == [run.sha256_file(path) for path in files.paths]
+        held == [files.sha256_file(path) for path in exported.paths]
         and (shown.get("template") or "") == template
         and settings(shown.get("parameters") or "") == settings(parameters)
     )
@@ -122,7 +122,7 @@ def vllm_command(adapters: Mapping[str, Path | None], base: Path, p: Params, fol
     generation_config is switched off, because it penalises repetition (Qwen 2.5: 1.05).
     """
     template = folder / "chat_template.jinja"
-    run.write_text_atomic(template, load_tokenizer(base).get_chat_template())
+    files.write_text_atomic(template, load_tokenizer(base).get_chat_template())
     rank = next((n for n in LORA_RANKS if n >= p.lora_rank), p.lora_rank)
     names = {model: serving.name_on_server(model, p) for model in adapters}
     modules = [f"{names[model]}={trained}" for model, trained in adapters.items() if trained]

@@ -1,6 +1,6 @@
 """The model files of a run, made where they are missing.
 
-files = {model: models.files(stage.folder, model, p) for model in adapters}
+files = {model: models.files_of(stage.folder, model, p) for model in adapters}
 made = {model: weights.export(files[model], base, adapters[model], p) for model in files}
 """
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cutoff import accelerators, deadline, micro_batch, models, run
+from cutoff import accelerators, deadline, files, micro_batch, models
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.finetune import base, examples, failures, machine, memory, settings, trainer
 from cutoff.finetune.machine import Machine
@@ -313,7 +313,7 @@ def _save(fit: Any, report: dict[str, Any], target: Path, work: Path) -> None:
     shutil.rmtree(new, ignore_errors=True)
     fit.model.save_pretrained(new)
     (new / "README.md").unlink(missing_ok=True)  # PEFT's empty form
-    run.write_json_atomic(new / "training.json", report)
+    files.write_json_atomic(new / "training.json", report)
     if target.exists():
         (target / "training.json").unlink(missing_ok=True)
         shutil.rmtree(target)

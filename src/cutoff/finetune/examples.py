@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from cutoff import run
+from cutoff import files
 from cutoff.errors import CutoffError
 
 VARIANTS = ("instruct_ft", "rag_ft")
@@ -29,7 +29,7 @@ class Example(TypedDict):
 
 def read_records(train_file: Path, variant: str) -> list[dict[str, Any]]:
     """Records of one variant, in the order of the file."""
-    records = [r for r in run.read_jsonl(train_file) if r["variant"] == variant]
+    records = [r for r in files.read_jsonl(train_file) if r["variant"] == variant]
     if not records:
         raise CutoffError(f"{train_file} holds no example of {variant}; run 01_generate again.")
     return records

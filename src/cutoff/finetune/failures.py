@@ -4,7 +4,7 @@ import errno
 import shutil
 from pathlib import Path
 
-from cutoff import run
+from cutoff import files
 from cutoff.errors import CutoffError
 
 # Each opens a line of stderr that holds a sentence: status codes get lost when a launcher
@@ -31,7 +31,7 @@ def explain(error: BaseException, folder: Path) -> str | None:
     lower = text.lower()
     if isinstance(error, CutoffError) and "No space left" not in text:
         return text
-    full = isinstance(error, OSError) and error.errno in run.DISK_FULL
+    full = isinstance(error, OSError) and error.errno in files.DISK_FULL
     full = full or any(words in lower for words in FULL_DISK_WORDS)
     if full or ("writ" in lower and _free_mb(folder) < NEARLY_FULL_MB):
         return (

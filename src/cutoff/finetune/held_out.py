@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from cutoff import prompts, run
+from cutoff import files, prompts
 from cutoff.finetune import examples
 
 STRATA = ("seen", "unseen_fact")
@@ -25,7 +25,7 @@ FEWEST = 8  # questions of a stratum that still make a curve
 def records(eval_file: Path, variant: str, per_stratum: int) -> list[dict[str, Any]]:
     """Up to ``per_stratum`` evaluation questions of each stratum, spread over the file, in the
     form of training records (with ``stratum``)."""
-    everything = run.read_jsonl(eval_file)
+    everything = files.read_jsonl(eval_file)
     chosen = []
     for stratum in STRATA:
         own = [record for record in everything if record["stratum"] == stratum]

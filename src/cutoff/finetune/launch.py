@@ -13,16 +13,17 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from cutoff import micro_batch, models, run
+from cutoff import files, micro_batch, models
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.finetune import failures, machine, settings
 from cutoff.finetune.settings import Training
+from cutoff.run import folders
 
 KEPT_LINES = 400  # of the process's output, for an unforeseen error
 POLL_SECONDS = 0.5
 
 
-def training_of(stage: run.Run) -> Training:
+def training_of(stage: folders.Run) -> Training:
     """The training that a run's parameters and data set ask for."""
     p = stage.params
     folder = stage.folder / "adapters"
@@ -41,7 +42,7 @@ def training_of(stage: run.Run) -> Training:
     )
 
 
-def train(stage: run.Run) -> dict[str, dict[str, Any]]:
+def train(stage: folders.Run) -> dict[str, dict[str, Any]]:
     """Train the adapters that are not finished yet; ``training.json`` of each by its name.
 
     Everything the process reports as a sentence is raised here as ``CutoffError``, the end of
@@ -53,12 +54,12 @@ def train(stage: run.Run) -> dict[str, dict[str, Any]]:
 def train_all(training: Training) -> dict[str, dict[str, Any]]:
     """``train`` for settings that are already at hand."""
     folder = Path(training.adapters_folder)
-    run.make_folder(folder)
+    files.make_folder(folder)
     names = settings.adapters(training)
     if not all(settings.finished(training, name) for name in names):
         config = folder / "training_config.json"
-        run.write_json_atomic(config, asdict(training))
-        run.write_bytes_atomic(Path(training.progress_file), b"")
+        files.write_json_atomic(config, asdict(training))
+        files.write_bytes_atomic(Path(training.progress_file), b"")
         gpus = machine.visible_gpus()
         n_processes = count_processes(training, len(gpus))
         launcher = [sys.executable, *_launcher(n_processes, folder)]
@@ -103,7 +104,7 @@ def _launcher(n_processes: int, folder: Path) -> list[str]:
         "debug": False,
     }
     file = folder / "accelerate.json"
-    run.write_json_atomic(file, config)
+    files.write_json_atomic(file, config)
     options = ["--config_file", str(file), "--main_process_port", "0", "--multi_gpu"]
     return ["-m", "accelerate.commands.launch", *options]
 
@@ -193,6 +194,6 @@ def _what_happened(status: int, output: list[str], folder: Path) -> str:
             "close other programs and run again, it continues from its last checkpoint."
         )
     log = folder / "training.log"
-    run.write_text_atomic(log, "\n".join(output) + "\n")
+    files.write_text_atomic(log, "\n".join(output) + "\n")
     last = next((line for line in reversed(output) if line.strip()), "no output")
     return f"The training process failed with status {status}: {last[:300]} (more in {log})."

@@ -10,20 +10,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cutoff import run
+from cutoff import files
 from cutoff.finetune import examples
 from cutoff.micro_batch import Attempt, OutOfMemory, Plan
 
 
 def stored(file: Path, conditions: dict[str, Any]) -> Plan | None:
     """The plan that was made under the same ``conditions``: a resumed training keeps it."""
-    content = run.read_json(file) if file.exists() else {}
+    content = files.read_json(file) if file.exists() else {}
     return Plan(**content["plan"]) if content.get("conditions") == conditions else None
 
 
 def store(file: Path, conditions: dict[str, Any], plan: Plan) -> None:
     """Keep a plan for ``stored``."""
-    run.write_json_atomic(file, {"conditions": conditions, "plan": asdict(plan)})
+    files.write_json_atomic(file, {"conditions": conditions, "plan": asdict(plan)})
 
 
 def of_passes(n_examples: int, micro_batch: int, n_processes: int) -> int:

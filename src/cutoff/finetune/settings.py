@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from cutoff import models, run
+from cutoff import files, models
 from cutoff.finetune import examples
 from cutoff.params import Params
 
@@ -61,7 +61,7 @@ def fingerprint(training: Training, name: str) -> str:
     shaping = {setting: getattr(training, setting) for setting in SHAPING}
     digest = hashlib.sha256(json.dumps([variant, seed, shaping], sort_keys=True).encode())
     for record in examples.read_records(Path(training.train_file), variant):
-        digest.update(run.to_json(record))
+        digest.update(files.to_json(record))
     digest.update(models.base_sha256(Path(training.base_folder)).encode())
     return digest.hexdigest()[:16]
 
@@ -69,7 +69,7 @@ def fingerprint(training: Training, name: str) -> str:
 def finished(training: Training, name: str) -> dict[str, Any] | None:
     """``training.json`` of an adapter that these settings have made; None when there is none."""
     marker = Path(training.adapters_folder, name, "training.json")
-    report: dict[str, Any] = run.read_json(marker) if marker.exists() else {}
+    report: dict[str, Any] = files.read_json(marker) if marker.exists() else {}
     return report if report.get("fingerprint") == fingerprint(training, name) else None
 
 

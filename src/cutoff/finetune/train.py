@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from cutoff import deadline, run
+from cutoff import deadline, files
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.finetune import adapter, failures, settings
 from cutoff.finetune.settings import Training
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     starter = int(os.environ.get(settings.STARTER, os.getppid()))
     threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
     try:
-        training = Training(**run.read_json(Path(arguments[0])))
+        training = Training(**files.read_json(Path(arguments[0])))
         with _alone(Path(training.adapters_folder)):
             for name in settings.adapters(training):
                 adapter.train(training, name)

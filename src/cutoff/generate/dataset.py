@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cutoff import embeddings, params, prompts, run
+from cutoff import embeddings, files, params, paths, prompts
 from cutoff.errors import CutoffError
-from cutoff.generate import generator_prompts, papers
-from cutoff.generate.questions import STRATA
-from cutoff.generate.retrieval import INDEX_FILES
+from cutoff.generate.facts import generator_prompts
+from cutoff.generate.papers import collection
+from cutoff.generate.questions.question_set import STRATA
+from cutoff.generate.retrieval.passage_search import INDEX_FILES
 
 Record = dict[str, Any]
 
@@ -25,7 +26,7 @@ RECORD_FILES = tuple(
         "unanswerable train"
     ).split()
 )
-OTHER_FILES = (*INDEX_FILES, papers.MANIFEST, papers.REJECTED)
+OTHER_FILES = (*INDEX_FILES, collection.MANIFEST, collection.REJECTED)
 MARKER = "dataset.json"
 
 
@@ -36,7 +37,7 @@ def identity(p: params.Params) -> Record:
         code.update(path.read_bytes())
     shaping = {k: v for k, v in p.as_dict().items() if params.TABLE[k].stage == "generate"}
     return {
-        "dataset_id": run.dataset_id(p),
+        "dataset_id": paths.dataset_id(p),
         "params": shaping,
         "prompts_sha256": prompts.prompts_sha256(),
         "generator_prompts_sha256": generator_prompts.prompts_sha256(),
@@ -47,13 +48,13 @@ def identity(p: params.Params) -> Record:
 def is_complete(folder: Path, p: params.Params) -> bool:
     """True if ``folder`` holds a finished, undamaged data set of these parameters and this code."""
     try:
-        marker = run.read_json(folder / MARKER)
+        marker = files.read_json(folder / MARKER)
     except CutoffError:
         return False  # missing or damaged: it will be written again
     if any(marker.get(name) != value for name, value in identity(p).items()):
         return False
     return all(
-        (folder / name).is_file() and run.sha256_file(folder / name) == digest
+        (folder / name).is_file() and files.sha256_file(folder / name) == digest
         for name, digest in marker["sha256"].items()
     )
 
@@ -63,9 +64,9 @@ def read_or_make(
 ) -> Sequence[Record]:
     """Records of ``path``: read from a complete data set, else made now and written."""
     if complete:
-        return run.read_jsonl(path)
+        return files.read_jsonl(path)
     records = make()
-    run.write_jsonl_atomic(path, records)
+    files.write_jsonl_atomic(path, records)
     return records
 
 
@@ -77,15 +78,17 @@ def seal(folder: Path, p: params.Params, retrieval: Sequence[Record]) -> Record:
     content = identity(p) | {
         "counts": counts(folder),
         "retrieval": list(retrieval),
-        "sha256": {name: run.sha256_file(folder / name) for name in (*RECORD_FILES, *OTHER_FILES)},
+        "sha256": {
+            name: files.sha256_file(folder / name) for name in (*RECORD_FILES, *OTHER_FILES)
+        },
     }
-    run.write_json_atomic(folder / MARKER, content)
+    files.write_json_atomic(folder / MARKER, content)
     return content
 
 
 def counts(folder: Path) -> Record:
     """Papers by period, passages, facts and evaluation questions by stratum, and so on."""
-    read = {name: run.read_jsonl(folder / name) for name in RECORD_FILES}
+    read = {name: files.read_jsonl(folder / name) for name in RECORD_FILES}
 
     def by(name: str, field: str) -> Record:
         return dict(Counter(record[field] for record in read[f"{name}.jsonl"]))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from cutoff import run
+from cutoff import files
 
 TEXT = """\
 # The base model `{name}`
@@ -58,6 +58,6 @@ def write_card(
         losses = f"{record['language_loss']:.3f} | {record['supervision_loss']:.3f}"
         shares = [f"{record[name]:.0%}" for name in ("three_passages", "citation", "control")]
         rows.append(f"| {record['step']:,} | {losses} | {' | '.join(shares)} |")
-    sha256 = run.sha256_file(folder / "model.safetensors")
+    sha256 = files.sha256_file(folder / "model.safetensors")
     fields = {**facts, **curve[-1], "curve": "\n".join(rows), "sha256": sha256}
-    run.write_text_atomic(folder / "README.md", TEXT.format(n_parameters=n_parameters, **fields))
+    files.write_text_atomic(folder / "README.md", TEXT.format(n_parameters=n_parameters, **fields))

@@ -1,0 +1,205 @@
+"""The same weights with fewer and more bits: what does quantisation cost in answers?
+
+    others = quantisation.answer(stage, questions)
+    frame = quantisation.verdicts(stage, questions, responses, judgements, others)
+    effects = bits.effects(frame, stage.params)
+
+``compare_conditions`` are answered once more by the weights of ``compare_quantizations``, by the
+same engine, from the same prompts, and judged by the same judge. An answer that came out with
+the same text keeps its judgement: asked twice, a judge could contradict itself, and that would
+count as a difference between the weights.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from cutoff import models
+from cutoff.engines import serving
+from cutoff.errors import CutoffError
+from cutoff.evaluate import answering
+from cutoff.evaluate.judging import judge
+from cutoff.evaluate.pairs import pairwise, preferences
+from cutoff.experiment import CONDITIONS
+from cutoff.params import Params, nearest
+from cutoff.report.wording import label
+from cutoff.run import folders
+
+Record = dict[str, Any]
+
+
+def obstacle(stage: folders.Run) -> str:
+    """A sentence that says why nothing can be compared; empty where it can.
+
+    Raises ``CutoffError`` for parameters that name no quantisation or condition.
+    """
+    p = stage.params
+    names, provider = models.compared_quantizations(p), serving.measured_provider(stage)
+    compared_conditions(p)
+    if not names:
+        return (
+            f"**What quantisation costs in answers is not measured**: compare_quantizations = "
+            f"{p.compare_quantizations} names nothing beside {p.quantization}, which answers."
+        )
+    if provider == "transformers":
+        return (
+            "**What quantisation costs in answers is not measured**: `transformers` answers from "
+            "the unquantised weights. Export and ask with provider=llama_cpp."
+        )
+    if provider == "openai":
+        return (
+            "**What quantisation costs in answers is not measured**: the precision of the weights "
+            "is that of the server at base_url. Ask with provider=llama_cpp or ollama."
+        )
+    return _missing_on_ollama(p, names) if provider == "ollama" else ""
+
+
+def compared_conditions(p: Params) -> tuple[str, ...]:
+    """The conditions of ``compare_conditions``; one of them has retrieval, or ``CutoffError``."""
+    names = tuple(dict.fromkeys(n.strip() for n in p.compare_conditions.split(",") if n.strip()))
+    for name in names:
+        if name not in CONDITIONS:
+            raise CutoffError(
+                f"compare_conditions = {p.compare_conditions!r} names {name!r}; "
+                + nearest(name, CONDITIONS)
+            )
+    if not any(CONDITIONS[name].context == "retrieved" for name in names):
+        raise CutoffError(
+            f"compare_conditions = {p.compare_conditions!r} needs a condition with retrieval "
+            "beside any without: reading passages is what facts are compared with."
+        )
+    return names
+
+
+def answer(stage: folders.Run, questions: Sequence[Record]) -> dict[str, list[Record]]:
+    """Answers of every compared quantisation, from ``responses.<quantisation>.jsonl``.
+
+    Records and resume as in ``conditions.answer``; {} where there is an ``obstacle``.
+    """
+    if obstacle(stage):
+        return {}
+    p = stage.params
+    on_ollama = serving.measured_provider(stage) == "ollama"
+    given = {}
+    for name in models.compared_quantizations(p):
+        asked = {c: CONDITIONS[c].model for c in compared_conditions(p)}
+        if on_ollama:  # there a quantisation is a model of its own
+            asked = {c: _on_ollama(model, name) for c, model in asked.items()}
+        given[name] = answering.answer_all(under(stage, name), questions, asked, f".{name}")
+    return given
+
+
+def verdicts(
+    stage: folders.Run,
+    questions: Sequence[Record],
+    responses: Sequence[Record],
+    judgements: Sequence[Record],
+    others: Mapping[str, Sequence[Record]],
+) -> pd.DataFrame:
+    """One row per quantisation, condition and question; the served quantisation comes too.
+
+    Columns: question_id, paper_id, stratum, condition, quantization, passed (True, False or
+    missing), changed (the judge sees another text than that of the served weights).
+    """
+    of = {question["question_id"]: question for question in questions}
+    compared = compared_conditions(stage.params)
+    shown = {r["key"]: _shown(of, r) for r in responses if r["condition"] in compared}
+    passed = {answering.key(j["condition"], j["question_id"]): j["passed"] for j in judgements}
+    rows = [_row(of, r, stage.params.quantization, passed[r["key"]], False)
+            for r in responses if r["condition"] in compared and others]  # fmt: skip
+    for name, answers in others.items():
+        changed = [r for r in answers if _shown(of, r) != shown[r["key"]]]
+        judged = judge.judge(stage, questions, changed, label=name) if changed else []
+        new = {r["key"]: j["passed"] for r, j in zip(changed, judged, strict=True)}
+        rows += [
+            _row(of, r, name, new.get(r["key"], passed[r["key"]]), r["key"] in new) for r in answers
+        ]
+    names = "question_id paper_id stratum condition quantization passed changed".split()
+    return pd.DataFrame(rows, columns=names).astype({"passed": "boolean"})
+
+
+def pairs(
+    stage: folders.Run,
+    questions: Sequence[Record],
+    responses: Sequence[Record],
+    others: Mapping[str, Sequence[Record]],
+) -> pd.DataFrame:
+    """Wins of the served weights against the compared ones, side by side: ``preferences.table``.
+
+    On ``pairwise_questions`` questions, kept in ``pairwise.<quantisation>.jsonl``. Only answers
+    that differ in more than their citations are put to a language model.
+    """
+    p = stage.params
+    asked = pairwise.sample(questions, p.pairwise_questions, p.seed)
+    served = {r["key"]: r["response"] for r in responses}
+    frames = []
+    for name, answers in others.items():
+        texts = {r["key"]: r["response"] for r in answers}
+        made = [
+            pairwise.Pair(f"{c}@{name}", f"{c}@{p.quantization}", q, texts[key], served[key])
+            for c in compared_conditions(p)
+            for q in asked
+            for key in [answering.key(c, q["question_id"])]
+        ]
+        basis = [*(r for r in responses if r["key"] in texts), *answers]
+        records = pairwise.compare(p, stage.folder / f"pairwise.{name}.jsonl", made, basis)
+        frames.append(pairwise.outcomes(records, questions))
+    if not frames:
+        return preferences.table(pairwise.outcomes([], questions))
+    both = pd.concat(frames, ignore_index=True)
+    for side in "ab":
+        both[side] = both[side].map(lambda name: ", ".join(map(label, name.split("@"))))
+    return preferences.table(both, p.bootstrap_replicates, p.seed)
+
+
+def under(stage: folders.Run, quantization: str) -> folders.Run:
+    """The same run, as if these weights were the ones that answer."""
+    values = stage.params.as_dict() | {"quantization": quantization, "compare_quantizations": None}
+    return replace(stage, params=Params(values))
+
+
+def _on_ollama(model: str, quantization: str) -> str:
+    return f"{model}-{quantization}"
+
+
+def _missing_on_ollama(p: Params, names: Sequence[str]) -> str:
+    """A sentence with the commands that make the models which Ollama lacks; empty if none."""
+    from cutoff.engines import ollama_api
+
+    known, commands = set(ollama_api.models(p.base_url)), []
+    for name in names:
+        kind, served = (p.export_dtype if n == "F16" else n for n in (name, p.quantization))
+        for model in dict.fromkeys(CONDITIONS[c].model for c in compared_conditions(p)):
+            full = serving.name_on_server(_on_ollama(model, name), p)
+            if f"{full}:latest" not in known:
+                commands.append(
+                    f"sed '/^FROM/s/{served}/{kind}/' Modelfile.{model} > Modelfile.{full} && "
+                    f"ollama create {full} -f Modelfile.{full}"
+                )
+    if not commands:
+        return ""
+    return (
+        "**What quantisation costs in answers is not measured**: Ollama does not hold the models "
+        f"of {' and '.join(names)}. Make them in the run's folder with `"
+        + "` and `".join(commands)
+        + "`, or ask with provider=llama_cpp, and run 04 again."
+    )
+
+
+def _shown(of: Mapping[str, Record], response: Record) -> str:
+    return judge.item(of[response["question_id"]], response).response
+
+
+def _row(
+    of: Mapping[str, Record], response: Record, name: str, passed: bool | None, changed: bool
+) -> Record:
+    question = of[response["question_id"]]
+    return {
+        **{column: question[column] for column in ("question_id", "paper_id", "stratum")},
+        "condition": response["condition"],
+        "quantization": name,
+        "passed": passed,
+        "changed": changed,
+    }

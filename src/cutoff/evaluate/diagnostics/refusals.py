@@ -1,0 +1,112 @@
+"""Does a model say so when it does not know? Refusals, with and without an answer to be found.
+
+The questions of ``unanswerable.jsonl`` are about papers that are in no index and no training:
+whatever is answered there is invented (or was known before). A model that declines everything
+would look perfect on them, so the same rate on ordinary questions stands beside it.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from cutoff.evaluate.diagnostics import grounding
+from cutoff.evaluate.judging import reference
+from cutoff.evaluate.stats import averages
+from cutoff.report.wording import interval, label, percent
+
+Record = dict[str, Any]
+
+UNANSWERABLE = "unanswerable"
+ANSWERABLE = "all_post"
+FLAGS = ("declined", "guessed", "not_attempted")
+
+# Beside the phrases of the reference rules, which are kept narrow because a verdict hangs on
+# them; over words without articles and apostrophes, as ``reference.words`` gives them.
+DECLINES = re.compile(
+    r"\b(?:i (?:do not|don t|cannot|can t|could not|couldn t|am unable to|m unable to) "
+    r"(?:have (?:access|enough|any|sufficient)|provide|answer|help|give|confirm|identify|locate)"
+    r"|(?:doesn|don|didn) t (?:mention|state|specify|say|provide|contain|include|report|disclose)"
+    r"|not (?:mentioned|stated|specified|given|found|provided|available) in (?:passages?|context"
+    r"|text|given|provided)|there is no (?:mention|information|answer)|insufficient information"
+    r"|as ai|(?:is|it s|it is) (?:not possible|impossible) to (?:say|know|tell|determine)"
+    r"|i m sorry|i am sorry)\b"
+)
+
+
+def declines(text: str) -> bool:
+    """True for an empty response and for one that says that it has no answer."""
+    said = " ".join(reference.words(reference.plain(reference.CITATION.sub(" ", text))))
+    return not said or bool(reference.REFUSAL.search(said) or DECLINES.search(said))
+
+
+def scores(
+    questions: Sequence[Record],
+    responses: Sequence[Record],
+    judgements: Sequence[Record] = (),
+) -> pd.DataFrame:
+    """One row per answer: question_id, paper_id, stratum, condition, and as flags
+
+    * ``declined``: by its phrases it has no answer, and it does not hold the reference.
+    * ``guessed``: it holds the reference.
+    * ``not_attempted``: the judge says so; missing without ``judgements`` and where it failed.
+    """
+    of = {question["question_id"]: question for question in questions}
+    verdicts = {(j["condition"], j["question_id"]): j["verdict"] for j in judgements}
+    rows = []
+    for response in responses:
+        question = of[response["question_id"]]
+        guessed = grounding.holds(response["response"], question["reference"])
+        verdict = verdicts.get((response["condition"], response["question_id"]), "judge_failed")
+        rows.append(
+            {name: question[name] for name in ("question_id", "paper_id", "stratum")}
+            | {"condition": response["condition"]}
+            | {"declined": declines(response["response"]) and not guessed, "guessed": guessed}
+            | {"not_attempted": None if verdict == "judge_failed" else verdict == "not_attempted"}
+        )
+    frame = pd.DataFrame(rows, columns=["question_id", "paper_id", "stratum", "condition", *FLAGS])
+    return frame.astype(dict.fromkeys(FLAGS, "boolean"))
+
+
+def by_condition(
+    unanswerable: pd.DataFrame, ordinary: pd.DataFrame, replicates: int = 10_000, seed: int = 0
+) -> pd.DataFrame:
+    """``means.by_condition`` of the flags: the stratum ``unanswerable``, and beside it the
+    ordinary questions on new papers (``all_post``) and on those before the cutoff."""
+    both = [frame for frame in (unanswerable, ordinary) if len(frame)]
+    strata = (UNANSWERABLE, ANSWERABLE, "control")
+    together = pd.concat(both, ignore_index=True) if both else ordinary
+    return averages.by_condition(together, FLAGS, replicates, seed, strata)
+
+
+def reading(table: pd.DataFrame) -> str:
+    """How often each condition declined where it had to, and where it need not have."""
+    declined = table[table["measure"] == "declined"]
+    needless = declined[declined["stratum"] == ANSWERABLE]
+    must = declined[declined["stratum"] == UNANSWERABLE]
+    ordinary = f"Ordinary questions on new papers, declined needlessly: {_rates(needless)}."
+    if must.empty:
+        return (
+            "**Whether a model declines what it cannot know was not measured.** "
+            "`n_eval_unanswerable=40` holds papers out of the corpus and asks about them all the "
+            f"same. {ordinary}"
+        )
+    return (
+        f"**Of {must['n'].max():,} questions that nothing in the corpus answers, declined: "
+        f"{_rates(must)}.** Every other answer there is invented. {ordinary} Recognised by "
+        "phrases; 95 % intervals, papers resampled. No prompt invites a model to decline, and no "
+        "training example does."
+    )
+
+
+def _rates(rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return "not measured"
+    if (rows["estimate"] == 0).all():
+        return f"none, under any condition (at most {percent(rows['ci_high'].max())} each)"
+    return ", ".join(
+        f"{label(row['condition'])} {percent(row['estimate'])}"
+        f" ({interval(row['ci_low'], row['ci_high'])})"
+        for row in rows.to_dict("records")
+    )

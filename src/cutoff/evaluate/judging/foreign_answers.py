@@ -1,0 +1,134 @@
+"""Answers from elsewhere, of people or of earlier runs, judged by the panel of this run.
+
+    python -m cutoff judge responses=human.jsonl [questions=exam.jsonl] [judge_model=...]
+
+``responses`` holds one JSON object a line: ``question_id`` and ``response``, and where it has
+one a ``condition`` (else the file's name). ``questions`` holds ``question_id``, ``question`` and
+``reference``; without it the evaluation questions of the run's data set are meant. The
+judgements go to a folder beside the responses: ``human.judged/judgements.jsonl``.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+
+from cutoff import deadline, files
+from cutoff.errors import CutoffError
+from cutoff.evaluate.judging import golden, judge
+from cutoff.params import Params
+from cutoff.report.wording import interval, label, percent
+from cutoff.run import folders
+
+Record = dict[str, Any]
+
+
+def judge_file(p: Params, responses: Path, questions: Path | None = None) -> str:
+    """Judge a file of answers; what came of it, in Markdown, and where the judgements are.
+
+    A further call goes on where an earlier one was stopped. Raises ``CutoffError`` for a file
+    that lacks something, an answer without its question, and a judge that cannot be used.
+    """
+    deadline.start(p.deadline_minutes)
+    asked = read_questions(p, questions)
+    answers = read_responses(responses, {question["question_id"] for question in asked})
+    folder = responses.with_name(f"{responses.stem}.judged")
+    files.make_folder(folder)
+    judgements = judge.decide(p, folder, asked, answers)
+    path = folder / "judgements.jsonl"
+    files.write_jsonl_atomic(path, judgements)
+    lines = [
+        judge.reading(p, judgements),
+        golden.reading(golden.results(p, folder), p),
+        *(f"* {line}" for line in summary(pass_rates(judgements))),
+        f"The judgements are in {path}.",
+    ]
+    return "\n".join(lines)
+
+
+def read_questions(p: Params, path: Path | None) -> list[Record]:
+    """Questions of ``path``, or of the data set of ``p`` where it is ``None``."""
+    if path is None:
+        stage = folders.locate("04_evaluate", p)
+        path = stage.require(stage.dataset_folder / "eval.jsonl", "01_generate")
+    questions = _read(path, ("question_id", "question", "reference"))
+    _once([question["question_id"] for question in questions], path, "question")
+    return questions
+
+
+def read_responses(path: Path, known: set[str]) -> list[Record]:
+    """Answers of ``path`` with key, condition, question_id and response; ``known``: the ids of
+    the questions."""
+    answers = _read(path, ("question_id", "response"))
+    for number, answer in enumerate(answers, start=1):
+        if answer["question_id"] not in known:
+            raise CutoffError(
+                f"{path}, line {number}: there is no question {answer['question_id']!r}; give "
+                "the file that holds it with questions=FILE."
+            )
+    records = []
+    for answer in answers:
+        condition = str(answer.get("condition") or path.stem)
+        records.append(
+            {
+                "key": f"{condition}|{answer['question_id']}",
+                "condition": condition,
+                "question_id": answer["question_id"],
+                "response": answer["response"],
+            }
+        )
+    _once([record["key"] for record in records], path, "answer")
+    return records
+
+
+def pass_rates(judgements: Sequence[Record]) -> pd.DataFrame:
+    """One row per condition: n (judged), judge_failed, passed, pass_rate, ci_low, ci_high
+    (Wilson, 95 %, as if questions were independent)."""
+    rows = []
+    for condition in dict.fromkeys(judgement["condition"] for judgement in judgements):
+        flags = [j["passed"] for j in judgements if j["condition"] == condition]
+        n, passed = sum(flag is not None for flag in flags), flags.count(True)
+        rate = low = high = float("nan")
+        if n:
+            rate = passed / n
+            low, high = stats.binomtest(passed, n).proportion_ci(method="wilson")
+        rows.append((condition, n, len(flags) - n, passed, rate, low, high))
+    names = "condition n judge_failed passed pass_rate ci_low ci_high".split()
+    return pd.DataFrame(rows, columns=names)
+
+
+def summary(rates: pd.DataFrame) -> list[str]:
+    """A sentence per condition."""
+    return [
+        f"{label(row.condition)}: {row.passed:,} of {row.n:,} pass, {percent(row.pass_rate)} "
+        f"(95\u00a0% interval {interval(row.ci_low, row.ci_high)})"
+        + (f"; {row.judge_failed:,} without a verdict" if row.judge_failed else "")
+        + "."
+        for row in rates.itertuples()
+    ]
+
+
+def _read(path: Path, fields: Sequence[str]) -> list[Record]:
+    """Records of a JSONL file whose ``fields`` are all texts; something must be there."""
+    records = files.read_jsonl(path)
+    if not records:
+        raise CutoffError(f"{path} holds no record.")
+    for number, record in enumerate(records, start=1):
+        for field in fields:
+            if not isinstance(record, dict) or not isinstance(record.get(field), str):
+                raise CutoffError(
+                    f"{path}, record {number}: the field {field!r} is missing or no text; every "
+                    f"line must hold {', '.join(fields)}."
+                )
+    return records
+
+
+def _once(keys: Sequence[str], path: Path, what: str) -> None:
+    twice = [key for key, n in Counter(keys).items() if n > 1]
+    if twice:
+        raise CutoffError(
+            f"{path}: the {what} {twice[0]!r} stands there {keys.count(twice[0])} times."
+        )

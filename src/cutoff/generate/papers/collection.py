@@ -1,0 +1,234 @@
+"""Papers: from a source to files on disk, and from the files to text, section by section.
+
+Every source ends in files, and everything later is read from those files. The phantom could
+hand over its sentences directly; it goes through PDF like any other paper, so that its
+extraction is as real as that of a paper somebody downloads.
+"""
+
+import itertools
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from cutoff import deadline, files
+from cutoff.errors import CutoffError
+from cutoff.generate.papers import folder_source
+from cutoff.generate.papers.sources import Candidate, Rejected, safe_name
+from cutoff.generate.reading import quality, reader
+from cutoff.generate.reading.cleaning import clean
+from cutoff.params import Params
+from cutoff.phantom import pages, world
+
+Record = dict[str, Any]
+
+MANIFEST = "manifest.json"
+REJECTED = "papers_rejected.jsonl"
+LONGEST_TITLE = 300  # characters
+
+
+def make_papers(p: Params, folder: Path, **arxiv: Any) -> list[Record]:
+    """Bring the papers of ``paper_source`` into ``folder`` and read them.
+
+    Returns the records of ``papers.jsonl``: post-cutoff first, then control. Beside them it
+    writes ``manifest.json`` (what was taken) and ``papers_rejected.jsonl`` (what was not, and
+    why). ``arxiv`` is passed to ``arxiv_source.candidates``. Raises ``CutoffError`` if too few
+    papers are left for an experiment.
+    """
+    if p.paper_source == "phantom":
+        papers = [_phantom_record(paper, folder) for paper in phantom_papers(p)]
+        _write_lists(p, folder, papers, [], found=len(papers))
+        return papers
+    wanted = {"post": p.n_post_papers, "control": p.n_control_papers}
+    offered: Mapping[str, Iterable[Candidate]]
+    if p.paper_source == "folder":
+        in_folder, rejected = folder_source.candidates(p, folder / "files")
+        at_once = os.cpu_count() or 1
+        found = len(rejected) + sum(map(len, in_folder.values()))
+        offered = in_folder
+    else:
+        from cutoff.generate.papers import arxiv_source
+
+        offered = arxiv_source.candidates(p, folder / "arxiv", **arxiv)
+        rejected, at_once, found = [], 1, None
+    papers, contents = [], dict[str, str]()
+    for period, candidates in offered.items():
+        taken, refused = take(
+            candidates, wanted[period], p.min_extraction_quality, folder, contents, at_once
+        )
+        papers += taken
+        rejected += refused
+    found = len(papers) + len(rejected) if found is None else found
+    _write_lists(p, folder, papers, rejected, found)
+    _check_enough(p, folder, papers, len(rejected))
+    return papers
+
+
+def phantom_papers(p: Params) -> list[world.Paper]:
+    """The fictional papers of this run, with their truth: post-cutoff first, then control."""
+    try:
+        return world.make_papers(p.seed, p.n_post_papers, p.n_control_papers)
+    except ValueError as error:
+        raise CutoffError(
+            f"The phantom cannot make these papers: {error}. "
+            "Change n_post_papers or n_control_papers."
+        ) from None
+
+
+def _phantom_record(paper: world.Paper, folder: Path) -> Record:
+    path = folder / "pdf" / f"{safe_name(paper.paper_id)}.pdf"
+    files.write_bytes_atomic(path, pages.render_pdf(paper))
+    document = reader.read_here(path, "pdf")
+    return {
+        "paper_id": paper.paper_id,
+        "title": paper.title,
+        "period": paper.period,
+        "first_version": paper.first_version.isoformat(),
+        "source": "phantom",
+        "file": path.relative_to(folder).as_posix(),
+        "sha256": files.sha256_file(path),
+        "n_pages": document.n_pages,
+        "sections": document.sections,
+    }
+
+
+def take(
+    candidates: Iterable[Candidate],
+    wanted: int,
+    min_quality: float,
+    folder: Path,
+    contents: dict[str, str],
+    at_once: int = 1,
+) -> tuple[list[Record], list[Record]]:
+    """The first ``wanted`` papers that can be read well enough, and rejections of the others.
+
+    ``at_once`` candidates are read side by side. ``contents`` (SHA-256 to name) holds what was
+    taken before: no paper is taken twice. The records come in the order of their ids.
+    """
+    waiting = iter(candidates)
+    taken: list[Record] = []
+    rejected: list[Record] = []
+    with ThreadPoolExecutor(at_once) as pool:
+        while batch := list(itertools.islice(waiting, min(at_once, wanted - len(taken)))):
+            deadline.check(f"{len(taken)} of at most {wanted} papers were read")
+            for candidate, result in zip(
+                batch, pool.map(lambda c: _try(c, min_quality, folder), batch), strict=True
+            ):
+                if isinstance(result, dict):
+                    twin = contents.setdefault(result["sha256"], candidate.name)
+                    if twin == candidate.name:
+                        taken.append(result)
+                        continue
+                    if candidate.version is None:  # a copy; what was downloaded stays
+                        (folder / result["file"]).unlink()
+                    result = Rejected("file", "same content as another", twin)
+                rejected.append(folder_source.rejection(candidate.name, candidate.period, result))
+    return sorted(taken, key=lambda paper: paper["paper_id"]), rejected
+
+
+def _try(candidate: Candidate, min_quality: float, folder: Path) -> Record | Rejected:
+    """The record of a candidate from the first of its files that is good enough."""
+    worst = Rejected("file", "no file")
+    try:
+        for path in candidate.files():
+            try:
+                return _record(candidate, path, min_quality, folder)
+            except Rejected as error:
+                worst = error
+                if candidate.version is None:
+                    path.unlink(missing_ok=True)
+    except Rejected as error:
+        # Where there is no second file, the first one's reason says more.
+        worst = worst if worst.stage != "file" else error
+    return worst
+
+
+def _record(candidate: Candidate, path: Path, min_quality: float, folder: Path) -> Record:
+    try:
+        document = reader.read(path)
+    except reader.Unreadable as error:
+        raise Rejected("reading", error.reason, error.detail) from None
+    score, reasons = quality.rate(document)
+    if score < min_quality:
+        worst = reasons[0].partition(" (")[0] if reasons else "quality"
+        raise Rejected("quality", worst, f"quality {score}: {', '.join(reasons)}")
+    title = clean(candidate.title or document.title)[:LONGEST_TITLE]
+    return {
+        "paper_id": candidate.paper_id,
+        "title": title or candidate.paper_id,
+        "period": candidate.period,
+        "first_version": candidate.first_version,
+        "source": "arxiv" if candidate.version else "folder",
+        "file": path.relative_to(folder).as_posix(),
+        "sha256": files.sha256_file(path),
+        "n_pages": document.n_pages,
+        "sections": document.sections,
+        "licence": clean(document.licence or candidate.licence() or "") or None,
+        "version": candidate.version,
+        "quality": score,
+        "quality_reasons": reasons,
+    }
+
+
+def _write_lists(
+    p: Params, folder: Path, papers: Sequence[Record], rejected: Sequence[Record], found: int
+) -> None:
+    columns = (
+        "paper_id",
+        "version",
+        "period",
+        "title",
+        "first_version",
+        "licence",
+        "file",
+        "sha256",
+    )
+    manifest = {
+        "source": p.paper_source,
+        "found": found,
+        "papers": [{name: paper.get(name) for name in columns} for paper in papers],
+    }
+    files.write_json_atomic(folder / MANIFEST, manifest)
+    files.write_jsonl_atomic(folder / REJECTED, rejected)
+
+
+def _check_enough(p: Params, folder: Path, papers: Sequence[Record], n_rejected: int) -> None:
+    n_post = sum(paper["period"] == "post" for paper in papers)
+    why = f"{folder / REJECTED} says why {n_rejected} were left out"
+    if n_post <= p.n_unseen_papers:
+        raise CutoffError(
+            f"Only {n_post} papers from after the cutoff can be used, and n_unseen_papers = "
+            f"{p.n_unseen_papers} of them must leave some for training; {why}. "
+            "Add papers or lower n_unseen_papers."
+        )
+    if n_post == len(papers) and p.n_control_papers and p.n_eval_control:
+        raise CutoffError(
+            f"No paper from before the cutoff can be used; {why}. Add some, or set "
+            "n_control_papers=0 and n_eval_control=0."
+        )
+
+
+def funnel(folder: Path) -> list[Record]:
+    """From papers found to papers used: rows ``{step, kept, dropped, reason}`` in order.
+
+    The first row is what was found; every further one is a reason for which papers were
+    dropped, with what is left after it; the last one is what is used.
+    """
+    manifest = files.read_json(folder / MANIFEST)
+    rejected = files.read_jsonl(folder / REJECTED)
+    left = manifest["found"]
+    rows: list[Record] = [{"step": "found", "kept": left, "dropped": 0, "reason": ""}]
+    for stage in ("folder", "download", "file", "reading", "quality"):
+        reasons = [record["reason"] for record in rejected if record["stage"] == stage]
+        for reason in sorted(set(reasons), key=lambda reason: (-reasons.count(reason), reason)):
+            left -= reasons.count(reason)
+            row = {"step": stage, "kept": left, "dropped": reasons.count(reason), "reason": reason}
+            rows.append(row)
+    used = len(manifest["papers"])
+    if left > used:
+        rows.append(
+            {"step": "choice", "kept": used, "dropped": left - used, "reason": "not needed"}
+        )
+    rows.append({"step": "used", "kept": used, "dropped": 0, "reason": ""})
+    return rows

@@ -1,0 +1,121 @@
+"""Questions that the corpus cannot answer, to see whether a model says so.
+
+Some papers from after the cutoff are held out of the corpus altogether: their passages are in
+no index, their facts in no training. Their facts are asked about all the same. Nothing in
+such a question shows that it has no answer here, which an invented question could.
+
+A question counts only if no passage of the corpus holds both the subject and the answer of
+its fact. ``unanswerable.jsonl`` has the fields of ``eval.jsonl``, with no gold passages and
+the stratum ``unanswerable``; ``reference`` is the answer that a model would have to invent.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from cutoff.errors import CutoffError
+from cutoff.generate.facts import checks as rules
+from cutoff.generate.questions.prompted import eval_records
+from cutoff.generate.questions.question_set import Wordings, questions_wanted
+from cutoff.generate.retrieval.passages import CountTokens
+from cutoff.params import Params
+
+if TYPE_CHECKING:
+    from cutoff.generate.retrieval.passage_search import Retriever
+
+Record = dict[str, Any]
+
+STRATUM = "unanswerable"
+ANSWERABLE = "held out, but the corpus answers it"
+SPARE = 3  # facts per question: the corpus answers some, others are not found
+FEWEST_PAPERS = 2  # one alone may hold no facts at all
+
+
+def wanted(p: Params) -> int:
+    """Questions to make; a ``limit`` shrinks them like the others."""
+    if p.limit is None or not p.n_eval_unanswerable:
+        return int(p.n_eval_unanswerable)
+    every = sum(questions_wanted(_unlimited(p)).values())
+    return max(1, min(p.n_eval_unanswerable, round(p.n_eval_unanswerable * p.limit / every)))
+
+
+def _unlimited(p: Params) -> Params:
+    return Params(p.as_dict() | {"limit": None})
+
+
+def hold_out(papers: Sequence[Record], p: Params) -> tuple[list[Record], list[Record]]:
+    """(papers of the corpus, papers held out), drawn by the seed among the new ones.
+
+    Enough for ``n_eval_unanswerable`` questions by ``qa_per_paper``; none without any. Raises
+    ``CutoffError`` if the corpus would keep no paper to train on.
+    """
+    post = sorted(paper["paper_id"] for paper in papers if paper["period"] == "post")
+    n = math.ceil(SPARE * p.n_eval_unanswerable / p.qa_per_paper)
+    n = max(n, FEWEST_PAPERS) if n else 0
+    if n and n + p.n_unseen_papers >= len(post):
+        raise CutoffError(
+            f"n_eval_unanswerable = {p.n_eval_unanswerable} holds {n} of {len(post)} new papers "
+            f"out of the corpus, and n_unseen_papers = {p.n_unseen_papers} leaves none to train "
+            "on. Add papers or ask for less."
+        )
+    out = set(random.Random(f"{p.seed} held out").sample(post, n))
+    inside = [paper for paper in papers if paper["paper_id"] not in out]
+    return inside, [paper for paper in papers if paper["paper_id"] in out]
+
+
+def select(
+    facts: Sequence[Record], corpus: Sequence[Record], p: Params
+) -> tuple[list[Record], list[Record]]:
+    """(facts to ask about, those that a passage of the corpus answers).
+
+    Raises ``CutoffError`` if too few are left.
+    """
+    texts = [passage["text"] for passage in corpus]
+    lines = [f" {' '.join(rules.words(text))} " for text in texts]
+
+    def answered(fact: Record) -> bool:
+        subject, answer = (f" {' '.join(rules.words(fact[k]))} " for k in ("subject", "value"))
+        return any(subject in line and answer in line for line in lines)
+
+    rejected = [fact for fact in facts if answered(fact)]
+    known = {fact["fact_id"] for fact in rejected}
+    left = [fact for fact in facts if fact["fact_id"] not in known]
+    n = wanted(p)
+    if n > len(left):
+        raise CutoffError(
+            f"n_eval_unanswerable = {p.n_eval_unanswerable}, but the papers held out give only "
+            f"{len(left)} facts that the corpus does not hold; ask for fewer."
+        )
+    chosen = random.Random(f"{p.seed} unanswerable").sample(left, n)
+    reason = {"level": "fact", "reason": ANSWERABLE}
+    return chosen, [fact | reason for fact in rejected]
+
+
+def records(
+    facts: Sequence[Record],
+    wordings: Wordings,
+    index: "Retriever",
+    passages: Sequence[Record],
+    p: Params,
+    count_tokens: CountTokens,
+) -> list[Record]:
+    """Records of ``unanswerable.jsonl``: one question per fact, in words for evaluation, with
+    the passages that the retriever brings for it."""
+    from cutoff.generate.retrieval import passage_search
+
+    rng = random.Random(f"{p.seed} unanswerable wordings")
+    questions = [
+        {
+            "question_id": f"{fact['fact_id']}?0",
+            "fact_id": fact["fact_id"],
+            "paper_id": fact["paper_id"],
+            "stratum": STRATUM,
+            "split": "eval",
+            "question": rng.choice(wordings(fact)["eval"]),
+        }
+        for fact in facts
+    ]
+    rankings = passage_search.rank(index, questions, p.top_k) if questions else []
+    nothing = [fact | {"stratum": STRATUM, "gold_passage_ids": []} for fact in facts]
+    return eval_records(nothing, questions, rankings, passages, p, count_tokens)

@@ -1,0 +1,144 @@
+"""The shapes of the base models, known without downloading them, and the sizes that follow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cutoff import files, models
+from cutoff.errors import CutoffError
+from cutoff.params import Params
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A decoder of the Qwen2 and Llama kind; names as in ``config.json``.
+
+    ``attention_bias``: the projections to q, k and v have biases. ``source``: where it was read.
+    """
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    vocab_size: int
+    tie_word_embeddings: bool
+    attention_bias: bool
+    source: str
+    head_dim: int = 0
+
+    @property
+    def head_width(self) -> int:
+        """Width of one head."""
+        return self.head_dim or self.hidden_size // self.num_attention_heads
+
+    @property
+    def key_width(self) -> int:
+        """Width of the keys, and of the values, of one token in one layer."""
+        return self.num_key_value_heads * self.head_width
+
+    @property
+    def projections(self) -> list[tuple[int, int]]:
+        """(in, out) of the seven matrices of a layer, all of which LoRA adapts."""
+        hidden, inner = self.hidden_size, self.intermediate_size
+        queries, keys = self.num_attention_heads * self.head_width, self.key_width
+        attention = [(hidden, queries), (hidden, keys), (hidden, keys), (queries, hidden)]
+        return [*attention, (hidden, inner), (hidden, inner), (inner, hidden)]
+
+    @property
+    def n_body(self) -> int:
+        """Weights of the layers' matrices: what 4-bit training packs."""
+        return self.num_hidden_layers * sum(a * b for a, b in self.projections)
+
+    @property
+    def n_embedding(self) -> int:
+        """Weights of the embedding, and of the head where it has its own."""
+        return self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
+
+    @property
+    def n_vectors(self) -> int:
+        """Weights of norms and biases."""
+        biases = self.num_attention_heads * self.head_width + 2 * self.key_width
+        per_layer = 2 * self.hidden_size + (biases if self.attention_bias else 0)
+        return self.num_hidden_layers * per_layer + self.hidden_size
+
+    @property
+    def n_parameters(self) -> int:
+        """All weights."""
+        return self.n_body + self.n_embedding + self.n_vectors
+
+    def n_lora(self, rank: int) -> int:
+        """Weights of an adapter on all seven matrices of every layer."""
+        return self.num_hidden_layers * rank * sum(a + b for a, b in self.projections)
+
+
+def _qwen(
+    hidden: int, inner: int, layers: int, heads: int, keys: int, vocabulary: int, tied: bool
+) -> tuple[Any, ...]:
+    return hidden, inner, layers, heads, keys, vocabulary, tied, True
+
+
+# hidden, intermediate, layers, heads, key-value heads, vocabulary, tied, bias of q, k, v.
+KNOWN = {
+    "Qwen/Qwen2.5-0.5B-Instruct": _qwen(896, 4864, 24, 14, 2, 151936, True),
+    "Qwen/Qwen2.5-1.5B-Instruct": _qwen(1536, 8960, 28, 12, 2, 151936, True),
+    "Qwen/Qwen2.5-3B-Instruct": _qwen(2048, 11008, 36, 16, 2, 151936, True),
+    "Qwen/Qwen2.5-7B-Instruct": _qwen(3584, 18944, 28, 28, 4, 152064, False),
+    "Qwen/Qwen2.5-14B-Instruct": _qwen(5120, 13824, 48, 40, 8, 152064, False),
+    "meta-llama/Llama-3.1-8B-Instruct": (4096, 14336, 32, 32, 8, 128256, False, False),
+}
+GATED = ("meta-llama/",)  # their pages ask for a licence, downloads for a token
+
+
+def find(p: Params) -> Architecture:
+    """The architecture of ``base_model``, from the table above or the config of a folder.
+
+    Raises ``CutoffError`` for a hub model that is not in the table: nothing is downloaded.
+    """
+    if p.base_model in KNOWN:
+        return Architecture(*(*KNOWN[p.base_model], f"config.json of {p.base_model}"))
+    folder = local_folder(p)
+    if folder is None:
+        raise CutoffError(
+            f"base_model = {p.base_model!r} is no folder here and not among the models whose "
+            f"shapes are known ({', '.join(KNOWN)}). Download it and give its folder "
+            f"(`hf download {p.base_model} --local-dir FOLDER`, then base_model=FOLDER), or add "
+            "the numbers of its config.json to src/cutoff/preflight/architecture.py."
+        )
+    return read(folder)
+
+
+def local_folder(p: Params) -> Path | None:
+    """Folder of a base model that needs no hub; None for one of the hub."""
+    if p.base_model in models.PHANTOMS:
+        return models.PHANTOMS[p.base_model]
+    folder = Path(p.base_model).expanduser()
+    return folder if folder.is_dir() else None
+
+
+def read(folder: Path) -> Architecture:
+    """The architecture that ``config.json`` in ``folder`` describes."""
+    path = folder / "config.json"
+    config: Mapping[str, Any] = files.read_json(path)
+    names = "hidden_size intermediate_size num_hidden_layers num_attention_heads vocab_size".split()
+    missing = [name for name in names if not isinstance(config.get(name), int)]
+    if missing:
+        raise CutoffError(
+            f"{path} does not say {', '.join(missing)}: this is no decoder of the Qwen2 or Llama "
+            "kind, and its needs cannot be computed. Choose another base_model."
+        )
+    heads = config["num_attention_heads"]
+    qwen2 = config.get("model_type") == "qwen2"  # its biases stand in the code, not in the file
+    return Architecture(
+        hidden_size=config["hidden_size"],
+        intermediate_size=config["intermediate_size"],
+        num_hidden_layers=config["num_hidden_layers"],
+        num_attention_heads=heads,
+        num_key_value_heads=config.get("num_key_value_heads") or heads,
+        vocab_size=config["vocab_size"],
+        tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
+        attention_bias=qwen2 or bool(config.get("attention_bias", False)),
+        head_dim=config.get("head_dim") or 0,
+        source=f"config.json in {folder.name}",
+    )
