@@ -42,10 +42,10 @@ def stage(base_model: Path, adapter: Path, tmp_path_factory: pytest.TempPathFact
     same, so that the answers show which file gave them."""
     folder = tmp_path_factory.mktemp("run")
     p = params.load("tiny", {**GIVEN, "compare_quantizations": "F16,Q8_0"})
-    files = models.files_of(folder, "base", p)
-    weights.export(files, base_model, None, p)
-    gguf_writer.write_gguf(base_model, adapter, files.full, p.export_dtype)
-    shutil.copyfile(files.served, files.compared["Q8_0"])
+    exported = models.files_of(folder, "base", p)
+    weights.export(exported, base_model, None, p)
+    gguf_writer.write_gguf(base_model, adapter, exported.full, p.export_dtype)
+    shutil.copyfile(exported.served, exported.compared["Q8_0"])
     files.write_json_atomic(folder / "parity.json", {"provider": "llama_cpp"})
     return folders.Run("04_evaluate", p, folder, folder)
 
@@ -102,7 +102,7 @@ def test_sizes_and_speeds_are_those_of_each_file(stage: folders.Run, answers: An
     responses, _, others = answers
     found = precision_loss.costs(stage, responses, others)
     sizes = found.groupby("quantization")["megabytes"].first()
-    files = models.files_of(stage.folder, "base", stage.params)
+    exported = models.files_of(stage.folder, "base", stage.params)
     assert sizes["F16"] == files.full.stat().st_size / 1e6
     assert sizes["Q8_0"] == files.compared["Q8_0"].stat().st_size / 1e6
     assert sizes["Q4_K_M"] == files.served.stat().st_size / 1e6 < sizes["F16"]

@@ -33,7 +33,7 @@ MARKER = "dataset.json"
 def identity(p: params.Params) -> Record:
     """What the files follow from: parameters, prompt texts and the code that makes them."""
     code = hashlib.sha256()
-    for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(embeddings.__file__)]:
+    for path in [*sorted(Path(__file__).parent.rglob("*.py")), Path(embeddings.__file__)]:
         code.update(path.read_bytes())
     shaping = {k: v for k, v in p.as_dict().items() if params.TABLE[k].stage == "generate"}
     return {

@@ -151,7 +151,7 @@ def _kernel_environment(p: Params, log: Path, quiet: bool) -> Iterator[None]:
     ``python3``: JUPYTER_PATH with a kernel specification of our own comes first.
     """
     before = dict(os.environ)
-    source = str(Path(__file__).parents[1])
+    source = str(Path(__file__).parents[2])
     # Kernels are spoken to through sockets in this folder, not through ports that another
     # program may take in between. Their paths must be short: macOS allows 103 characters.
     short = "/tmp" if os.access("/tmp", os.W_OK) else None

@@ -16,7 +16,7 @@ from cutoff.experiment import size_order
 from cutoff.params import Params
 from cutoff.run import folders, stages
 
-THEME = Path(__file__).parent / "theme"
+THEME = Path(__file__).parents[1] / "theme"
 TAGS = (
     "a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption "
     "figure h1 h2 h3 h4 hr i img ins kbd li mark ol p pre s section small span strong sub summary "

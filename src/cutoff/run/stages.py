@@ -17,7 +17,7 @@ from cutoff.errors import CutoffError
 from cutoff.params import Params
 from cutoff.run import folders
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def code_hash(stage: Stage) -> str:
 def sources(stage: Stage) -> tuple[Path, ...]:
     """Modules of this package that the stage can use: its own sub-package (which may run
     as a process of its own), what its notebook imports, and whatever those import."""
-    waiting = sorted((PACKAGE / stage.part).glob("*.py"))
+    waiting = sorted((PACKAGE / stage.part).rglob("*.py"))
     waiting += _imports(_code(notebook(stage)))
     found: set[Path] = set()
     while waiting:
