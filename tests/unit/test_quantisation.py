@@ -102,10 +102,10 @@ def test_sizes_and_speeds_are_those_of_each_file(stage: folders.Run, answers: An
     responses, _, others = answers
     found = precision_loss.costs(stage, responses, others)
     sizes = found.groupby("quantization")["megabytes"].first()
-    exported = models.files_of(stage.folder, "base", stage.params)
-    assert sizes["F16"] == files.full.stat().st_size / 1e6
-    assert sizes["Q8_0"] == files.compared["Q8_0"].stat().st_size / 1e6
-    assert sizes["Q4_K_M"] == files.served.stat().st_size / 1e6 < sizes["F16"]
+    of_model = models.files_of(stage.folder, "base", stage.params)
+    assert sizes["F16"] == of_model.full.stat().st_size / 1e6
+    assert sizes["Q8_0"] == of_model.compared["Q8_0"].stat().st_size / 1e6
+    assert sizes["Q4_K_M"] == of_model.served.stat().st_size / 1e6 < sizes["F16"]
     assert (found["n"] == 4).all() and (found["tokens_per_second"] > 0).all()
     assert precision_loss.costs(stage, responses, {}).empty
 
