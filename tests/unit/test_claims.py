@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from cutoff.report import page
+from cutoff.report import claims
 
 EFFECT_WORDS = re.compile(r"\b(raises|lowers|beats|falls short|gains (more|less))\b")
 PLANNED = (
@@ -43,7 +43,7 @@ def rates(judge_failed: int = 0) -> pd.DataFrame:
 
 @pytest.mark.parametrize("outcome", [NULL, HINT, ODD], ids=["null", "hint", "interval holds zero"])
 def test_without_interval_and_test_no_sentence_claims_an_effect(outcome: dict) -> None:
-    sentences = page.claims(contrasts(outcome), rates())
+    sentences = claims.claims(contrasts(outcome), rates())
     assert len(sentences) == 5
     for sentence in sentences:
         assert not EFFECT_WORDS.search(sentence)
@@ -54,7 +54,7 @@ def test_without_interval_and_test_no_sentence_claims_an_effect(outcome: dict) -
 
 @pytest.mark.parametrize("outcome", [GAIN, LOSS], ids=["gain", "loss"])
 def test_an_established_effect_is_stated_in_its_direction(outcome: dict) -> None:
-    sentences = page.claims(contrasts(outcome), rates())
+    sentences = claims.claims(contrasts(outcome), rates())
     verbs = ("raises", "beats", "more") if outcome is GAIN else ("lowers", "falls short", "less")
     for sentence in sentences[:4]:
         assert verbs[0] in sentence
@@ -63,7 +63,7 @@ def test_an_established_effect_is_stated_in_its_direction(outcome: dict) -> None
 
 
 def test_one_established_effect_leaves_the_other_sentences_null() -> None:
-    sentences = page.claims(contrasts(NULL, rag=GAIN), rates())
+    sentences = claims.claims(contrasts(NULL, rag=GAIN), rates())
     assert sentences[0].startswith("Retrieval raises the pass rate on papers after the cutoff")
     assert "+20.0 points" in sentences[0] and "10.0\u00a0to\u00a030.0" in sentences[0]
     assert not any(EFFECT_WORDS.search(sentence) for sentence in sentences[1:])
@@ -71,22 +71,22 @@ def test_one_established_effect_leaves_the_other_sentences_null() -> None:
 
 def test_a_row_outside_the_planned_family_earns_nothing() -> None:
     detail = GAIN | {"p_holm": float("nan")}
-    assert not any(EFFECT_WORDS.search(s) for s in page.claims(contrasts(detail), rates()))
+    assert not any(EFFECT_WORDS.search(s) for s in claims.claims(contrasts(detail), rates()))
 
 
 def test_more_than_one_percent_failed_judgements_silence_every_claim() -> None:
-    assert len(page.claims(contrasts(GAIN), rates(judge_failed=5))) == 5
-    (sentence,) = page.claims(contrasts(GAIN), rates(judge_failed=6))
+    assert len(claims.claims(contrasts(GAIN), rates(judge_failed=5))) == 5
+    (sentence,) = claims.claims(contrasts(GAIN), rates(judge_failed=6))
     assert "not valid" in sentence and "6 of 506" in sentence
     assert not EFFECT_WORDS.search(sentence)
 
 
 def test_a_stratum_without_questions_is_said_to_be_untested() -> None:
     few = contrasts(GAIN)
-    sentences = page.claims(few[few["stratum"] == "seen"], rates())
+    sentences = claims.claims(few[few["stratum"] == "seen"], rates())
     assert sentences[0] == "Retrieval was not tested on papers after the cutoff."
 
 
 def test_pairs_without_a_verdict_are_counted_in_the_sentence() -> None:
-    sentences = page.claims(contrasts(GAIN | {"n_missing": 3}), rates())
+    sentences = claims.claims(contrasts(GAIN | {"n_missing": 3}), rates())
     assert "3 left out without a verdict" in sentences[0]

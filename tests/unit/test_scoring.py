@@ -9,7 +9,7 @@ from cutoff.errors import CutoffError
 from cutoff.evaluate.judging import scoring
 from cutoff.evaluate.stats import effect_table
 from cutoff.experiment import CONDITIONS
-from cutoff.report import page
+from cutoff.report import claims
 
 STRATA = ("seen", "unseen_fact", "unseen_paper", "control")
 QUESTIONS = [
@@ -68,7 +68,7 @@ def test_a_failed_judgement_is_missing_counted_and_above_one_percent_invalid(
     outcomes = scoring.outcomes(frame).set_index("condition")
     assert outcomes.loc["base_rag", "judge_failed"] == 1
     assert outcomes.loc["base_rag", "correct"] == 7
-    assert "1 of 48 judgements failed" in str(page.validity(effect_table.pass_rates(frame)))
+    assert "1 of 48 judgements failed" in str(claims.validity(effect_table.pass_rates(frame)))
 
 
 def test_a_missing_judgement_is_an_error_that_names_it(judgements: list[dict[str, Any]]) -> None:

@@ -5,22 +5,29 @@ zero and its Holm-adjusted p is below .05. Everything else is said to be not est
 together with the smallest difference that this run would have found.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from cutoff.report.wording import interval, p_value, percent, points
+from cutoff.report.wording import evidence, percent, points
 
 MAX_JUDGE_FAILED = 0.01  # share of judgements; above it the run is not valid
 ALPHA = 0.05
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 
 
 def is_effect(row: Row) -> bool:
     """True when a planned contrast may be called an effect (False for detail rows)."""
     known = not pd.isna(row["p_holm"]) and not pd.isna(row["ci_low"])
     return bool(known and row["p_holm"] < ALPHA and not row["ci_low"] <= 0 <= row["ci_high"])
+
+
+def established(frame: pd.DataFrame) -> "pd.Series[bool]":
+    """``is_effect`` of every row of a frame."""
+    rows = [is_effect(row) for row in frame.to_dict("records")]
+    return pd.Series(rows, index=frame.index, dtype=bool)
 
 
 def validity(rates: pd.DataFrame) -> str | None:
@@ -78,10 +85,12 @@ def _change(subject: str, where: str, row: Row) -> str:
     before, after = percent(row["rate_a"]), percent(row["rate_b"])
     if is_effect(row):
         verb = "raises" if row["difference"] > 0 else "lowers"
-        return f"{subject} {verb} the pass rate on {where} from {before} to {after} {_numbers(row)}"
+        return (
+            f"{subject} {verb} the pass rate on {where} from {before} to {after} {_evidence(row)}"
+        )
     return (
         f"{_not_established('effect', row)} for {subject} on {where}, "
-        f"{before} without it and {after} with it {_numbers(row)}"
+        f"{before} without it and {after} with it {_evidence(row)}"
     )
 
 
@@ -93,11 +102,11 @@ def _against(row: Row | None) -> str:
         verb = "beats" if row["difference"] > 0 else "falls short of"
         return (
             f"on trained facts, question-answer training alone {verb} retrieval alone, "
-            f"{trained} against {retrieval} {_numbers(row)}"
+            f"{trained} against {retrieval} {_evidence(row)}"
         )
     return (
         f"on trained facts, {_not_established('difference', row)} between question-answer "
-        f"training alone, {trained}, and retrieval alone, {retrieval} {_numbers(row)}"
+        f"training alone, {trained}, and retrieval alone, {retrieval} {_evidence(row)}"
     )
 
 
@@ -109,11 +118,11 @@ def _together(row: Row | None) -> str:
         size = "more" if row["difference"] > 0 else "less"
         return (
             f"together, RAG-style training gains {size} with retrieval than without, "
-            f"{gains} {_numbers(row)}"
+            f"{gains} {_evidence(row)}"
         )
     return (
         f"together, {_not_established('interaction', row)} between RAG-style training and "
-        f"retrieval, its gain being {gains} {_numbers(row)}"
+        f"retrieval, its gain being {gains} {_evidence(row)}"
     )
 
 
@@ -125,14 +134,8 @@ def _not_established(noun: str, row: Row) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} is suggested but not established"
 
 
-def _numbers(row: Row) -> str:
-    p = p_value(row["p_holm"])
-    parts = [
-        f"{points(row['difference'])} points",
-        f"95\u00a0% interval {interval(row['ci_low'], row['ci_high'])}",
-        f"p\u00a0{p if p.startswith('<') else '= ' + p}",
-        f"n\u00a0=\u00a0{row['n']:,}",
-    ]
+def _evidence(row: Row) -> str:
+    parts = [evidence(row)]
     if row["n_missing"]:
         parts.append(f"{row['n_missing']} left out without a verdict")
     if not is_effect(row):

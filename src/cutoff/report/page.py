@@ -1,4 +1,4 @@
-"""What notebooks display: observations, tables, examples, and the claims of 04.
+"""What notebooks display: observations, tables and examples.
 
 Text that a model or a paper wrote is escaped before it is displayed.
 """
@@ -9,8 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from cutoff.report.claims import claims as claims
-from cutoff.report.claims import validity as validity
 from cutoff.report.wording import interval, label, millions, p_value, percent, points
 
 LONGEST_EXAMPLE = 600  # characters of a response that are shown
@@ -28,7 +26,8 @@ def say(markdown: str) -> None:
 def table(frame: pd.DataFrame, caption: str) -> None:
     """Display ``frame`` for people: known columns get their heading, unit and rounding.
 
-    ``ci_low`` and ``ci_high`` become one column. The first column names the rows.
+    ``ci_low`` and ``ci_high`` become one column; ``x_low`` and ``x_high`` beside a column ``x``
+    go into its cells. The first column names the rows.
     """
     from IPython.display import HTML, display
 
@@ -59,6 +58,9 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "n_papers": ("Papers", _count),
     "passed": ("Passed", _count),
     "pass_rate": ("Pass rate", percent),
+    "share": ("Share", percent),
+    "win_rate": ("Win rate", percent),
+    "recall": ("Recall", percent),
     "rate_a": ("From", percent),
     "rate_b": ("To", percent),
     "gained": ("Gained", _count),
@@ -80,18 +82,15 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 def table_html(frame: pd.DataFrame, caption: str) -> str:
     """The HTML of ``table``; everything that is not a number is escaped."""
-    shown = frame.copy()
-    if {"ci_low", "ci_high"} <= set(shown.columns):
-        place = list(shown.columns).index("ci_low")
-        both = zip(shown["ci_low"], shown["ci_high"], strict=True)
-        shown.insert(place, "interval", [interval(low, high) for low, high in both])
-        shown = shown.drop(columns=["ci_low", "ci_high"])
+    shown = _with_intervals(frame)
     heads, columns = [], []
     for name in shown.columns:
         heading, write = COLUMNS.get(str(name), (_heading(str(name)), _general))
-        left = "" if pd.api.types.is_numeric_dtype(shown[name]) or name == "interval" else _LEFT
+        numeric = pd.api.types.is_numeric_dtype(frame.get(name, pd.Series(dtype=object)))
+        left = "" if numeric or name == "interval" else _LEFT
         heads.append(f'<th scope="col"{left}>{html.escape(heading)}</th>')
-        columns.append([(html.escape(write(value)), left) for value in shown[name]])
+        cells = [value if isinstance(value, _Cell) else write(value) for value in shown[name]]
+        columns.append([(html.escape(str(cell)), left) for cell in cells])
     rows = []
     for first, *rest in zip(*columns, strict=True):
         cells = [f'<th scope="row"{_LEFT}>{first[0]}</th>']
@@ -101,6 +100,38 @@ def table_html(frame: pd.DataFrame, caption: str) -> str:
         f"<table><caption>{html.escape(caption)}</caption>"
         f"<thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
+
+
+class _Cell(str):
+    """A cell that is written already."""
+
+
+def _with_intervals(frame: pd.DataFrame) -> pd.DataFrame:
+    """``frame`` with its pairs of interval ends folded into text."""
+    shown = frame.copy()
+    if {"ci_low", "ci_high"} <= set(shown.columns):
+        place = list(shown.columns).index("ci_low")
+        both = zip(shown["ci_low"], shown["ci_high"], strict=True)
+        shown.insert(place, "interval", [interval(low, high) for low, high in both])
+        shown = shown.drop(columns=["ci_low", "ci_high"])
+    for name in [name for name in shown.columns if {f"{name}_low", f"{name}_high"} <= set(shown)]:
+        write = COLUMNS.get(name, ("", _general))[1]
+        rows = zip(shown[name], shown[f"{name}_low"], shown[f"{name}_high"], strict=True)
+        if write in (percent, points):
+            cells = [_Cell(_beside(write(v), interval(low, high))) for v, low, high in rows]
+        else:
+            cells = [_Cell(_beside(write(v), _span(write, low, high))) for v, low, high in rows]
+        shown[name] = pd.Series(cells, index=shown.index, dtype=object)
+        shown = shown.drop(columns=[f"{name}_low", f"{name}_high"])
+    return shown
+
+
+def _beside(text: str, span: str) -> str:
+    return text if "–" in (text, span) else f"{text} ({span})"
+
+
+def _span(write: Callable[[Any], str], low: Any, high: Any) -> str:
+    return "–" if pd.isna(low) or pd.isna(high) else f"{write(low)} to {write(high)}"
 
 
 _LEFT = ' style="text-align: left"'
@@ -123,21 +154,28 @@ def _general(value: Any) -> str:
     return f"{value:.4g}".replace("-", "−") if isinstance(value, float) else str(value)
 
 
+def grid(
+    frame: pd.DataFrame, rows: str, columns: str, value: str, unit: str = "percent"
+) -> pd.DataFrame:
+    """A frame to be read across: a row per ``rows``, a column per ``columns``, and in each cell
+    ``value`` with its interval (``ci_low``, ``ci_high``), in the order of ``frame``.
+
+    ``unit``: ``percent``, ``points`` or ``number``.
+    """
+    write = {"percent": percent, "points": points, "number": _general}[unit]
+    span = interval if unit != "number" else (lambda low, high: _span(_general, low, high))
+    ends = zip(frame[value], frame["ci_low"], frame["ci_high"], strict=True)
+    cells = [_beside(write(v), span(low, high)).replace(" ", "\u00a0") for v, low, high in ends]
+    wide = frame.assign(_cell=cells).pivot(index=rows, columns=columns, values="_cell")
+    order = list(dict.fromkeys(frame[rows])), list(dict.fromkeys(frame[columns]))
+    return wide.loc[order[0], order[1]].reset_index().rename_axis(columns=None)
+
+
 def rates_grid(rates: pd.DataFrame) -> pd.DataFrame:
     """Pass rates for reading: a row per condition, a column per stratum, intervals in brackets."""
-    cells = rates.assign(
-        text=[
-            f"{percent(row.pass_rate)}\u00a0({interval(row.ci_low, row.ci_high)})"
-            for row in rates.itertuples()
-        ],
-        column=[
-            f"{label(row.stratum)}, n\u00a0=\u00a0{row.n + row.judge_failed}"
-            for row in rates.itertuples()
-        ],
-    )
-    grid = cells.pivot(index="condition", columns="column", values="text")
-    order = list(dict.fromkeys(cells["column"])), list(dict.fromkeys(cells["condition"]))
-    return grid.loc[order[1], order[0]].reset_index().rename_axis(columns=None)
+    asked = (rates["n"] + rates["judge_failed"]).map("{:,}".format)
+    strata = rates["stratum"].map(label) + ", n\u00a0=\u00a0" + asked
+    return grid(rates.assign(column=strata), "condition", "column", "pass_rate")
 
 
 def examples_html(frame: pd.DataFrame, caption: str) -> str:

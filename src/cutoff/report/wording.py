@@ -1,5 +1,6 @@
 """How conditions, strata, contrasts and numbers are written wherever a reader meets them."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -44,8 +45,6 @@ LABELS = {
     "exact_match": "Exact match",
     "numeric_match": "Numbers match",
     "token_f1": "Token F1",
-    "rouge_l": "ROUGE-L",
-    "bleu": "BLEU (sentence)",
     "similarity": "Embedding similarity",
     "declined": "Declined",
     "guessed": "Reference stated all the same",
@@ -108,3 +107,32 @@ def interval(low: float, high: float) -> str:
     if pd.isna(low):
         return "–"
     return f"{points(low, False)}\u00a0to\u00a0{points(high, False)}"
+
+
+def with_interval(value: float, low: float, high: float, unit: str = "points") -> str:
+    """``+8.8 points (−1.2 to 17.6)`` or, as ``percent``, ``62.9 % (50.1 to 73.0)``."""
+    text = percent(value) if unit == "percent" else f"{points(value)}\u00a0points"
+    return text if pd.isna(value) or pd.isna(low) else f"{text} ({interval(low, high)})"
+
+
+def evidence(row: Mapping[str, Any]) -> str:
+    """The numbers behind a sentence about a difference, in the order of every report.
+
+    ``row``: difference, ci_low, ci_high, and p_holm (or p) and n where there are any.
+    """
+    parts = [
+        f"{points(row['difference'])} points",
+        f"95\u00a0% interval {interval(row['ci_low'], row['ci_high'])}",
+    ]
+    p = row.get("p_holm", row.get("p"))
+    if p is not None and not pd.isna(p):
+        text = p_value(p)
+        parts.append(f"p\u00a0{text if text.startswith('<') else '= ' + text}")
+    if "n" in row:
+        parts.append(f"n\u00a0=\u00a0{row['n']:,}")
+    return ", ".join(parts)
+
+
+def listed(texts: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(texts[:-1]), *texts[-1:]]))
