@@ -315,7 +315,7 @@ def _dots_of(panel: Axes, part: pd.DataFrame, every: list[Any], unit: str, above
     names = list(dict.fromkeys(part["row"]))
     step = 0.8 / max(1, len(every))
     for row in part.to_dict("records"):
-        y = -names.index(row["row"])
+        y = -float(names.index(row["row"]))
         if len(every) > 1:
             y += step * ((len(every) - 1) / 2 - every.index(row["series"]))
         scale, colour = SCALE[unit], row["colour"]
@@ -433,5 +433,6 @@ def _legend(figure: Figure, frame: pd.DataFrame, bars: bool = False) -> None:
                 )  # fmt: skip
             )
     columns = 3 if max((len(str(name)) for name in frame["series"]), default=0) < 18 else 2
-    where = "outside lower left" if bars else "outside upper left"
-    figure.legend(handles=handles, loc=where, ncols=columns, fontsize=9.5, columnspacing=1.0)
+    style: dict[str, Any] = {"ncols": columns, "fontsize": 9.5, "columnspacing": 1.0}
+    style["loc"] = "outside lower left" if bars else "outside upper left"
+    figure.legend(handles=handles, **style)

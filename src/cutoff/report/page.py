@@ -162,10 +162,11 @@ def grid(
 
     ``unit``: ``percent``, ``points`` or ``number``.
     """
-    write = {"percent": percent, "points": points, "number": _general}[unit]
-    span = interval if unit != "number" else (lambda low, high: _span(_general, low, high))
-    ends = zip(frame[value], frame["ci_low"], frame["ci_high"], strict=True)
-    cells = [_beside(write(v), span(low, high)).replace(" ", "\u00a0") for v, low, high in ends]
+    write: Callable[[Any], str] = {"percent": percent, "points": points, "number": _general}[unit]
+    cells = []
+    for middle, low, high in zip(frame[value], frame["ci_low"], frame["ci_high"], strict=True):
+        span = _span(write, low, high) if unit == "number" else interval(low, high)
+        cells.append(_beside(write(middle), span).replace(" ", "\u00a0"))
     wide = frame.assign(_cell=cells).pivot(index=rows, columns=columns, values="_cell")
     order = list(dict.fromkeys(frame[rows])), list(dict.fromkeys(frame[columns]))
     return wide.loc[order[0], order[1]].reset_index().rename_axis(columns=None)
