@@ -162,7 +162,9 @@ def grid(
 
     ``unit``: ``percent``, ``points`` or ``number``.
     """
-    write: Callable[[Any], str] = {"percent": percent, "points": points, "number": _general}[unit]
+    writers: dict[str, Callable[[Any], str]]
+    writers = {"percent": percent, "points": points, "number": _general}
+    write = writers[unit]
     cells = []
     for middle, low, high in zip(frame[value], frame["ci_low"], frame["ci_high"], strict=True):
         span = _span(write, low, high) if unit == "number" else interval(low, high)
