@@ -1,6 +1,7 @@
-"""Installs the packages on Colab and Kaggle, where there is no make: ``python install.py``.
+"""Installs the packages on Colab and Kaggle, where there is no make.
 
-Those machines bring a PyTorch that fits their GPU and driver. It stays: everything else is
+The first cell of a notebook runs this file there; by hand it is ``python install.py``. Those
+machines bring a PyTorch that fits their GPU and driver. It stays: everything else is
 installed at the pinned versions, under the constraint that PyTorch does not move. Runs before
 anything is installed, so it needs nothing but Python.
 """
@@ -11,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def requirements(pinned: str, torch: str | None) -> tuple[str, str]:
@@ -23,8 +24,18 @@ def requirements(pinned: str, torch: str | None) -> tuple[str, str]:
     return "\n".join(lines) + "\n", f"torch=={torch}\n"
 
 
-def main(arguments: list[str]) -> int:
-    """Install; further ``arguments`` go to pip. Returns pip's exit status."""
+def make_importable() -> None:
+    """Let the running session import the package from this checkout."""
+    source = str(REPOSITORY / "src")
+    if source not in sys.path:
+        sys.path.insert(0, source)
+    # A folder that happens to be called cutoff may have been taken for the package before.
+    if getattr(sys.modules.get("cutoff"), "__file__", "") is None:
+        del sys.modules["cutoff"]
+
+
+def main(arguments: list[str]) -> None:
+    """Install, further ``arguments`` going to pip; ends with a sentence where pip fails."""
     try:
         torch = importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
@@ -37,19 +48,17 @@ def main(arguments: list[str]) -> int:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", *arguments]
         status = subprocess.run([*pip, "-r", str(files[0]), "-c", str(files[1])], check=False)
     kept = f"PyTorch {torch} was kept. " if torch else ""
-    if status.returncode == 0:
-        print(
-            f"{kept}The packages are installed. If a cell finds an older package still loaded, "
-            "restart the session once and run all cells again."
-        )
-    else:
-        print(
+    if status.returncode:
+        sys.exit(
             f"{kept}The packages could not be installed; what pip says stands above. "
-            "On Kaggle, switch on Internet in the notebook's settings.",
-            file=sys.stderr,
+            "On Kaggle, switch on Internet in the notebook's settings."
         )
-    return status.returncode
+    make_importable()
+    print(
+        f"{kept}The packages are installed. If a cell finds an older package still loaded, "
+        "restart the session once and run all cells again."
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])
