@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cutoff import files
-from cutoff.compare.runs import Run
-from cutoff.report.wording import interval, label, points
+from cutoff.compare.runs import Results
+from cutoff.experiment import POST_STRATA
+from cutoff.report.wording import label, with_interval
 
 # The correlation of two sizes is shrunk by this factor: equal verdicts on some hundred questions
 # do not prove that two models are equal.
 SHRINKAGE = 0.95
-POST_STRATA = ("seen", "unseen_fact", "unseen_paper")
 
 
-def verdicts(outputs: Path, runs: list[Run]) -> tuple[dict[str, pd.DataFrame], list[str]]:
+def verdicts(outputs: Path, runs: list[Results]) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Passes by question of every size that kept them, and a sentence for each that did not.
 
     A table has a row per question (index paper_id, stratum, question_id), a column per
@@ -36,7 +36,7 @@ def verdicts(outputs: Path, runs: list[Run]) -> tuple[dict[str, pd.DataFrame], l
     tables, lacking = {}, []
     for found in runs:
         size = found["size"]
-        table = _table(outputs / size, outputs / "datasets" / found["dataset_id"])
+        table = _table(outputs / size / "judgements.jsonl")
         if table is None:
             reason = "its judgements of single questions, one for each, are not at hand"
         elif not _agrees(table, found):
@@ -48,7 +48,7 @@ def verdicts(outputs: Path, runs: list[Run]) -> tuple[dict[str, pd.DataFrame], l
     return tables, lacking
 
 
-def covariance(rows: Mapping[str, Run], tables: Mapping[str, pd.DataFrame]) -> NDArray[Any]:
+def covariance(rows: Mapping[str, Results], tables: Mapping[str, pd.DataFrame]) -> NDArray[Any]:
     """Covariance of the same contrast's estimates at several sizes (proportions squared).
 
     ``rows`` maps a size to the contrast's row of ``results.json``, whose interval gives the
@@ -71,30 +71,30 @@ def covariance(rows: Mapping[str, Run], tables: Mapping[str, pd.DataFrame]) -> N
     return np.asarray(correlation * np.outer(errors, errors))
 
 
-def standard_error(row: Run) -> float:
+def standard_error(row: Results) -> float:
     """Standard error behind a 95 % interval of ``results.json``; NaN without one."""
     low, high = row.get("ci_low"), row.get("ci_high")
     return float("nan") if low is None or high is None else (high - low) / (2 * _t(row))
 
 
-def contrasts(runs: list[Run], planned: bool = True) -> dict[tuple[str, str], dict[str, Run]]:
+def planned_rows(runs: list[Results]) -> dict[tuple[str, str], dict[str, Results]]:
     """(contrast, stratum) -> size -> its row of ``results.json``, where an interval is known."""
-    found: dict[tuple[str, str], dict[str, Run]] = {}
+    found: dict[tuple[str, str], dict[str, Results]] = {}
     for one in runs:
         for row in one["contrasts"]:
-            if (row.get("planned") or not planned) and not np.isnan(standard_error(row)):
+            if row.get("planned") and not np.isnan(standard_error(row)):
                 found.setdefault((row["name"], row["stratum"]), {})[one["size"]] = row
     return found
 
 
-def between(runs: list[Run], tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def between(runs: list[Results], tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """How much a planned contrast grows from one size to the next larger one.
 
     Columns: name, stratum, smaller, larger, n, paired, difference (larger minus smaller,
     proportions), ci_low, ci_high (95 %, t with papers - 1 degrees of freedom).
     """
     lines = []
-    for (name, stratum), by_size in contrasts(runs).items():
+    for (name, stratum), by_size in planned_rows(runs).items():
         for smaller, larger in pairwise(by_size):
             pair = {smaller: by_size[smaller], larger: by_size[larger]}
             one, other = pair.values()
@@ -124,45 +124,37 @@ def reading(table: pd.DataFrame) -> str:
     if table.empty:
         return "**There is no second size to compare with.**"
     apart = table[(table["ci_low"] > 0) | (table["ci_high"] < 0)]
-    sentences = [
-        f"{label(row['name'])} ({label(row['stratum']).lower()}) is "
-        f"{'larger' if row['difference'] > 0 else 'smaller'} at `{row['larger']}` than at "
-        f"`{row['smaller']}` ({points(row['difference'])} points, "
-        f"{interval(row['ci_low'], row['ci_high'])})"
+    lines = [
+        f"* {label(row['name'])} ({label(row['stratum']).lower()}), `{row['larger']}` against "
+        f"`{row['smaller']}`: " + with_interval(row["difference"], row["ci_low"], row["ci_high"])
         for row in apart.to_dict("records")
     ]
     head = (
         f"**{len(apart)} of {len(table)} planned contrasts differ between neighbouring sizes** "
-        "(interval without zero)."
+        f"(interval without zero); about {0.05 * len(table):.1f} would by chance alone."
     )
-    chance = (
-        f" If size changed nothing, about {0.05 * len(table):.1f} of {len(table)} intervals would "
-        "leave zero out by chance: one alone is a hint."
-    )
-    return head + (f" {'; '.join(sentences)}." if sentences else "") + chance
+    return "\n".join([head, *([""] if lines else []), *lines])
 
 
-def _t(*rows: Run) -> float:
+def _t(*rows: Results) -> float:
     """97.5 % point of t for the fewest papers: 04's intervals allow for few papers, too."""
     return float(stats.t.isf(0.025, max(1, min(row.get("n_papers") or 2 for row in rows) - 1)))
 
 
-def _table(folder: Path, dataset: Path) -> pd.DataFrame | None:
-    judged, asked = folder / "judgements.jsonl", dataset / "eval.jsonl"
-    if not judged.exists() or not asked.exists():
+def _table(judged: Path) -> pd.DataFrame | None:
+    if not judged.exists():
         return None
     frame = pd.DataFrame(files.read_jsonl(judged))
-    columns = ["question_id", "condition", "passed"]
-    if not set(columns) <= set(frame.columns) or frame.duplicated(columns[:2]).any():
+    index = ["paper_id", "stratum", "question_id"]
+    if not {*index, "condition", "passed"} <= set(frame.columns):
+        return None  # made before these fields travelled with a verdict
+    if frame.duplicated(["question_id", "condition"]).any():
         return None  # several judges: their votes are not the verdict
-    questions = pd.DataFrame(files.read_jsonl(asked))[["question_id", "paper_id", "stratum"]]
     frame["passed"] = frame["passed"].astype("boolean").astype("Float64")
-    wide = frame.pivot(index="question_id", columns="condition", values="passed")
-    table = questions.merge(wide.astype(float), left_on="question_id", right_index=True)
-    return table.set_index(["paper_id", "stratum", "question_id"])
+    return frame.pivot(index=index, columns="condition", values="passed").astype(float)
 
 
-def _agrees(table: pd.DataFrame, found: Run) -> bool:
+def _agrees(table: pd.DataFrame, found: Results) -> bool:
     """Whether the verdicts give the number of passes that ``results.json`` holds."""
     new = table[table.index.get_level_values("stratum").isin(POST_STRATA)]
     return all(
@@ -171,7 +163,7 @@ def _agrees(table: pd.DataFrame, found: Run) -> bool:
     )
 
 
-def _contributions(row: Run, table: pd.DataFrame | None) -> "pd.Series[float] | None":
+def _contributions(row: Results, table: pd.DataFrame | None) -> "pd.Series[float] | None":
     """What every paper adds to the contrast's error: the sum over its questions of value - mean.
 
     The contrast is b minus a, of single conditions or of differences ``x - y``.

@@ -12,13 +12,13 @@ from typing import Any
 import pandas as pd
 
 from cutoff import files
-from cutoff.compare.runs import RUN_STAGES, Run
+from cutoff.compare.runs import RUN_STAGES, Results
 from cutoff.run import folders
 
 LATER_STAGES = RUN_STAGES[1:]  # the data set of 01 is shared by all sizes
 
 
-def by_size(outputs: Path, runs: list[Run]) -> pd.DataFrame:
+def by_size(outputs: Path, runs: list[Results]) -> pd.DataFrame:
     """One row per run, numbers with their unit in the name; missing stays missing.
 
     Columns: size, n_parameters, device, gpu_hours, training_minutes, training_tokens (read in
@@ -54,34 +54,25 @@ def written(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def reading(table: pd.DataFrame) -> str:
-    """What grew from the smallest to the largest run, and what was not recorded."""
-    parts = []
-    if len(table) > 1:
-        first, last = table.iloc[0], table.iloc[-1]
-        times = f"{last['n_parameters'] / first['n_parameters']:.1f}"
-        names = {"training_minutes": "training", "hours": "stages 02 to 04", "model_mb": "files"}
-        grown = [
-            f"{what} {last[name] / first[name]:.1f} times"
-            for name, what in names.items()
-            if not pd.isna(first[name]) and not pd.isna(last[name]) and first[name] > 0
-        ]
-        head = f"**From `{first['size']}` to `{last['size']}`, {times} times the parameters"
-        parts.append(f"{head}: {', '.join(grown)}.**" if grown else f"{head}.**")
-        parts.append("Times are those of the machine, with whatever else it did meanwhile.")
-    if table["gpu_hours"].isna().all():
-        parts.append("No GPU was used or recorded, so there are no GPU hours to compare.")
-    skip = ["size", "n_parameters", "gpu_hours"]
-    for row in table.to_dict("records"):
-        lacking = [n for n, v in row.items() if n not in skip and (v is None or pd.isna(v))]
-        if lacking:
-            words = ", ".join(name.replace("_", " ") for name in lacking)
-            parts.append(f"Not recorded for `{row['size']}`: {words}.")
+    """What grew from the smallest to the largest run, and whether times compare."""
+    if len(table) < 2:
+        return "**One size has been run: its cost has nothing to grow against.**"
+    first, last = table.iloc[0], table.iloc[-1]
+    times = last["n_parameters"] / first["n_parameters"]
+    names = {"training_minutes": "training", "hours": "stages 02 to 04", "model_mb": "files"}
+    grown = [
+        f"{what} {last[name] / first[name]:.1f} times"
+        for name, what in names.items()
+        if not pd.isna(first[name]) and not pd.isna(last[name]) and first[name] > 0
+    ]
+    text = f"**From `{first['size']}` to `{last['size']}`, {times:.1f} times the parameters"
+    text += f": {', '.join(grown)}.**" if grown else ".**"
     if table["device"].nunique() > 1:
-        parts.append("The sizes were trained on different devices: their times do not compare.")
-    return " ".join(parts) or "**Every figure was recorded.**"
+        text += " The sizes were trained on different devices: their times do not compare."
+    return text
 
 
-def _costs(folder: Path, found: Run) -> dict[str, Any]:
+def _costs(folder: Path, found: Results) -> dict[str, Any]:
     trainings = [files.read_json(path) for path in sorted(folder.glob("adapters/*/training.json"))]
     entries = folders.read_run(folder)["stages"]
     seconds = [entries.get(name, {}).get("seconds") for name in LATER_STAGES]

@@ -73,21 +73,10 @@ def tally(pattern: pd.DataFrame) -> str:
     kinds = pattern["verdict"].str.split(":").str[0].str.removesuffix(" yet")
     parts = [f"{n} {kind}" for kind, n in kinds.value_counts().items()]
     decided = int((kinds != "cannot tell").sum())
-    waiting = pattern[pattern["verdict"].str.startswith("cannot tell yet")]
-    wanted = [
-        f"{row['quantity']} at {row['observed'].split(':')[0]} ({row['verdict'].split(': ', 1)[1]})"
-        for row in waiting.to_dict("records")
-    ]
-    return (
-        f"**Of {len(pattern)} expectations, {decided} can be decided: {', '.join(parts)}.**"
-        + (f" Undecided although run: {'; '.join(wanted)}." if wanted else "")
-        + (
-            " No run falls into any of the size classes of the expectation, so it is neither "
-            "confirmed nor refuted."
-            if (pattern["observed"] == "not run").all()
-            else ""
-        )
-    )
+    text = f"**Of {len(pattern)} expectations, {decided} can be decided: {', '.join(parts)}.**"
+    if (pattern["observed"] == "not run").all():
+        text += " No run falls into a size class of the expectation: neither confirmed nor refuted."
+    return text
 
 
 def verdict(quantity: str, expected: tuple[float, float], record: dict[str, Any] | None) -> str:
@@ -110,7 +99,8 @@ def verdict(quantity: str, expected: tuple[float, float], record: dict[str, Any]
         edges = (_log(expected[0]), _log(expected[1]))
     if math.isinf(high):
         return "cannot tell yet: the base pass rate may be zero"
-    return f"cannot tell yet: {sample_size.written(sample_size.questions(record['n'], value, low, high, edges))}"
+    needed = sample_size.questions(record["n"], value, low, high, edges)
+    return f"cannot tell yet: {sample_size.written(needed)}"
 
 
 def _log(benefit: float) -> float:

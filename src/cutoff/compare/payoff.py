@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from cutoff.compare import sample_size
-from cutoff.compare.runs import Run, families_of
+from cutoff.compare.runs import Results, families_of
 from cutoff.report.claims import is_effect
-from cutoff.report.wording import interval, points
+from cutoff.report.wording import listed, points
 
 # Five points: the least that was expected of 3-7B, and about what a run of 800 questions detects.
 WORTHWHILE = 0.05
@@ -43,13 +43,11 @@ def verdict(row: dict[str, Any] | None) -> tuple[str, str]:
         return UNKNOWN, "suggested, not established after adjustment"
     # Whichever is further off is decided first.
     edge = max((0.0, WORTHWHILE), key=lambda edge: abs(edge - value))
-    return (
-        UNKNOWN,
-        f"needs {sample_size.written(sample_size.questions(row['n'], value, low, high, (edge,)))}",
-    )
+    needed = sample_size.questions(row["n"], value, low, high, (edge,))
+    return UNKNOWN, f"needs {sample_size.written(needed)}"
 
 
-def by_size(runs: list[Run], size: str) -> pd.DataFrame:
+def by_size(runs: list[Results], size: str) -> pd.DataFrame:
     """The rule at every run of the family of ``size``, smallest model first.
 
     Columns: purpose, size, n_parameters, n, difference, ci_low, ci_high, verdict, why.
@@ -79,52 +77,28 @@ def answers(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def reading(table: pd.DataFrame) -> str:
-    """``answers`` as a list, each followed by what every size contributes."""
-    lines = []
-    for sentence, (_, rows) in zip(
-        answers(table), table.groupby("purpose", sort=False), strict=True
-    ):
-        lines.append(f"* {sentence} {'; '.join(_detail(r) for r in rows.to_dict('records'))}.")
-    return "\n".join(lines)
-
-
 def _answer(rows: list[dict[str, Any]]) -> str:
-    pays = [row["size"] for row in rows if row["verdict"] == PAYS]
-    not_pays = [row["size"] for row in rows if row["verdict"] == NOT]
+    pays = [f"`{row['size']}`" for row in rows if row["verdict"] == PAYS]
+    not_pays = [f"`{row['size']}`" for row in rows if row["verdict"] == NOT]
     first = len(rows)
     while first and rows[first - 1]["verdict"] == PAYS:
         first -= 1
     if first == 0:
-        only = f"at `{pays[0]}`, the only size run" if len(pays) == 1 else (
-            f"at every size run, from `{pays[0]}` on")  # fmt: skip
+        only = f"at {pays[0]}, the only size run" if len(pays) == 1 else (
+            f"at every size run, from {pays[0]} on")  # fmt: skip
         return f"pays {only}; where it begins to pay lies below or was not looked for."
     if first < len(rows):
         below = [row["size"] for row in rows[:first] if row["verdict"] == NOT]
-        if pays[0] != rows[first]["size"]:
+        if pays[0] != f"`{rows[first]['size']}`":
             return (
-                f"no single threshold. It pays at {_list(pays)}, but not, or not for certain, at "
+                f"no single threshold. It pays at {listed(pays)}, but not, or not for certain, at "
                 f"a size between them; from `{rows[first]['size']}` on it pays throughout."
             )
         lower = f"above `{below[-1]}` and " if below else ""
         return f"begins to pay {lower}at the latest at `{rows[first]['size']}`."
     if pays:
-        return f"no single threshold. It pays at {_list(pays)}, but no longer for certain above."
+        return f"no single threshold. It pays at {listed(pays)}, but no longer for certain above."
     if len(not_pays) == len(rows):
         return f"pays at none of the sizes run (largest: `{rows[-1]['size']}`)."
-    ruled_out = f" It does not at {_list(not_pays)}." if not_pays else ""
+    ruled_out = f" It does not at {listed(not_pays)}." if not_pays else ""
     return f"cannot tell yet at which size it pays.{ruled_out}"
-
-
-def _detail(row: dict[str, Any]) -> str:
-    if row["difference"] is None or pd.isna(row["difference"]):
-        return f"`{row['size']}` not measured"
-    why = f", {row['why']}" if row["why"] else ""
-    return (
-        f"`{row['size']}` {points(row['difference'])} "
-        f"({interval(row['ci_low'], row['ci_high'])}): {row['verdict']}{why}"
-    )
-
-
-def _list(sizes: list[str]) -> str:
-    return ", ".join(f"`{size}`" for size in sizes)

@@ -29,48 +29,47 @@ NO_CONFOUND = {
     "base_url", "api_key", "judge_base_url", "judge_api_key", "calibration_sample",
 }  # fmt: skip
 RUN_STAGES = tuple(stage.name for stage in stages.STAGES if stage.part != "compare")
-Run = dict[str, Any]
+Results = dict[str, Any]  # content of a results.json
 
 
-def read(outputs: Path, size: str) -> tuple[list[Run], list[str]]:
+def read(outputs: Path, size: str) -> tuple[list[Results], list[str]]:
     """The finished runs that may stand beside that of ``size``, smallest model first, and a
     sentence for each that may not.
 
     Raises ``CutoffError`` when ``size`` itself has no finished run, or when two folders hold
     a run of the same size.
     """
-    runs: dict[str, Run] = {}
+    found: dict[str, Results] = {}
     for path in sorted(outputs.glob("*/results.json")):
-        found = files.read_json(path)
-        lacking = [name for name in ("size", "n_parameters", *IDENTITY) if name not in found]
+        one = files.read_json(path)
+        lacking = [name for name in ("size", "n_parameters", *IDENTITY) if name not in one]
         if lacking:
             raise CutoffError(
                 f"{path} lacks {', '.join(lacking)}; make it again with "
                 f"`make size={path.parent.name} stage=04_evaluate all`."
             )
-        if found["size"] in runs:
+        if one["size"] in found:
             raise CutoffError(
-                f"{path} holds a second run of size {found['size']}; keep one folder per size."
+                f"{path} holds a second run of size {one['size']}; keep one folder per size."
             )
-        runs[found["size"]] = found
-    if size not in runs:
-        finished = f" (finished: {', '.join(runs)})" if runs else ""
+        found[one["size"]] = one
+    if size not in found:
+        finished = f" (finished: {', '.join(found)})" if found else ""
         raise CutoffError(
             f"There is no finished run of size {size} in {outputs}{finished}; "
             f"run `make size={size} all` first."
         )
-    anchor = runs[size]
-    refused = {name: why_apart(anchor, found) for name, found in runs.items()}
-    kept = [found for name, found in runs.items() if not refused[name]]
+    refused = {name: why_apart(found[size], one) for name, one in found.items()}
+    kept = [one for name, one in found.items() if not refused[name]]
     apart = [
         f"`{name}` cannot stand beside `{size}`: {reason}."
         for name, reason in refused.items()
         if reason
     ]
-    return sorted(kept, key=lambda found: (found["n_parameters"], found["size"])), apart
+    return sorted(kept, key=lambda one: (one["n_parameters"], one["size"])), apart
 
 
-def why_apart(one: Run, other: Run) -> str:
+def why_apart(one: Results, other: Results) -> str:
     """What differs between two runs so that they may not be compared; empty if nothing."""
     return "; ".join(
         f"the {meaning} differs ({str(other[key])[:16]} against {str(one[key])[:16]})"
@@ -79,7 +78,7 @@ def why_apart(one: Run, other: Run) -> str:
     )
 
 
-def overview(runs: list[Run]) -> pd.DataFrame:
+def overview(runs: list[Results]) -> pd.DataFrame:
     """What each run is: the first thing to check before reading a difference."""
     names = ["size", "base_model", "n_parameters", "n_questions", "dataset_id", "judge"]
     return pd.DataFrame([{name: found.get(name) for name in names} for found in runs])
@@ -94,8 +93,8 @@ def progress(outputs: Path) -> pd.DataFrame:
     """
     started = {path.parent.name for path in outputs.glob("*/run.json")} - {"compare"}
     started |= {path.parent.name for path in outputs.glob("*/results.json")}
-    files = (paths.root() / "params").glob("*.yaml")
-    known = {path.stem for path in files} - {"defaults"} - started
+    known = {path.stem for path in (paths.root() / "params").glob("*.yaml")}
+    known -= {"defaults", *started}
     rows = []
     for size in [*sorted(started, key=size_order), *sorted(known, key=size_order)]:
         entries = folders.read_run(outputs / size)["stages"]
@@ -106,35 +105,14 @@ def progress(outputs: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def progress_reading(table: pd.DataFrame) -> str:
-    """Which sizes are complete, which stopped on the way and where, which were never started."""
-    parts = []
-    states = table[list(RUN_STAGES)]
-    complete = (states == "complete").all(axis=1)
-    untouched = (states == "not run").all(axis=1)
-    for row in table[~complete & ~untouched].to_dict("records"):
-        open_stages = [name for name in RUN_STAGES if row[name] != "complete"]
-        parts.append(f"`{row['size']}` lacks {', '.join(open_stages)}")
-    sentence = f"**{complete.sum()} of {len(table)} sizes are complete.**"
-    if parts:
-        sentence += f" Stopped on the way: {'; '.join(parts)}."
-    if untouched.any():
-        names = ", ".join(f"`{name}`" for name in table.loc[untouched, "size"])
-        sentence += f" Never started: {names}. Nothing is filled in for them."
-    if parts or untouched.any():
-        sentence += " `make size=NAME all` goes on where a size stopped."
-    return sentence
-
-
-def differing_settings(outputs: Path, runs: list[Run]) -> pd.DataFrame:
+def differing_settings(outputs: Path, runs: list[Results]) -> pd.DataFrame:
     """Parameters that differ between the runs beside size: a row each, a column per size.
 
     From what 04 recorded about each run; a dash where it recorded nothing.
     """
     values = {found["size"]: _parameters(outputs, found["size"]) for found in runs}
-    names = dict.fromkeys(name for own in values.values() for name in own)
     rows = []
-    for name in names:
+    for name in dict.fromkeys(name for own in values.values() for name in own):
         cells = {size: own.get(name, "–") for size, own in values.items()}
         known = [value for value in cells.values() if value != "–"]
         if name not in NO_CONFOUND and any(value != known[0] for value in known):
@@ -142,54 +120,37 @@ def differing_settings(outputs: Path, runs: list[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["parameter", *values])
 
 
-def confounds(outputs: Path, runs: list[Run]) -> str:
+def confounds(outputs: Path, runs: list[Results]) -> str:
     """What differs along with size, in words: a difference between sizes may be due to it."""
     if len(runs) < 2:
         return "**One size, nothing to confound it with.**"
-    table = differing_settings(outputs, runs)
-    unknown = [found["size"] for found in runs if not _parameters(outputs, found["size"])]
+    names = [f"`{name}`" for name in differing_settings(outputs, runs)["parameter"]]
+    said = f"**Beside size these runs differ in {', '.join(names) or 'no recorded parameter'}.**"
     families = families_of(runs)
-    said = (
-        "**Beside size these runs differ in "
-        + ", ".join(f"`{name}`" for name in table["parameter"])
-        + ".** A difference between them may be due to that as well as to size."
-        if len(table)
-        else "**Beside size these runs differ in no recorded parameter.**"
-    )
     if len(set(families.values())) > 1:
         listed = "; ".join(f"`{size}` is {name}" for size, name in families.items())
-        said += (
-            f" They are models of different families ({listed}), which differ in more than size: "
-            "trends below are fitted within one family."
-        )
-    if unknown:
-        said += f" Nothing was recorded about {', '.join(f'`{size}`' for size in unknown)}."
-    return said
+        said += f" They are models of different families ({listed})."
+    unknown = [f"`{r['size']}`" for r in runs if not _parameters(outputs, r["size"])]
+    return said + (f" Nothing was recorded about {', '.join(unknown)}." if unknown else "")
 
 
-def families_of(runs: list[Run]) -> dict[str, str]:
+def families_of(runs: list[Results]) -> dict[str, str]:
     """Size -> family of its base model (``qwen``, ``llama``, ``phantom``)."""
     return {found["size"]: family(str(found.get("base_model"))) for found in runs}
 
 
-def what_next(runs: list[Run]) -> str:
+def what_next(runs: list[Results]) -> str:
     """What these runs can say about size, and what one more would add."""
-    sizes = [found["size"] for found in runs]
+    listed = ", ".join(f"`{found['size']}`" for found in runs)
     if len(runs) == 1:
         return (
-            f"**Only `{sizes[0]}` has been run.** One size shows what retrieval and training buy "
-            "there; it cannot show whether that changes with size. A second size (one more file "
-            "in `params/`, then `make size=NAME all`) would add a difference between sizes on "
-            "the same questions, a third a direction. The published column came from other "
-            "questions and another judge: it is a landmark, not a second point."
+            f"**Only {listed} has been run.** One size shows what retrieval and training buy "
+            "there, not whether that changes with size. A second size (one more file in `params/`, "
+            "then `make size=NAME all`) would add a difference on the same questions."
         )
-    more = (
-        "Two points always lie on a line: a third size is what could contradict it."
-        if len(runs) == 2
-        else "Every size between two that differ narrows where the change lies."
+    return f"**{len(runs)} sizes have been run on the same questions: {listed}.**" + (
+        " A third size could contradict the line through these two." if len(runs) == 2 else ""
     )
-    listed = ", ".join(f"`{size}`" for size in sizes)
-    return f"**{len(runs)} sizes have been run on the same questions: {listed}.** {more}"
 
 
 def _state(entry: dict[str, Any]) -> str:

@@ -1,13 +1,10 @@
 """Curves over model size: pass rates and contrasts, with intervals, on a logarithmic axis."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cutoff.compare.trend import Line
 from cutoff.report import figures
 from cutoff.report.figures import COLOURS, INK, QUIET
 from cutoff.report.wording import label, percent, points
@@ -37,42 +34,24 @@ GROUPS = {
 }
 
 
-def contrasts(
-    effects: pd.DataFrame,
-    names: Sequence[str],
-    lines: Mapping[tuple[str, str], tuple[Line, list[str]]] | None = None,
-) -> Figure:
+def contrasts(effects: pd.DataFrame, names: Sequence[str]) -> Figure:
     """A panel per contrast: its difference in points against model size, a marker per stratum.
 
     ``effects`` is ``sizes.effects``; planned strata are filled. A cross was published, without
-    an interval. ``lines`` (``trend.lines``) draws the fitted line with its 95 % band, over the
-    sizes it rests on and no further, where that are three or more.
+    an interval.
     """
-    shown = _near(effects[effects["name"].isin(names)])
-    names = [name for name in names if name in set(shown["name"])]
-    figure, panels = figures.canvas(1.5 + 2.35 * len(names), len(names))
-    used = [stratum for stratum in STRATA if stratum in set(shown["stratum"])]
-    for panel, name in zip(panels, names, strict=True):
-        rows = shown[shown["name"] == name]
-        for i, stratum in enumerate(used):
-            shift = 1.1 ** (i - (len(used) - 1) / 2)  # side by side, so that none hides another
-            _draw(panel, rows[rows["stratum"] == stratum], stratum, shift)
-            fitted = (lines or {}).get((name, stratum))
-            if fitted and len(fitted[1]) > 2:
-                _band(panel, fitted[0], rows[rows["size"].isin(fitted[1])], stratum)
-        panel.axhline(0, color=INK, lw=1)
-        panel.set_title(label(name))
-        panel.set_ylabel("points")
-    _size_axis(panels[-1], shown)
-    handles = [
-        panels[0].plot([], [], marker, color=colour, label=f"{label(s)}, n = {_n(shown, s)}")[0]
-        for s, (colour, marker) in STRATA.items()
-        if s in used
-    ]
-    if (shown["source"] == "published").any():
-        handles += panels[0].plot([], [], "x", color=QUIET, mew=2.5, label="published")
-    figure.legend(handles=handles, loc="outside upper left", ncols=2, fontsize=9)
-    return figure
+    rows = _near(effects[effects["name"].isin(names)])
+    frame = rows.assign(
+        panel=rows["name"].map(label),
+        series=rows["stratum"].map(lambda stratum: f"{label(stratum)}, n = {_n(rows, stratum)}"),
+        colour=rows["stratum"].map(lambda stratum: STRATA[stratum][0]),
+        marker=rows["stratum"].map(lambda stratum: STRATA[stratum][1]),
+        value=rows["difference"],
+        filled=rows["planned"].astype(bool),
+        line="",
+    )
+    frame = frame.sort_values("name", key=lambda name: name.map(list(names).index), kind="stable")
+    return _over_sizes(frame, list(STRATA), "points", "points")
 
 
 def contrasts_alt(effects: pd.DataFrame, names: Sequence[str]) -> str:
@@ -91,30 +70,14 @@ def pass_rates(rates: pd.DataFrame) -> Figure:
 
     ``rates``: stratum, condition, size, n_parameters, source, n, pass_rate, ci_low, ci_high.
     """
-    rates = _near(rates)
-    strata = [name for name in STRATA if name in set(rates["stratum"])]
-    conditions = list(dict.fromkeys(rates["condition"]))
-    figure, panels = figures.canvas(1.6 + 2.35 * len(strata), len(strata))
-    for panel, stratum in zip(panels, strata, strict=True):
-        here = rates[rates["stratum"] == stratum]
-        for i, condition in enumerate(conditions):
-            rows = here[here["condition"] == condition].sort_values("n_parameters")
-            x = rows["n_parameters"] * 1.08 ** (i - (len(conditions) - 1) / 2)
-            ours = rows["source"] != "published"
-            colour = COLOURS.get(condition, INK)
-            panel.vlines(
-                x[ours], 100 * rows["ci_low"][ours], 100 * rows["ci_high"][ours], colour, lw=2
-            )
-            panel.plot(x[ours], 100 * rows["pass_rate"][ours], "o-", color=colour, ms=6, lw=1.2,
-                       label=label(condition))  # fmt: skip
-            panel.plot(x[~ours], 100 * rows["pass_rate"][~ours], "x", color=colour, mew=2.5, ms=8)
-        panel.set_ylim(-2, 102)
-        panel.set_title(f"{label(stratum)} (n = {_n(rates, stratum)})")
-        panel.set_ylabel("passed, %")
-    _size_axis(panels[-1], rates)
-    handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper left", ncols=3, fontsize=9)
-    return figure
+    rows = _near(rates)
+    frame = rows.assign(
+        panel=rows["stratum"].map(lambda stratum: f"{label(stratum)} (n = {_n(rows, stratum)})"),
+        series=rows["condition"].map(label),
+        colour=rows["condition"].map(COLOURS).fillna(INK),
+        value=rows["pass_rate"],
+    )
+    return _over_sizes(frame, list(COLOURS), "passed, %", "percent")
 
 
 def pass_rates_alt(rates: pd.DataFrame) -> str:
@@ -135,42 +98,38 @@ def _near(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[~published | (rows["n_parameters"] <= 10 * largest)]
 
 
-def _draw(panel: Axes, rows: pd.DataFrame, stratum: str, shift: float) -> None:
-    colour, marker = STRATA[stratum]
-    ours = rows[rows["source"] != "published"].sort_values("n_parameters")
-    theirs = rows[rows["source"] == "published"]
-    x = ours["n_parameters"] * shift
-    face = colour if ours["planned"].astype(bool).any() else "white"
-    panel.vlines(x, 100 * ours["ci_low"], 100 * ours["ci_high"], colour, lw=2)
-    panel.plot(x, 100 * ours["difference"], marker, color=colour, mfc=face, ms=6.5, mew=1.6)
-    panel.plot(theirs["n_parameters"], 100 * theirs["difference"], "x", color=QUIET, mew=2.5)
-
-
-def _band(panel: Axes, line: Line, rows: pd.DataFrame, stratum: str) -> None:
-    ends = rows["n_parameters"].min(), rows["n_parameters"].max()
-    x = np.linspace(np.log10(ends[0]), np.log10(ends[1]), 25)
-    middle, low, high = 100 * np.array([line.height(value) for value in x]).T
-    panel.fill_between(10**x, low, high, color=STRATA[stratum][0], alpha=0.12, lw=0)
-    panel.plot(10**x, middle, color=STRATA[stratum][0], lw=1)
-
-
-def _size_axis(panel: Axes, rows: pd.DataFrame) -> None:
-    sizes = rows.drop_duplicates(["size", "source"]).sort_values("n_parameters")
+def _over_sizes(frame: pd.DataFrame, order: Sequence[str], ylabel: str, unit: str) -> Figure:
+    """``figures.curves`` over the number of parameters, with the published values as crosses."""
+    which = frame["stratum"] if "name" in frame else frame["condition"]
+    place = which.map(list(order).index)
+    # Side by side, so that none hides another.
+    frame = frame.assign(x=frame["n_parameters"] * 1.09 ** (place - place.mean()), place=place)
+    published = frame["source"] == "published"
+    ours = frame[~published].sort_values(["place", "n_parameters"], kind="stable")
+    figure = figures.curves(ours, "model size (parameters, logarithmic)", ylabel, unit)
+    panels = {panel.get_title(loc="left"): panel for panel in figure.axes}
+    for row in frame[published].to_dict("records"):
+        if row["panel"] in panels:
+            colour = QUIET if unit == "points" else row["colour"]
+            height = 100 * row["value"]
+            panels[row["panel"]].plot(row["n_parameters"], height, "x", color=colour, mew=2.5, ms=8)
     ticks: dict[float, str] = {}
-    for row in sizes.to_dict("records"):
+    for row in (
+        frame.drop_duplicates(["size", "source"]).sort_values("n_parameters").to_dict("records")
+    ):
         name = row["size"] + ("\n(published)" if row["source"] == "published" else "")
         last = max(ticks, default=0.0)
         if row["n_parameters"] < 1.1 * last:  # 7b and llama-8b share a label, not an ink blot
             ticks[last] += f",\n{name}"
         else:
             ticks[row["n_parameters"]] = name
+    panel = figure.axes[-1]
     panel.set_xscale("log")
     panel.set_xticks(list(ticks), list(ticks.values()), color=INK)
     panel.minorticks_off()
-    low, high = sizes["n_parameters"].min(), sizes["n_parameters"].max()
-    margin = max(1.6, (high / low) ** 0.15)
-    panel.set_xlim(low / margin, high * margin)
-    panel.set_xlabel("model size (parameters, logarithmic)")
+    margin = max(1.9, (max(ticks) / min(ticks)) ** 0.15)
+    panel.set_xlim(min(ticks) / margin, max(ticks) * margin)
+    return figure
 
 
 def _n(rows: pd.DataFrame, stratum: str) -> str:

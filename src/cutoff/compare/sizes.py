@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from cutoff.compare.runs import Run
+from cutoff.compare.runs import Results
 from cutoff.report.wording import interval, percent, points
 
 # What the earlier experiment reported for Qwen 2.5 0.5B. It gave no intervals.
 PUBLISHED_RATES = {"base": 0.042, "base_rag": 0.228, "rag_ft_rag": 0.241}
-PUBLISHED: dict[str, Any] = {"size": "0.5b", "n_parameters": 494_000_000}
+PUBLISHED: dict[str, Any] = {"size": "0.5b", "n_parameters": 494_000_000, "source": "published"}
 PUBLISHED_WORDS = {"synergy": "about 0, no figure given"}
-CONDITIONS = tuple(PUBLISHED_RATES)
+OURS = "this repository"
 QUANTITIES = {
     "base": "Base, pass rate",
     "base_rag": "Base + RAG, pass rate",
@@ -32,97 +32,69 @@ DIFFERENCES = {
     "synergy": ("interaction_rag", "all_post"),
     "ft_alone": ("ft_instead_of_rag", "seen"),
 }
+MISSING = {"value": math.nan, "ci_low": math.nan, "ci_high": math.nan, "n": math.nan}
 
 
-def comparison(runs: list[Run]) -> pd.DataFrame:
+def comparison(runs: list[Results]) -> pd.DataFrame:
     """One row per size and quantity: size, source, n_parameters, n, quantity, value,
     ci_low, ci_high. Rates and differences are proportions, the RAG benefit is a multiple of
     the base rate. The published run comes first, without intervals; unknown is missing."""
-    rows = [_row(PUBLISHED, "published", q, *_published(q)) for q in QUANTITIES]
+    rates = PUBLISHED_RATES
+    # As published: the gain as a multiple of the base rate (4.4), not the ratio (5.4).
+    published = rates | {
+        "rag_benefit": rates["base_rag"] / rates["base"] - 1,
+        "ft_benefit": rates["rag_ft_rag"] - rates["base_rag"],
+    }
+    rows = [
+        PUBLISHED | MISSING | {"quantity": name, "value": published.get(name, math.nan)}
+        for name in QUANTITIES
+    ]
     for found in runs:
-        rows += [_row(found, "this repository", q, *_observed(found, q)) for q in QUANTITIES]
-    return pd.DataFrame(rows)
-
-
-def reading(table: pd.DataFrame) -> str:
-    """What the table says at each size about retrieval and about training on top of it."""
-    sentences = []
-    for (size, source), rows in table.groupby(["size", "source"], sort=False):
-        by_quantity = rows.set_index("quantity").to_dict("index")
-        benefit, added = (written(q, by_quantity[q]) for q in ("rag_benefit", "ft_benefit"))
-        published = source == "published"
-        where = f"Published for {size}" if published else f"**At `{size}`**"
-        low, high = (by_quantity["ft_benefit"][end] for end in ("ci_low", "ci_high"))
-        open_ = "" if published or not low <= 0 <= high else "; zero is inside, so none is shown"
-        sentences.append(
-            f"* {where}: retrieval adds {benefit} the base pass rate; the gain of RAG-style "
-            f"training on top of it is {added} points{open_}."
-        )
-    return "\n".join(sentences)
+        of = {"size": found["size"], "source": OURS, "n_parameters": found["n_parameters"]}
+        rows += [of | {"quantity": name} | _observed(found, name) for name in QUANTITIES]
+    names = "size source n_parameters n quantity value ci_low ci_high".split()
+    numbers = dict.fromkeys(["n", "value", "ci_low", "ci_high"], float)
+    return pd.DataFrame(rows, columns=names).astype(numbers)
 
 
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     """``comparison`` for reading: a row per quantity, a column per run, written out."""
     wide: dict[str, list[str]] = {"quantity": list(QUANTITIES.values())}
     for (size, source), rows in table.groupby(["size", "source"], sort=False):
-        head, words = f"{size} ({source}, n = {rows['n'].iloc[0]:.0f})", {}
-        if source == "published":
-            head = f"{size} (published, no intervals)"
-            words = PUBLISHED_WORDS
+        ours = source == OURS
+        told = f"n = {rows['n'].iloc[0]:.0f}" if ours else "no intervals"
+        head = f"{size} ({source}, {told})"
+        words = {} if ours else PUBLISHED_WORDS
         by_quantity = rows.set_index("quantity").to_dict("index")
         wide[head] = [words.get(q) or written(q, by_quantity[q]) for q in QUANTITIES]
     return pd.DataFrame(wide)
 
 
-def effects(runs: list[Run]) -> pd.DataFrame:
+def effects(runs: list[Results]) -> pd.DataFrame:
     """Every contrast in every stratum at every size, and what was published of them.
 
     Columns: name, stratum, planned, size, source, n_parameters, n, difference, ci_low,
     ci_high; proportions.
     """
-    names = "name stratum planned n difference ci_low ci_high".split()
-    rows = [
-        {name: row.get(name) for name in names}
-        | {"size": found["size"], "n_parameters": found["n_parameters"]}
-        | {"source": "this repository"}
-        for found in runs
-        for row in found["contrasts"]
-    ]
-    known = {"rag": PUBLISHED_RATES["base_rag"] - PUBLISHED_RATES["base"]}
-    known["ft_under_rag_rag"] = PUBLISHED_RATES["rag_ft_rag"] - PUBLISHED_RATES["base_rag"]
-    rows += [
+    base, rag, both = PUBLISHED_RATES.values()
+    known = {"rag": rag - base, "ft_under_rag_rag": both - rag}
+    published = [
         {"name": name, "stratum": "all_post", "planned": True, "difference": value}
-        | PUBLISHED
-        | {"source": "published"}
         for name, value in known.items()
     ]
-    order = "name stratum planned size source n_parameters n difference ci_low ci_high".split()
-    frame = pd.DataFrame(rows).reindex(columns=order)
-    numbers = ["n_parameters", "n", "difference", "ci_low", "ci_high"]
-    return frame.astype(dict.fromkeys(numbers, float))
+    return _of_every_run(runs, "contrasts", "name stratum planned n difference", published)
 
 
-def all_rates(runs: list[Run]) -> pd.DataFrame:
+def all_rates(runs: list[Results]) -> pd.DataFrame:
     """Pass rate of every condition in every stratum at every size, and the published ones.
 
     Columns: stratum, condition, n, pass_rate, ci_low, ci_high, size, source, n_parameters.
     """
-    names = "stratum condition n pass_rate ci_low ci_high".split()
-    rows = [
-        {name: row.get(name) for name in names}
-        | {"size": found["size"], "n_parameters": found["n_parameters"]}
-        | {"source": "this repository"}
-        for found in runs
-        for row in found["pass_rates"]
-    ]
-    rows += [
-        {"stratum": "all_post", "condition": name, "pass_rate": rate, "source": "published"}
-        | PUBLISHED
+    published = [
+        {"stratum": "all_post", "condition": name, "pass_rate": rate}
         for name, rate in PUBLISHED_RATES.items()
     ]
-    order = [*names, "size", "source", "n_parameters"]
-    numbers = ["n", "pass_rate", "ci_low", "ci_high", "n_parameters"]
-    return pd.DataFrame(rows).reindex(columns=order).astype(dict.fromkeys(numbers, float))
+    return _of_every_run(runs, "pass_rates", "stratum condition n pass_rate", published)
 
 
 def markdown(parts: list[tuple[str, pd.DataFrame | str]]) -> str:
@@ -154,69 +126,54 @@ def ratio_interval(
     return low, high
 
 
-def _row(
-    found: Run, source: str, quantity: str, value: float, low: float, high: float
-) -> dict[str, Any]:
-    return {
-        "size": found["size"],
-        "source": source,
-        "n_parameters": found["n_parameters"],
-        "n": _n(found, quantity),
-        "quantity": quantity,
-        "value": value,
-        "ci_low": low,
-        "ci_high": high,
-    }
-
-
-def _published(quantity: str) -> tuple[float, float, float]:
-    rates = PUBLISHED_RATES
-    known = dict(rates)
-    # As published: the gain as a multiple of the base rate (4.4), not the ratio (5.4).
-    known["rag_benefit"] = rates["base_rag"] / rates["base"] - 1
-    known["ft_benefit"] = rates["rag_ft_rag"] - rates["base_rag"]
-    return known.get(quantity, math.nan), math.nan, math.nan
-
-
-def _observed(found: Run, quantity: str) -> tuple[float, float, float]:
-    if quantity in DIFFERENCES:
-        for row in found["contrasts"]:
-            if (row["name"], row["stratum"]) == DIFFERENCES[quantity]:
-                return _number(row["difference"]), _number(row["ci_low"]), _number(row["ci_high"])
-        return math.nan, math.nan, math.nan
-    if quantity == "rag_benefit":
-        base, rag = _observed(found, "base"), _observed(found, "base_rag")
-        low, high = ratio_interval(rag, base)
-        return (rag[0] / base[0] - 1 if base[0] else math.nan), low - 1, high - 1
-    rate = found["conditions"].get(quantity)
-    if rate is None:
-        return math.nan, math.nan, math.nan
-    return _number(rate["pass_rate"]), _number(rate["ci95"][0]), _number(rate["ci95"][1])
-
-
-def _n(found: Run, quantity: str) -> float:
-    """Questions behind a quantity; those of the base condition behind the ratio."""
-    if quantity in DIFFERENCES:
-        for row in found.get("contrasts", []):
-            if (row["name"], row["stratum"]) == DIFFERENCES[quantity]:
-                return _number(row.get("n"))
-    condition = quantity if quantity in CONDITIONS else "base"
-    return _number(found.get("conditions", {}).get(condition, {}).get("n"))
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
 def written(quantity: str, row: dict[str, Any]) -> str:
     """A value of ``comparison`` with its unit, and its interval where there is one."""
     value, low, high = row["value"], row["ci_low"], row["ci_high"]
     if quantity == "rag_benefit":
         text = "–" if pd.isna(value) else f"{value:.1f}×"
-        ends = f" ({low:.1f} to {'∞' if pd.isna(high) else f'{high:.1f}'})"
-        return text if pd.isna(low) else text + ends
-    text = percent(value) if quantity in CONDITIONS else points(value)
-    return text if pd.isna(low) else f"{text} ({interval(low, high)})"
+        ends = f"{low:.1f} to {'∞' if pd.isna(high) else f'{high:.1f}'}"
+    else:
+        text = percent(value) if quantity in PUBLISHED_RATES else points(value)
+        ends = interval(low, high)
+    return text if pd.isna(low) else f"{text} ({ends})"
+
+
+def _of_every_run(
+    runs: list[Results], part: str, names: str, published: list[dict[str, Any]]
+) -> pd.DataFrame:
+    """Rows of one ``part`` of every results.json, and the published ones after them."""
+    columns = [*names.split(), "ci_low", "ci_high"]
+    rows = [
+        {name: row.get(name) for name in columns}
+        | {"size": found["size"], "n_parameters": found["n_parameters"], "source": OURS}
+        for found in runs
+        for row in found[part]
+    ]
+    rows += [row | PUBLISHED for row in published]
+    frame = pd.DataFrame(rows).reindex(columns=[*columns, "size", "source", "n_parameters"])
+    texts = {"name", "stratum", "condition", "planned", "size", "source"}
+    return frame.astype({name: float for name in frame.columns if name not in texts})
+
+
+def _observed(found: Results, quantity: str) -> dict[str, Any]:
+    """value, ci_low, ci_high and n of a quantity; missing where the run did not measure it."""
+    if quantity in DIFFERENCES:
+        for row in found["contrasts"]:
+            if (row["name"], row["stratum"]) == DIFFERENCES[quantity]:
+                return {name: row.get(name) for name in MISSING} | {"value": row["difference"]}
+        return MISSING
+    if quantity == "rag_benefit":
+        base, rag = _observed(found, "base"), _observed(found, "base_rag")
+        (p, q) = ((r["value"], r["ci_low"], r["ci_high"]) for r in (rag, base))
+        low, high = ratio_interval(p, q)
+        value = p[0] / q[0] - 1 if q[0] else math.nan
+        return {"value": value, "ci_low": low - 1, "ci_high": high - 1, "n": base["n"]}
+    rate = found["conditions"].get(quantity)
+    if rate is None:
+        return MISSING
+    low, high = (math.nan if end is None else end for end in rate["ci95"])
+    value = math.nan if rate["pass_rate"] is None else rate["pass_rate"]
+    return {"value": value, "ci_low": low, "ci_high": high, "n": rate["n"]}
 
 
 def _markdown_table(frame: pd.DataFrame) -> str:
