@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cutoff.evaluate.stats import effect_table, resampling
+from cutoff import bootstrap
+from cutoff.evaluate.stats import effect_table
 
 pytestmark = pytest.mark.bench
 
@@ -50,7 +51,7 @@ def seconds(work: Callable[[], Any]) -> tuple[float, float]:
 @pytest.mark.parametrize("per_paper", [10, 4, 1])
 def test_bootstrap_against_a_loop_over_replicates(per_paper: int) -> None:
     values, papers = data(per_paper)
-    wall, cpu = seconds(lambda: resampling.bootstrap_intervals(values, papers, REPLICATES, 0))
+    wall, cpu = seconds(lambda: bootstrap.means(values, papers, REPLICATES, 0))
     started = time.process_time()
     naive(values, papers, REPLICATES // NAIVE_SHARE)
     slow = NAIVE_SHARE * (time.process_time() - started)
@@ -83,5 +84,5 @@ def test_all_planned_contrasts_in_all_strata() -> None:
 def test_the_loop_and_the_bootstrap_find_the_same_spread() -> None:
     values, papers = data(4)
     theirs = naive(values, papers, 1000).std(axis=0)
-    ours = resampling.bootstrap_means(values, papers, 4000, 0).std(axis=0)
+    ours = bootstrap.mean_draws(values, papers, 4000, 0).std(axis=0)
     assert ours == pytest.approx(theirs, rel=0.1)

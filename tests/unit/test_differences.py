@@ -10,6 +10,12 @@ from statsmodels.stats.contingency_tables import mcnemar
 from cutoff.evaluate.stats import differences
 
 
+@pytest.mark.parametrize("gained, lost", [(0, 0), (1, 0), (6, 0), (13, 4), (40, 41), (300, 2)])
+def test_exact_mcnemar_agrees_with_statsmodels(gained: int, lost: int) -> None:
+    expected = mcnemar([[10, lost], [gained, 7]], exact=True).pvalue
+    assert differences.mcnemar_exact(gained, lost) == pytest.approx(expected, rel=1e-9)
+
+
 def score(n: int, gained: int, lost: int, d: float) -> float:
     """The score statistic with the nuisance parameter maximised numerically, as defined."""
 

@@ -1,6 +1,7 @@
 """The same weights with fewer and more bits: asked alike, judged alike, compared in pairs."""
 
 import shutil
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cutoff import files, models, params
+from cutoff import bootstrap, files, models, params
 from cutoff.engines import serving
 from cutoff.errors import CutoffError
 from cutoff.evaluate import answering
@@ -235,6 +236,7 @@ def test_the_interval_of_a_difference_of_differences_covers() -> None:
             values = -(paper[:, None] & (rng.random((30, 3)) < 0.5)).astype(float).ravel()
             found = precision_loss.differences.summary(values, np.repeat(np.arange(30), 3), 200, 0)
             ends[name] = found
-        split = precision_loss._square_and_add(ends["one"], ends["other"])
-        inside.append(split["ci_low"] <= -0.10 <= split["ci_high"])
+        names = itemgetter("difference", "ci_low", "ci_high")
+        _, low, high = bootstrap.difference(names(ends["other"]), names(ends["one"]))
+        inside.append(low <= -0.10 <= high)
     assert 0.91 < np.mean(inside)

@@ -23,7 +23,6 @@ def build(
     identity: Mapping[str, Any],
     rates: pd.DataFrame,
     contrasts: pd.DataFrame,
-    cochran: pd.DataFrame,
     claims: Sequence[str],
     diagnostics: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -56,7 +55,6 @@ def build(
             "conditions": conditions,
             "pass_rates": rates.to_dict("records"),
             "contrasts": contrasts.to_dict("records"),
-            "cochran_q": cochran.to_dict("records"),
             "claims": list(claims),
             "diagnostics": dict(diagnostics),
         }

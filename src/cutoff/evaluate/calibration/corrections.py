@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cutoff.bootstrap import Array, expanded_tail, mean_draws
 from cutoff.errors import CutoffError
 from cutoff.evaluate.calibration.judge_errors import (
     KAPPA_LEADS,
@@ -31,7 +32,6 @@ from cutoff.evaluate.calibration.judge_errors import (
     design_effect,
     leads,
 )
-from cutoff.evaluate.stats.resampling import Array, bootstrap_means, expanded_tail
 from cutoff.experiment import CONTRASTS, POST_STRATA, STRATA
 from cutoff.report.claims import is_effect
 from cutoff.report.wording import interval, label, points
@@ -228,7 +228,7 @@ def _strata(
         part = wide[of.isin(POST_STRATA) if stratum == "all_post" else of == stratum]
         if len(part):
             papers, _ = pd.factorize(part.index.get_level_values("paper_id"))
-            means = bootstrap_means(part.to_numpy(), papers, replicates, seed)
+            means = mean_draws(part.to_numpy(), papers, replicates, seed)
             own = {
                 name: _corrected(part[name].dropna(), means[:, i], errors[name], rng)
                 for i, name in enumerate(part.columns)

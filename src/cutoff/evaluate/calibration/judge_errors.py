@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from cutoff.bootstrap import Array
 from cutoff.evaluate.calibration import agreement as kappas
-from cutoff.evaluate.stats.resampling import Array
 from cutoff.report.wording import interval, percent
 
 KAPPA_LEADS = 0.60  # below it judge-free metrics lead (the design's rule 10)

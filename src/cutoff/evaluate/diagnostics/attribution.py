@@ -31,9 +31,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cutoff import bootstrap
 from cutoff.errors import CutoffError
 from cutoff.evaluate.judging import reference
-from cutoff.evaluate.stats import clusters
 from cutoff.experiment import CONDITIONS, POST_STRATA, RAG_CONDITIONS
 from cutoff.report.wording import interval, label, percent
 
@@ -122,7 +122,7 @@ def table(of_answers: pd.DataFrame) -> pd.DataFrame:
         for condition, group in part.groupby("condition", sort=False):
             papers = group["paper_id"].to_numpy()
             for kind in KINDS:
-                found = clusters.share(group["kind"].eq(kind).to_numpy(dtype=float), papers)
+                found = bootstrap.share(group["kind"].eq(kind).to_numpy(dtype=float), papers)
                 rows.append({"stratum": stratum, "condition": condition, "kind": kind, **found})
     frame = pd.DataFrame(rows).rename(columns={"ones": "answers"})
     names = "stratum condition kind n n_papers answers share ci_low ci_high".split()
@@ -187,7 +187,7 @@ def _losses(answers: pd.DataFrame, condition: str) -> str:
     counts = wrong["kind"].value_counts()
     parts = "; ".join(f"{NAMES[kind]}: {counts[kind]:,}" for kind in WRONG if kind in counts)
     unseen = wrong["kind"].isin(["missed", "distracted"]).to_numpy(dtype=float)
-    found = clusters.share(unseen, wrong["paper_id"].to_numpy())
+    found = bootstrap.share(unseen, wrong["paper_id"].to_numpy())
     low, high = found["ci_low"], found["ci_high"]
     if np.isnan(low) or low <= 0.5 <= high:
         verdict = "whether more are lost in retrieval or in reading cannot be told"
@@ -209,7 +209,7 @@ def _known(of_answers: pd.DataFrame) -> str:
             parts.append(f"{label(condition)} none known")
             continue
         lost = known["kind"].isin(["destroyed", "distracted"]).to_numpy(dtype=float)
-        found = clusters.share(lost, known["paper_id"].to_numpy())
+        found = bootstrap.share(lost, known["paper_id"].to_numpy())
         parts.append(
             f"{label(condition)} {found['ones']:,} of {found['n']:,} "
             f"({percent(found['share'])}, {interval(found['ci_low'], found['ci_high'])})"

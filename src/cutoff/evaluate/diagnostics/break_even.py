@@ -20,8 +20,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cutoff import files
-from cutoff.evaluate.stats import resampling
+from cutoff import bootstrap, files
 from cutoff.experiment import CONDITIONS, VARIANTS
 from cutoff.report.figures import COLOURS, INK, QUIET, canvas
 from cutoff.report.wording import label, percent
@@ -86,9 +85,7 @@ def table(
             saved = with_passages - without
             # the fallback for clusters without any spread is one for proportions
             scale = np.abs(saved).max() or 1.0
-            low, high, _ = resampling.bootstrap_intervals(
-                saved[:, None] / scale, papers, replicates, seed
-            )
+            _, low, high, _ = bootstrap.means(saved[:, None] / scale, papers, replicates, seed)
             mean, low_end, high_end = saved.mean(), low[0] * scale, high[0] * scale
             rows.append(
                 {

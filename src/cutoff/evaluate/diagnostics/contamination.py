@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cutoff.evaluate.stats import clusters
+from cutoff import bootstrap
 from cutoff.report.wording import interval, percent, points
 
 Record = dict[str, Any]
@@ -46,7 +46,7 @@ def table(dated: pd.DataFrame) -> pd.DataFrame:
     ``dated`` is what ``answers`` returns. Columns: month, period, n (judged), judge_failed,
     n_papers, passed, pass_rate, ci_low, ci_high (95 %, questions clustered in papers).
     """
-    return clusters.pass_rates(dated, ("month", "period"), sort=True)
+    return bootstrap.pass_rates(dated, ("month", "period"), sort=True)
 
 
 def written(months: pd.DataFrame) -> pd.DataFrame:
@@ -80,7 +80,7 @@ def _step(judged: pd.DataFrame) -> str:
     """The pass rate before and after the cutoff; works without dates."""
     sides = {name: judged[judged["period"] == name] for name in ("control", "post")}
     rates = {
-        name: clusters.share(part["passed"].to_numpy(dtype=float), part["paper_id"].to_numpy())
+        name: bootstrap.share(part["passed"].to_numpy(dtype=float), part["paper_id"].to_numpy())
         for name, part in sides.items()
     }
     after = rates["post"]
@@ -96,7 +96,8 @@ def _step(judged: pd.DataFrame) -> str:
     if not after["n"]:
         return "**No question on a paper from after the cutoff was judged.**"
     before = rates["control"]
-    step, low, high = clusters.difference(before, after)
+    ends = "share", "ci_low", "ci_high"
+    step, low, high = bootstrap.difference(*([side[e] for e in ends] for side in (before, after)))
     few = min(rates[name]["n_papers"] for name in sides) < FEWEST_PAPERS
     numbers = f"{points(step)} points, 95\u00a0% interval {interval(low, high)}"
     if few or low <= 0 <= high:
@@ -122,7 +123,7 @@ def _trend(known: pd.DataFrame, replicates: int, seed: int) -> str:
     years = years_of(post["month"])
     y = post["passed"].to_numpy(dtype=float)
     papers = post["paper_id"].to_numpy()
-    change, low, high = clusters.slope(years, y, papers, replicates, seed)
+    change, low, high = bootstrap.slope(years, y, papers, replicates, seed)
     if post["paper_id"].nunique() < FEWEST_PAPERS or np.isnan(low):
         return "Whether early new papers are known better than late ones cannot be told."
     numbers = (

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cutoff.evaluate.stats import clusters
+from cutoff import bootstrap
 from cutoff.experiment import CONDITIONS
 from cutoff.report.wording import interval, label, percent, points
 
@@ -52,7 +52,7 @@ def table(exposed: pd.DataFrame) -> pd.DataFrame:
     Columns: condition, wordings, n (judged), judge_failed, n_papers, passed, pass_rate,
     ci_low, ci_high (95 %, questions clustered in papers).
     """
-    frame = clusters.pass_rates(exposed, ("condition", "wordings"))
+    frame = bootstrap.pass_rates(exposed, ("condition", "wordings"))
     order = frame["condition"].map({name: i for i, name in enumerate(TRAINED)})
     frame = frame.assign(order=order).sort_values(["order", "wordings"], ignore_index=True)
     return frame.drop(columns="order")
@@ -89,7 +89,7 @@ def reading(exposed: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> s
     for condition, part in trained.groupby("condition", sort=False):
         x, y = part["wordings"].to_numpy(dtype=float), part["passed"].to_numpy(dtype=float)
         papers = part["paper_id"].to_numpy()
-        rise, low, high = clusters.slope(x, y, papers, replicates, seed)
+        rise, low, high = bootstrap.slope(x, y, papers, replicates, seed)
         numbers = f"{points(rise)} points a wording, 95\u00a0% interval {interval(low, high)}"
         name = label(condition)
         if part["paper_id"].nunique() < FEWEST_PAPERS or np.isnan(low):

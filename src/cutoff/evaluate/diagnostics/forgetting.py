@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cutoff.evaluate.stats import clusters, effect_table
+from cutoff import bootstrap
 from cutoff.experiment import CONDITIONS
 from cutoff.report.claims import is_effect
 from cutoff.report.wording import interval, label, p_value, percent, points
@@ -39,7 +39,7 @@ def table(verdicts: pd.DataFrame, contrasts: pd.DataFrame) -> pd.DataFrame:
     """
     rows = contrasts[contrasts["stratum"].eq("control") & contrasts["name"].isin(CHANGES)]
     frame = rows.assign(p=rows[["p", "p_by_paper"]].max(axis=1)).reset_index(drop=True)
-    frame["p_holm"] = effect_table.holm(frame["p"])
+    frame["p_holm"] = bootstrap.holm(frame["p"])
     control = verdicts[verdicts["stratum"] == "control"]
     kept = [_kept(control, a, b) for a, b in zip(frame["a"], frame["b"], strict=True)]
     columns = ["kept", "kept_low", "kept_high"]
@@ -111,5 +111,5 @@ def _kept(control: pd.DataFrame, before: str, after: str) -> tuple[float, float,
     both = wide[[before, after]].dropna()
     known = both[both[before].astype(bool)]
     papers = known.index.get_level_values("paper_id").to_numpy()
-    found = clusters.share(known[after].to_numpy(dtype=np.float64), papers)
+    found = bootstrap.share(known[after].to_numpy(dtype=np.float64), papers)
     return found["share"], found["ci_low"], found["ci_high"]

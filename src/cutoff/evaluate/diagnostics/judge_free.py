@@ -11,16 +11,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cutoff import bootstrap
+from cutoff.bootstrap import Array
 from cutoff.evaluate.calibration.agreement import cohen
 from cutoff.evaluate.diagnostics.metrics import KEYS, QUALITY, SHARES
 from cutoff.evaluate.stats import averages
-from cutoff.evaluate.stats.resampling import Array, bootstrap_intervals, sign_flip_test
+from cutoff.evaluate.stats.differences import sign_flip_test
 from cutoff.experiment import CONTRASTS
 from cutoff.report.wording import label
 
 LEADING = "stated"  # fixed before any result: a measure chosen by its result would prove nothing
 DIGITS = 3  # of a score, for ranking
-AT_ONCE = 500  # replicates
 
 
 def verdicts(scores: pd.DataFrame, measure: str = LEADING) -> pd.DataFrame:
@@ -87,7 +88,7 @@ def contrasts(scores: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> 
                     for c in planned
                 ]
             )  # fmt: skip
-            low, high, _ = bootstrap_intervals(values, papers, replicates, seed)
+            _, low, high, _ = bootstrap.means(values, papers, replicates, seed)
             p = sign_flip_test(values, papers, replicates, seed)
             for i, contrast in enumerate(planned):
                 known = ~np.isnan(values[:, i])
@@ -194,29 +195,16 @@ def _auc(
     if not passed.any() or passed.all():
         return np.nan, np.nan, np.nan
     levels, place = np.unique(np.round(values, DIGITS), return_inverse=True)
-    g = int(papers.max()) + 1
-    right, wrong = np.zeros((g, len(levels))), np.zeros((g, len(levels)))
-    np.add.at(right, (papers[passed], place[passed]), 1)
-    np.add.at(wrong, (papers[~passed], place[~passed]), 1)
-    every = np.ones((1, g))
-    (estimate,) = _areas(every @ right, every @ wrong)
-    if g < 2:
-        return float(estimate), np.nan, np.nan
-    rng = np.random.default_rng(seed)
-    found = []
-    for start in range(0, replicates, AT_ONCE):
-        n = min(AT_ONCE, replicates - start)
-        weights = rng.multinomial(g, np.full(g, 1 / g), size=n).astype(float)
-        found.append(_areas(weights @ right, weights @ wrong))
-    areas = np.concatenate(found)
-    if np.nanmax(areas) - np.nanmin(areas) < 1e-12:  # perfect: resampling knows no more
-        return float(estimate), np.nan, np.nan
-    low, high = np.nanquantile(areas, [0.025, 0.975])
-    return float(estimate), float(low), float(high)
+    counts = np.zeros((len(values), 2, len(levels)))
+    counts[np.arange(len(values)), passed.astype(int), place] = 1
+    by_paper = bootstrap.totals(counts.reshape(len(values), -1), papers)
+    found = bootstrap.intervals(by_paper, _areas, replicates, seed)
+    return float(found.estimate), float(found.low), float(found.high)
 
 
-def _areas(right: Array, wrong: Array) -> Array:
-    """AUC per row of counts by level, lowest first; NaN where one side is empty."""
+def _areas(counts: Array) -> Array:
+    """AUC per row of failed and passed by level, lowest first; NaN where one side is empty."""
+    wrong, right = np.split(counts, 2, axis=1)
     below = np.cumsum(wrong, axis=1) - wrong / 2
     pairs = right.sum(axis=1) * wrong.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):

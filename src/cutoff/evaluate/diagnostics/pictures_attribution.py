@@ -3,8 +3,8 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cutoff import bootstrap
 from cutoff.evaluate.diagnostics.attribution import KINDS, NAMES, RIGHT, table
-from cutoff.evaluate.stats import clusters
 from cutoff.report.figures import INK, canvas
 from cutoff.report.wording import label
 
@@ -63,7 +63,7 @@ def outcomes(of_answers: pd.DataFrame) -> Figure:
                 answers = answers[answers["stratum"] == "control"]
             else:
                 answers = answers[answers["stratum"] != "control"]
-            right = clusters.share(
+            right = bootstrap.share(
                 answers["kind"].isin(RIGHT).to_numpy(dtype=float), answers["paper_id"].to_numpy()
             )
             panel.plot([right["ci_low"], right["ci_high"]], [y - 0.38] * 2, color=INK, lw=2)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cutoff import models
+from cutoff import bootstrap, models
 from cutoff.evaluate.diagnostics.quantisation import compared_conditions, under
-from cutoff.evaluate.stats import differences, effect_table
+from cutoff.evaluate.stats import differences
 from cutoff.experiment import CONDITIONS, POST_STRATA, STRATA
 from cutoff.params import Params
 from cutoff.report.claims import is_effect
@@ -57,7 +57,7 @@ def effects(frame: pd.DataFrame, p: Params) -> pd.DataFrame:
     ).split()
     table = pd.DataFrame(rows).reindex(columns=names)
     larger = table[["p", "p_by_paper"]].astype(float).max(axis=1)
-    table["p_holm"] = effect_table.holm(larger.where(table["planned"].eq(True)))
+    table["p_holm"] = bootstrap.holm(larger.where(table["planned"].eq(True)))
     return table
 
 
@@ -85,7 +85,9 @@ def facts_and_skills(table: pd.DataFrame) -> pd.DataFrame:
         for kind, one in (("facts", facts[0]), ("skills", skills[0])):
             row |= {f"{kind}_condition": one["condition"], kind: one["difference"]}
             row |= {f"{kind}_rate": one["rate_a"], f"{kind}_n": one["n"]}
-        rows.append(row | _square_and_add(facts[0], skills[0]))
+        ends = "difference", "ci_low", "ci_high"
+        both = ([one[e] for e in ends] for one in (skills[0], facts[0]))
+        rows.append(row | dict(zip(ends, bootstrap.difference(*both), strict=True)))
     names = (
         "a b facts_condition facts facts_rate facts_n skills_condition skills skills_rate "
         "skills_n difference ci_low ci_high"
@@ -235,15 +237,3 @@ def _compared(frame: pd.DataFrame, p: Params) -> list[tuple[tuple[str, str], pd.
 
 def _within(stratum: str) -> tuple[str, ...]:
     return POST_STRATA if stratum == "all_post" else (stratum,)
-
-
-def _square_and_add(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, float]:
-    """Difference of two independent estimates, with the interval that theirs give."""
-    difference = one["difference"] - other["difference"]
-    down = one["difference"] - one["ci_low"], other["ci_high"] - other["difference"]
-    up = one["ci_high"] - one["difference"], other["difference"] - other["ci_low"]
-    return {
-        "difference": difference,
-        "ci_low": difference - float(np.hypot(*down)),
-        "ci_high": difference + float(np.hypot(*up)),
-    }

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cutoff.evaluate.stats.resampling import Array
+from cutoff.bootstrap import Array
 from cutoff.experiment import POST_STRATA
 
 ELO = 400 / np.log(10)  # rating points per unit of log strength: 400 points are odds of 10 to 1
@@ -27,7 +27,7 @@ def ratings(outcomes: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> 
     rating; with 100 comparisons that moves a rating by a point or two.
 
     Bradley RA, Terry ME (1952). Rank analysis of incomplete block designs I. Biometrika 39,
-    324-345. Percentiles are expanded as in ``resampling.bootstrap_intervals``.
+    324-345. Percentiles are expanded as in ``bootstrap.intervals``.
     """
     known = outcomes[outcomes["stratum"].isin(POST_STRATA) & (outcomes["winner"] != "judge_failed")]
     names = list(dict.fromkeys([*known["a"], *known["b"]]))

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from cutoff.evaluate.stats import differences, effect_table
+from cutoff import bootstrap
+from cutoff.evaluate.stats import differences
 from cutoff.experiment import POST_STRATA, STRATA
 from cutoff.params import Params
 from cutoff.report.claims import MAX_JUDGE_FAILED, is_effect
@@ -54,7 +55,7 @@ def table(outcomes: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> pd
     ).split()
     frame = pd.DataFrame(rows).reindex(columns=names)
     larger = frame[["p", "p_by_paper"]].astype(float).max(axis=1)
-    frame["p_holm"] = effect_table.holm(larger.where(frame["stratum"] == "all_post"))
+    frame["p_holm"] = bootstrap.holm(larger.where(frame["stratum"] == "all_post"))
     return frame
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cutoff.evaluate.stats.resampling import bootstrap_intervals
+from cutoff import bootstrap
 from cutoff.experiment import POST_STRATA, STRATA
 
 
@@ -28,8 +28,8 @@ def by_condition(
     for stratum, part in by_stratum(frame, strata):
         for condition, own in part.groupby("condition", sort=False):
             values = own[list(measures)].astype(float).to_numpy()
-            papers, _ = pd.factorize(own["paper_id"])
-            low, high, _ = bootstrap_intervals(values, papers, replicates, seed)
+            papers = own["paper_id"].to_numpy()
+            _, low, high, _ = bootstrap.means(values, papers, replicates, seed)
             for i, measure in enumerate(measures):
                 known = values[:, i][~np.isnan(values[:, i])]
                 ends = _sound(known, low[i], high[i])
@@ -53,7 +53,7 @@ def by_stratum(
 
 def _sound(known: "np.ndarray", low: float, high: float) -> tuple[float, float]:
     """The interval within the scale of a share, where the values are shares. Where nothing varies
-    only all 0 or all 1 has the score interval that ``bootstrap_intervals`` falls back to."""
+    only all 0 or all 1 has the score interval that ``bootstrap.means`` falls back to."""
     if not len(known) or (np.ptp(known) == 0 and known[0] not in (0, 1)):
         return np.nan, np.nan
     share = known.min() >= 0 and known.max() <= 1

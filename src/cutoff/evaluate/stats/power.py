@@ -4,7 +4,7 @@ import math
 
 from scipy import optimize, stats
 
-from cutoff.evaluate.stats.resampling import Array
+from cutoff.bootstrap import Array
 
 WORTH_FINDING = 0.05  # a difference of 5 points: what "n needed" is computed for
 
