@@ -11,7 +11,7 @@ In simulation with 24 papers such intervals cover 95 %, and the same bootstrap o
 questions covers 85 % (tests/unit/test_bootstrap.py).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -228,9 +228,7 @@ def pass_rates(answers: pd.DataFrame, by: Sequence[str], sort: bool = False) -> 
 # --- two results, many tests --------------------------------------------------------------
 
 
-def difference(
-    first: tuple[float, float, float], second: tuple[float, float, float]
-) -> tuple[float, float, float]:
+def difference(first: Iterable[float], second: Iterable[float]) -> tuple[float, float, float]:
     """``second`` minus ``first``, two independent (estimate, low, high), with 95 % interval.
 
     Square-and-add: the ends keep the asymmetry of the two intervals, so that 0 against 100 %
