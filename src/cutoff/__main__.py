@@ -80,9 +80,8 @@ def make_line() -> list[str]:
 def _do(command: str, given: list[str]) -> int:
     options, texts = _split(given)
     size = texts.pop("size", "tiny")
-    where = "the command line"
-    values = {name: params.parse(name, text, where) for name, text in texts.items()}
-    p = params.load(size, values, where)
+    values = {name: params.parse(name, text) for name, text in texts.items()}
+    p = params.load(size, values, "the command line")
     if command == "run":
         from cutoff.run import driver
 
@@ -125,10 +124,10 @@ def _split(given: list[str]) -> tuple[dict[str, str], dict[str, str]]:
             raise CutoffError(f"{word!r} is not of the form name=value.")
         if name in OPTIONS:
             options[name] = value
-        elif name in params.TABLE:
+        elif name in params.NAMES:
             texts[name] = value
         else:
-            hint = params.nearest(name, [*params.TABLE, *OPTIONS])
+            hint = params.nearest(name, [*params.NAMES, *OPTIONS])
             raise CutoffError(f"Unknown parameter {name!r} on the command line; {hint}")
     return options, texts
 
@@ -161,11 +160,11 @@ def _status(p: Params) -> None:
 
 
 def _print_params(p: Params) -> None:
-    width = max(map(len, params.TABLE))
+    meanings = params.meanings()
     for name, value in p.as_dict().items():
-        row = params.TABLE[name]
-        print(f"{name:<{width}}  {value!s:<28} {row.stage:<9} {row.allowed()}")
-    print("\nTheir meanings and units stand in params/defaults.yaml.")
+        print(f"{name} = {value}  ({params.stage_of(name)}; {params.allowed(name)})")
+        if name in meanings:
+            print(f"    {meanings[name]}")
 
 
 def _clean(p: Params) -> None:

@@ -72,7 +72,7 @@ def test_parameters_are_resolved_before_anything_else_is_set(cells):
 
 
 def test_it_opens_its_own_stage(path, cells):
-    assert f'run.open_stage("{path.stem}"' in "\n".join(c.source for c in code(cells))
+    assert f'folders.open_stage("{path.stem}"' in "\n".join(c.source for c in code(cells))
 
 
 def test_it_defines_no_function_and_no_class(cells):
@@ -97,7 +97,7 @@ def test_no_cell_sets_a_parameter_by_accident(cells):
             for node in ast.walk(tree(cell))
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }
-        assert not stores & set(params.TABLE)
+        assert not stores & set(params.NAMES)
 
 
 def test_sections_are_numbered_and_it_ends_with_findings_limits_and_next(cells):

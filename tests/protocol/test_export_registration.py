@@ -123,7 +123,7 @@ def test_the_stock_model_is_pulled_once_and_left_alone(
 ) -> None:
     tag = "qwen2.5:0.5b-instruct"
     chosen = p.as_dict() | {"base_source": "ollama", "ollama_base_model": tag}
-    stock = params.Params(chosen)
+    stock = params.Params(**chosen)
     ollama_server.library[tag] = Model(files["base"].served)
     rows = registration.register(files, base_model, stock)
     assert rows[0] == {"model": "base", "served_as": tag, "done": "stock model, pulled"}

@@ -327,7 +327,7 @@ def test_a_run_that_is_killed_loses_nothing_and_repeats_what_was_in_flight(
     script = (
         "import json, sys; from cutoff import params, run; from cutoff.evaluate import judge\n"
         "values, questions, responses = json.load(open(sys.argv[1]))\n"
-        "stage = run.open_stage('04_evaluate', params.Params(values))\n"
+        "stage = run.open_stage('04_evaluate', params.Params(**values))\n"
         "judge.judge(stage, questions, responses)"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(given)])

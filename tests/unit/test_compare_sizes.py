@@ -143,7 +143,7 @@ def test_what_differs_along_with_size_is_shown_and_families_are_told_apart(tmp_p
     text = runs.confounds(tmp_path, found)
     assert "`load_in_4bit`" in text and "different families (`s` is qwen; `l` is y)" in text
     assert "Nothing was recorded about `z`" in runs.confounds(tmp_path, [*found, results("z")])
-    assert set(runs.NO_CONFOUND) <= set(params.TABLE)
+    assert set(runs.NO_CONFOUND) <= set(params.NAMES)
 
 
 def test_one_size_says_what_a_second_would_add() -> None:

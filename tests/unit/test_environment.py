@@ -13,17 +13,13 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def pins(lines):
-    return [line.split("#")[0].strip() for line in lines if re.match(r"[A-Za-z]", line)]
-
-
-def test_conda_and_pip_install_the_same_versions_with_torch_first():
-    required = pins((ROOT / "requirements.txt").read_text().splitlines())
-    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    [from_pip] = [entry["pip"] for entry in conda if isinstance(entry, dict)]
-    assert required == from_pip
+def test_everything_is_pinned_with_torch_first_and_conda_installs_the_same():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    required = [line.split("#")[0].strip() for line in lines if re.match(r"[A-Za-z]", line)]
     assert required[0].startswith("torch==")
     assert all("==" in pin for pin in required)
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert {"pip": ["-r requirements.txt"]} in conda
 
 
 def test_every_make_target_that_the_readme_names_exists():
@@ -37,11 +33,9 @@ def test_every_make_target_that_the_readme_names_exists():
         named = {word for word in words if "=" not in word}
         assert named <= targets, words
         given = dict(word.split("=", 1) for word in words if "=" in word)
-        assert set(given) <= {*params.TABLE, *OPTIONS, "PYTHON"}, words
+        assert set(given) <= {*params.NAMES, *OPTIONS, "PYTHON"}, words
         size = given.pop("size", "tiny")
-        params.load(
-            size, {n: params.parse(n, v, "README") for n, v in given.items() if n in params.TABLE}
-        )
+        params.load(size, {n: params.parse(n, v) for n, v in given.items() if n in params.NAMES})
 
 
 def test_the_readme_holds_no_command_that_is_not_make():

@@ -67,7 +67,7 @@ def measure(
     and the text of every answer.
     """
     deadline.check("the model files are made and kept, measuring them comes next")
-    chain = {p.export_dtype: files.full}
+    chain: dict[str, Path] = {p.export_dtype: files.full}
     if files.served != files.full:
         chain[p.quantization] = files.served
     given = {

@@ -35,10 +35,9 @@ def identity(p: params.Params) -> Record:
     code = hashlib.sha256()
     for path in [*sorted(Path(__file__).parent.rglob("*.py")), Path(embeddings.__file__)]:
         code.update(path.read_bytes())
-    shaping = {k: v for k, v in p.as_dict().items() if params.TABLE[k].stage == "generate"}
     return {
         "dataset_id": paths.dataset_id(p),
-        "params": shaping,
+        "params": p.as_dict("generate"),
         "prompts_sha256": prompts.prompts_sha256(),
         "generator_prompts_sha256": generator_prompts.prompts_sha256(),
         "code_sha256": code.hexdigest(),

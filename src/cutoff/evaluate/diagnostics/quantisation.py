@@ -156,8 +156,8 @@ def pairs(
 
 def under(stage: folders.Run, quantization: str) -> folders.Run:
     """The same run, as if these weights were the ones that answer."""
-    values = stage.params.as_dict() | {"quantization": quantization, "compare_quantizations": None}
-    return replace(stage, params=Params(values))
+    changed = {"quantization": quantization, "compare_quantizations": None}
+    return replace(stage, params=stage.params.model_copy(update=changed))
 
 
 def _on_ollama(model: str, quantization: str) -> str:

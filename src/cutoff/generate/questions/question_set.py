@@ -202,11 +202,12 @@ def questions_wanted(p: Params) -> dict[str, int]:
             f"limit = {p.limit} leaves no question for some of the {len(used)} strata; "
             f"it must be at least {len(used)}."
         )
-    fewest = min(FEWEST_PER_STRATUM, p.limit // len(used))
+    limit = p.limit
+    fewest = min(FEWEST_PER_STRATUM, limit // len(used))
     given = {stratum: min(fewest, wanted[stratum]) for stratum in STRATA}
-    while sum(given.values()) < p.limit:  # the next question goes where most is missing
+    while sum(given.values()) < limit:  # the next question goes where most is missing
         open_strata = [stratum for stratum in used if given[stratum] < wanted[stratum]]
-        neediest = max(open_strata, key=lambda s: wanted[s] * p.limit / total - given[s])
+        neediest = max(open_strata, key=lambda s: wanted[s] * limit / total - given[s])
         given[neediest] += 1
     return given
 

@@ -41,7 +41,7 @@ def wanted(p: Params) -> int:
 
 
 def _unlimited(p: Params) -> Params:
-    return Params(p.as_dict() | {"limit": None})
+    return p.model_copy(update={"limit": None})
 
 
 def hold_out(papers: Sequence[Record], p: Params) -> tuple[list[Record], list[Record]]:
