@@ -103,7 +103,7 @@ def _over_sizes(frame: pd.DataFrame, order: Sequence[str], ylabel: str, unit: st
     which = frame["stratum"] if "name" in frame else frame["condition"]
     place = which.map(list(order).index)
     # Side by side, so that none hides another.
-    frame = frame.assign(x=frame["n_parameters"] * 1.09 ** (place - place.mean()), place=place)
+    frame = frame.assign(x=frame["n_parameters"] * 1.06 ** (place - place.mean()), place=place)
     published = frame["source"] == "published"
     ours = frame[~published].sort_values(["place", "n_parameters"], kind="stable")
     figure = figures.curves(ours, "model size (parameters, logarithmic)", ylabel, unit)
