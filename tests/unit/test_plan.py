@@ -11,17 +11,8 @@ from cutoff import models, params
 from cutoff.errors import CutoffError
 from cutoff.finetune import base
 from cutoff.finetune.settings import Training
-from cutoff.plan import (
-    architecture,
-    bytes_needed,
-    checklist,
-    duration,
-    evidence,
-    forecast,
-    gpus,
-    prices,
-    workload,
-)
+from cutoff.evaluate.judging import golden
+from cutoff.plan import architecture, checklist, forecast, memory, workload
 from cutoff.plan.architecture import Architecture
 
 REAL_SIZES = ("0.5b", "1.5b", "3b", "7b", "14b", "llama-8b")
@@ -34,7 +25,7 @@ def nothing_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
     monkeypatch.setattr(checklist, "hub_cache", lambda: tmp_path)
-    monkeypatch.setattr(gpus, "here", list)
+    monkeypatch.setattr(checklist, "gpus", list)
 
 
 def shape(size: str) -> Architecture:
@@ -74,7 +65,7 @@ def test_parameters_follow_from_the_shape(size: str, n: int) -> None:
 )
 def test_file_sizes_are_right_within_two_percent(size: str, kind: str, megabytes: float) -> None:
     tolerance = 0.04 if size == "tiny" else 0.02  # half of four layers is not what it is of many
-    assert bytes_needed.file_size(shape(size), kind) / 1e6 == pytest.approx(
+    assert memory.file_size(shape(size), kind) / 1e6 == pytest.approx(
         megabytes, rel=tolerance
     )
 
@@ -83,24 +74,29 @@ def test_the_adapter_of_tiny_has_the_weights_that_training_counted() -> None:
     assert shape("tiny").n_lora(16) == 278_528
 
 
-def test_the_training_peak_is_within_a_fifth_of_what_was_measured() -> None:
-    """0.5B's true dimensions: 6,908 MB with the notebook's kernel; tiny: 713 and 924 MB."""
-    found = bytes_needed.training(shape("0.5b"), 16, 0.0, False, 179, 4, False, gpu=False)
-    assert found.total + bytes_needed.KERNEL == pytest.approx(6908e6, rel=0.2)
-    for tokens, micro, measured in ((40, 16, 713e6), (179, 8, 924e6)):
-        found = bytes_needed.training(shape("tiny"), 16, 0.0, False, tokens, micro, False, False)
-        assert found.total == pytest.approx(measured, rel=0.2)
+@pytest.mark.parametrize(
+    ("size", "tokens", "micro", "measured"),
+    [("0.5b", 179, 4, 6908e6), ("tiny", 40, 16, 713e6), ("tiny", 179, 8, 924e6)],
+)
+def test_the_training_peak_is_within_a_fifth_of_what_was_measured(
+    size: str, tokens: int, micro: int, measured: float
+) -> None:
+    """0.5B's true dimensions with the notebook's kernel beside; tiny without."""
+    p = params.load("tiny", {"lora_dropout": 0.0, "lora_rank": 16})
+    found = memory.training(shape(size), p, tokens, micro, checkpointing=False, gpu=False)
+    total = found.total + (memory.KERNEL if size == "0.5b" else 0)
+    assert total == pytest.approx(measured, rel=0.2)
 
 
 def test_the_export_peak_is_within_15_percent_of_what_was_measured() -> None:
-    assert bytes_needed.export_memory(shape("0.5b"), gpu=False) == pytest.approx(3534e6, rel=0.15)
-    assert bytes_needed.export_memory(shape("tiny"), gpu=False) == pytest.approx(868e6, rel=0.15)
+    assert memory.export_memory(shape("0.5b"), gpu=False) == pytest.approx(3534e6, rel=0.15)
+    assert memory.export_memory(shape("tiny"), gpu=False) == pytest.approx(868e6, rel=0.15)
 
 
 def test_the_answering_peak_is_an_upper_bound_within_a_third() -> None:
     """Two engines on two cores; their compute buffers are reserved and only partly touched."""
-    weights = bytes_needed.serving(shape("0.5b"), "Q4_K_M", 2048, 2, copies=2)
-    total = bytes_needed.LIBRARIES["evaluation"] + weights
+    weights = memory.serving(shape("0.5b"), "Q4_K_M", 2048, 2, copies=2)
+    total = memory.LIBRARIES["evaluation"] + weights
     assert 1505e6 <= total <= 1505e6 * 4 / 3
 
 
@@ -146,35 +142,39 @@ def kept(model: Architecture, rank: int, half: bool, tokens: int = 64, rows: int
 @pytest.mark.parametrize("half", [False, True])
 def test_what_the_backward_pass_keeps_is_what_autograd_lists(half: bool) -> None:
     """At a shape that the numbers were not taken from."""
-    few = Architecture(192, 640, 2, 6, 2, 512, True, True, "")
-    many = Architecture(192, 640, 4, 6, 2, 512, True, True, "")
+    few = Architecture(192, 640, 2, 6, 2, 512, True, True)
+    many = Architecture(192, 640, 4, 6, 2, 512, True, True)
     counted = (kept(many, 8, half) - kept(few, 8, half)) / 2
-    width = bytes_needed.HALF if half else bytes_needed.FULL
-    assert bytes_needed.kept_per_token(few, 8, 0.0, width) == pytest.approx(counted, rel=0.05)
+    width = memory.HALF if half else memory.FULL
+    assert memory.kept_per_token(few, 8, 0.0, width) == pytest.approx(counted, rel=0.05)
 
 
 @pytest.mark.parametrize("size", ["tiny", *REAL_SIZES])
-def test_every_size_has_a_plan_with_formulas_and_sources(size: str) -> None:
+def test_every_size_has_a_plan_with_formulas(size: str) -> None:
     p = params.load(size, {"deadline_minutes": 240.0})
     rows = forecast.rows(p)
-    assert all(row.formula and row.source and row.value for row in rows)
-    names = {row.name for row in rows}
-    assert {"T4", "L4", "A100", "H100"} <= names
-    assert {row.state for row in rows} <= {"green", "amber", "red", ""}
+    assert all(row.value for row in rows) and {row.state for row in rows} <= {
+        "green", "amber", "red", "",
+    }  # fmt: skip
     text = forecast.report(p)
     assert p.base_model in text and "Checklist" in text and "of 240 min" in text
     assert "nan" not in text and "None" not in text
 
 
+def test_the_plan_counts_what_the_run_will_ask() -> None:
+    p = params.load("tiny", {"training_seeds": 3})
+    work = workload.find(p)
+    assert work.answers == 340 * (6 + 2 * 4)
+    assert work.judgements == work.answers + len(golden.GOLDEN)
+
+
 def test_a_larger_model_needs_more_of_everything() -> None:
     needs = []
     for size in ("0.5b", "1.5b", "3b", "7b", "14b"):
-        p = params.load(size, {"load_in_4bit": True, "export_mode": "merged"})
-        model, work = architecture.find(p), workload.find(p)
-        one = bytes_needed.training(model, 16, 0.05, True, 1000, 1, True, gpu=True)
-        needs.append((one.total, bytes_needed.export_memory(model, False),
-                      bytes_needed.serving(model, "Q4_K_M", 4096, 8),
-                      duration.training_flops(model, p, work)))  # fmt: skip
+        model, p = shape(size), params.load(size, {"load_in_4bit": True})
+        one = memory.training(model, p, 1000, 1, checkpointing=True, gpu=True)
+        needs.append((one.total, memory.export_memory(model, False),
+                      memory.serving(model, "Q4_K_M", 4096, 8)))  # fmt: skip
     assert all(
         a < b for x, y in zip(needs, needs[1:], strict=False) for a, b in zip(x, y, strict=True)
     )
@@ -182,9 +182,8 @@ def test_a_larger_model_needs_more_of_everything() -> None:
 
 def test_checkpointing_and_four_bits_save_memory() -> None:
     def total(four_bit: bool, checkpointing: bool) -> float:
-        return bytes_needed.training(
-            shape("7b"), 16, 0.05, four_bit, 1152, 4, checkpointing, gpu=True
-        ).total
+        p = params.load("7b", {"load_in_4bit": four_bit})
+        return memory.training(shape("7b"), p, 1152, 4, checkpointing, gpu=True).total
 
     assert total(True, True) < total(True, False) < total(False, False)
     assert total(False, True) - total(True, True) == pytest.approx(9.7e9, rel=0.02)
@@ -213,34 +212,27 @@ def test_the_mark_says_whether_a_need_fits() -> None:
     ]  # fmt: skip
 
 
+def training_row(size: str, **changed: object) -> forecast.Row:
+    rows = forecast.rows(params.load(size, changed))
+    return next(row for row in rows if row.name == "02 training")
+
+
 def test_a_gpu_of_this_machine_is_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "here", lambda: [gpus.RENTED["T4"]])
-    states = {row.name: row.state for row in forecast.rows(params.load("7b")) if row.unit == "GB"}
-    assert states["here: Tesla T4"] == "green"
-    too_large = {"load_in_4bit": False}
-    rows = [r for r in forecast.rows(params.load("14b", too_large)) if r.name == "here: Tesla T4"]
-    assert rows[0].state == "red" and "does not fit" in rows[0].value
-
-
-def test_a_price_that_is_not_known_is_said_and_not_guessed() -> None:
-    p = params.load("0.5b", {"judge_model": "gpt-4o-mini,gpt-4o-mini-of-tomorrow"})
-    known, unknown = evidence.costs(p, workload.find(p))
-    assert known.amount and known.amount > 0 and "2026" in known.value and known.source
-    assert unknown.amount is None and "not known" in unknown.value
-    assert prices.cost("gpt-4o-mini", 2_000_000, 1_000_000)[0] == pytest.approx(0.90)  # type: ignore[index]
-    assert prices.cost("gpt-4o-mini-of-tomorrow", 1, 1) is None
+    assert training_row("7b").state == "red" and "16 GB" in training_row("7b").value
+    monkeypatch.setattr(checklist, "gpus", lambda: [checklist.Gpu("Tesla T4", 15.6e9)])
+    assert training_row("7b").state == "green"
+    too_large = training_row("14b", load_in_4bit=False)
+    assert too_large.state == "red" and "does not fit" in too_large.value
+    hours = [row for row in forecast.rows(params.load("7b")) if row.section == "Hours"]
+    assert hours[0].amount and 0.5 < hours[0].amount < 5
 
 
 def test_more_questions_find_smaller_differences() -> None:
     few, many = (
-        evidence.power_of_questions(p, workload.find(p))[0].amount
+        next(r for r in forecast.rows(p) if r.name == "Trained facts").amount
         for p in (params.load("7b", {"n_eval_seen": n}) for n in (60, 600))
     )
     assert few and many and few > many
-
-
-def test_sessions_cover_the_hours() -> None:
-    assert [duration.sessions(h, 240) for h in (0.1, 4.0, 4.1, 9)] == [1, 1, 2, 3]
 
 
 def test_the_checklist_names_what_is_missing_and_never_a_key(

@@ -14,7 +14,7 @@ from cutoff.params import Params
 class Architecture:
     """A decoder of the Qwen2 and Llama kind; names as in ``config.json``.
 
-    ``attention_bias``: the projections to q, k and v have biases. ``source``: where it was read.
+    ``attention_bias``: the projections to q, k and v have biases.
     """
 
     hidden_size: int
@@ -25,7 +25,6 @@ class Architecture:
     vocab_size: int
     tie_word_embeddings: bool
     attention_bias: bool
-    source: str
     head_dim: int = 0
 
     @property
@@ -73,19 +72,13 @@ class Architecture:
         return self.num_hidden_layers * rank * sum(a + b for a, b in self.projections)
 
 
-def _qwen(
-    hidden: int, inner: int, layers: int, heads: int, keys: int, vocabulary: int, tied: bool
-) -> tuple[Any, ...]:
-    return hidden, inner, layers, heads, keys, vocabulary, tied, True
-
-
 # hidden, intermediate, layers, heads, key-value heads, vocabulary, tied, bias of q, k, v.
 KNOWN = {
-    "Qwen/Qwen2.5-0.5B-Instruct": _qwen(896, 4864, 24, 14, 2, 151936, True),
-    "Qwen/Qwen2.5-1.5B-Instruct": _qwen(1536, 8960, 28, 12, 2, 151936, True),
-    "Qwen/Qwen2.5-3B-Instruct": _qwen(2048, 11008, 36, 16, 2, 151936, True),
-    "Qwen/Qwen2.5-7B-Instruct": _qwen(3584, 18944, 28, 28, 4, 152064, False),
-    "Qwen/Qwen2.5-14B-Instruct": _qwen(5120, 13824, 48, 40, 8, 152064, False),
+    "Qwen/Qwen2.5-0.5B-Instruct": (896, 4864, 24, 14, 2, 151936, True, True),
+    "Qwen/Qwen2.5-1.5B-Instruct": (1536, 8960, 28, 12, 2, 151936, True, True),
+    "Qwen/Qwen2.5-3B-Instruct": (2048, 11008, 36, 16, 2, 151936, True, True),
+    "Qwen/Qwen2.5-7B-Instruct": (3584, 18944, 28, 28, 4, 152064, False, True),
+    "Qwen/Qwen2.5-14B-Instruct": (5120, 13824, 48, 40, 8, 152064, False, True),
     "meta-llama/Llama-3.1-8B-Instruct": (4096, 14336, 32, 32, 8, 128256, False, False),
 }
 GATED = ("meta-llama/",)  # their pages ask for a licence, downloads for a token
@@ -97,14 +90,14 @@ def find(p: Params) -> Architecture:
     Raises ``CutoffError`` for a hub model that is not in the table: nothing is downloaded.
     """
     if p.base_model in KNOWN:
-        return Architecture(*(*KNOWN[p.base_model], f"config.json of {p.base_model}"))
+        return Architecture(*KNOWN[p.base_model])
     folder = local_folder(p)
     if folder is None:
         raise CutoffError(
             f"base_model = {p.base_model!r} is no folder here and not among the models whose "
             f"shapes are known ({', '.join(KNOWN)}). Download it and give its folder "
             f"(`hf download {p.base_model} --local-dir FOLDER`, then base_model=FOLDER), or add "
-            "the numbers of its config.json to src/cutoff/preflight/architecture.py."
+            "the numbers of its config.json to src/cutoff/plan/architecture.py."
         )
     return read(folder)
 
@@ -140,5 +133,4 @@ def read(folder: Path) -> Architecture:
         tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
         attention_bias=qwen2 or bool(config.get("attention_bias", False)),
         head_dim=config.get("head_dim") or 0,
-        source=f"config.json in {folder.name}",
     )

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,6 +30,42 @@ class Item:
     detail: str
 
 
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU of this machine: its name as the driver reports it, and its free memory in bytes."""
+
+    name: str
+    memory: float
+
+
+@dataclass(frozen=True)
+class Server:
+    """A language model that a run asks: in which role, whose, where, with which key."""
+
+    role: str
+    provider: str
+    model: str
+    base_url: str | None
+    api_key: str | None
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs of this machine, by their driver; empty where there is none or it is silent."""
+    command = ["nvidia-smi", "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
+    if not shutil.which(command[0]):
+        return []
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    lines = [line.rpartition(",") for line in answer.stdout.splitlines()]
+    return [
+        Gpu(name.strip(), float(mebibytes) * 2**20)
+        for name, _, mebibytes in lines
+        if mebibytes.strip().isdigit()
+    ]
+
+
 def items(p: Params) -> list[Item]:
     """Everything that the run will ask for, in the order in which it will."""
     found = [_base(p)]
@@ -37,8 +74,8 @@ def items(p: Params) -> list[Item]:
         found.append(_item("your papers", there, f"papers_folder = {p.papers_folder}"))
     if p.paper_source == "arxiv":
         found.append(Item("arXiv", UNKNOWN, "needs the network; it is not called from here"))
-    for role, provider, model, url, key in _servers(p):
-        found += _server(role, provider, model, url, key)
+    for server in _servers(p):
+        found += _ollama(server) if server.provider == "ollama" else _chat_server(server)
     return found
 
 
@@ -78,47 +115,44 @@ def _base(p: Params) -> Item:
     return Item("base model", UNKNOWN, f"{p.base_model} will be downloaded; the hub is not called")
 
 
-def _servers(p: Params) -> list[tuple[str, str, str, str | None, str | None]]:
-    """(role, provider, model, address, key) of every language model that is asked."""
-    found: list[tuple[str, str, str, str | None, str | None]] = []
+def _servers(p: Params) -> list[Server]:
+    """Every language model that the run asks over a protocol."""
+    found = []
     if p.fact_source == "generator":
-        found.append(
-            ("generator", p.generator_provider, p.generator_model, p.generator_base_url,
-             p.generator_api_key)
-        )  # fmt: skip
+        found.append(Server("generator", p.generator_provider, p.generator_model,
+                            p.generator_base_url, p.generator_api_key))  # fmt: skip
         if p.dataset_judge_model is not None:
-            found.append(
-                ("data set judge", p.dataset_judge_provider, p.dataset_judge_model,
-                 p.dataset_judge_base_url, p.dataset_judge_api_key)
-            )  # fmt: skip
+            found.append(Server("data set judge", p.dataset_judge_provider, p.dataset_judge_model,
+                                p.dataset_judge_base_url, p.dataset_judge_api_key))  # fmt: skip
     if p.provider in ("ollama", "openai"):
         model = "" if p.base_source == "export" else str(p.ollama_base_model)
-        found.append(("answers", p.provider, model, p.base_url, p.api_key))
+        found.append(Server("answers", p.provider, model, p.base_url, p.api_key))
     for judge in panel.members(p):
         if judge.provider != panel.REFERENCE:
             key = p.judge_api_key or panel.USUAL_KEY[judge.provider]
-            found.append(("judge", judge.provider, judge.model, p.judge_base_url, key))
+            found.append(Server("judge", judge.provider, judge.model, p.judge_base_url, key))
     return found
 
 
-def _server(role: str, provider: str, model: str, url: str | None, key: str | None) -> list[Item]:
-    if provider == "ollama":
-        return _ollama(role, model, url)
-    hosted = url is None
-    found = []
-    if not hosted:
-        found.append(_item(f"{role}: server", _answers(str(url)), f"a server at {_bare(str(url))}"))
-    names = re.findall(r"\$\{(\w+)\}", key or "")
-    if hosted:
-        absent = [name for name in names if not os.environ.get(name)]
-        found.append(_item(f"{role}: key", not absent, f"{', '.join(names)} for {model}"))
-        found.append(Item(f"{role}: credits", UNKNOWN, f"{provider} does not say; see its console"))
-    return found
+def _chat_server(server: Server) -> list[Item]:
+    """Of a hosted service the key, of a server of one's own whether it accepts connections."""
+    if server.base_url is not None:
+        parts = urlsplit(server.base_url)
+        bare = f"{parts.scheme}://{parts.hostname or ''}"  # without what may be a password in it
+        return [_item(f"{server.role}: server", _answers(server.base_url), f"a server at {bare}")]
+    names = re.findall(r"\$\{(\w+)\}", server.api_key or "")
+    absent = [name for name in names if not os.environ.get(name)]
+    credit = f"{server.provider} does not say; see its console"
+    return [
+        _item(f"{server.role}: key", not absent, f"{', '.join(names)} for {server.model}"),
+        Item(f"{server.role}: credits", UNKNOWN, credit),
+    ]
 
 
-def _ollama(role: str, model: str, url: str | None) -> list[Item]:
+def _ollama(server: Server) -> list[Item]:
     from cutoff.engines import ollama_api
 
+    role, model, url = server.role, server.model, server.base_url
     version = ollama_api.version(url)
     if version is None:
         detail = "Ollama does not answer: start it with `ollama serve`"
@@ -127,9 +161,8 @@ def _ollama(role: str, model: str, url: str | None) -> list[Item]:
     found = [Item(f"{role}: server", READY, f"Ollama {version}")]
     if model:
         there = any(name in (model, f"{model}:latest") for name in ollama_api.models(url))
-        found.append(
-            _item(f"{role}: model", there, model + ("" if there else ": `ollama pull` it"))
-        )
+        detail = model + ("" if there else ": `ollama pull` it")
+        found.append(_item(f"{role}: model", there, detail))
     return found
 
 
@@ -141,12 +174,6 @@ def _answers(url: str) -> bool:
             return True
     except (OSError, ValueError):
         return False
-
-
-def _bare(url: str) -> str:
-    """An address without what may be a password in it."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}"
 
 
 def _item(name: str, there: bool, detail: str) -> Item:

@@ -9,6 +9,7 @@ again. Buffers that live for a moment are not in it; ``SLACK`` stands for them.
 from dataclasses import dataclass
 
 from cutoff import micro_batch
+from cutoff.params import Params
 from cutoff.plan.architecture import Architecture
 
 # QLoRA (Dettmers et al. 2023, arXiv:2305.14314, section 3): 4 bits, and 0.127 bits for the
@@ -60,27 +61,20 @@ class Training:
 
 
 def training(
-    model: Architecture,
-    rank: int,
-    dropout: float,
-    four_bit: bool,
-    tokens: int,
-    micro: int,
-    checkpointing: bool,
-    gpu: bool,
+    model: Architecture, p: Params, tokens: int, micro: int, checkpointing: bool, gpu: bool
 ) -> Training:
     """A pass of ``micro`` examples of ``tokens`` tokens; 16 bits on a GPU, 32 on a CPU."""
     width = HALF if gpu else FULL
     rest = (model.n_embedding + model.n_vectors) * width
-    weights = model.n_body * (NF4_BYTES if four_bit else width) + rest
-    per_layer = micro * tokens * kept_per_token(model, rank, dropout, width)
-    layers = model.num_hidden_layers
-    activations = layers * per_layer
+    weights = model.n_body * (NF4_BYTES if p.load_in_4bit else width) + rest
+    per_layer = micro * tokens * kept_per_token(model, p.lora_rank, p.lora_dropout, width)
+    activations = model.num_hidden_layers * per_layer
     if checkpointing:  # the input of every layer, and one layer at a time in full
-        activations = layers * micro * tokens * model.hidden_size * width + per_layer
+        inputs = model.num_hidden_layers * micro * tokens * model.hidden_size * width
+        activations = inputs + per_layer
     fixed = CUDA_CONTEXT if gpu else LIBRARIES["training"]
-    adapter = TRAINED_BYTES * model.n_lora(rank)
-    return Training(weights, float(adapter), SLACK[width] * activations, fixed)
+    adapter = float(TRAINED_BYTES * model.n_lora(p.lora_rank))
+    return Training(weights, adapter, SLACK[width] * activations, fixed)
 
 
 def kept_per_token(model: Architecture, rank: int, dropout: float, width: int) -> float:
@@ -91,29 +85,28 @@ def kept_per_token(model: Architecture, rank: int, dropout: float, width: int) -
     return kept + (masks if dropout else 0.0)
 
 
-def fastest_plan(
-    model: Architecture,
-    rank: int,
-    dropout: float,
-    four_bit: bool,
-    tokens: int,
-    possible: list[int],
-    checkpointing: str,
-    capacity: float,
+def on_gpu(
+    model: Architecture, p: Params, tokens: int, capacity: float
 ) -> tuple[micro_batch.Plan, Training]:
     """What a GPU of ``capacity`` free bytes would do, by the rule that training itself follows.
 
     Raises ``CutoffError`` where not even the smallest pass fits.
     """
+    possible = micro_batch.sizes(p.batch_size, 1, p.micro_batch_size)
+    plan = micro_batch.choose(
+        possible,
+        p.gradient_checkpointing,
+        tokens,
+        int(capacity),
+        lambda micro, recompute: int(training(model, p, tokens, micro, recompute, True).total),
+    )
+    return plan, training(model, p, tokens, plan.micro_batch, plan.checkpointing, gpu=True)
 
-    def of(micro: int, recompute: bool) -> Training:
-        return training(model, rank, dropout, four_bit, tokens, micro, recompute, gpu=True)
 
-    def attempt(micro: int, recompute: bool) -> int:
-        return int(of(micro, recompute).total)
-
-    plan = micro_batch.choose(possible, checkpointing, tokens, int(capacity), attempt)
-    return plan, of(plan.micro_batch, plan.checkpointing)
+def on_cpu(model: Architecture, p: Params, tokens: int) -> Training:
+    """What this CPU would do, by the rule that training itself follows."""
+    plan = micro_batch.on_cpu(p.batch_size, 1, p.micro_batch_size, p.gradient_checkpointing, tokens)
+    return training(model, p, tokens, plan.micro_batch, plan.checkpointing, gpu=False)
 
 
 def file_size(model: Architecture, kind: str) -> float:
@@ -153,8 +146,3 @@ def export_memory(model: Architecture, gpu: bool) -> float:
     that is being read. On a GPU the reference lies there."""
     reference = 0 if gpu else FULL * model.n_parameters
     return LIBRARIES["export"] + reference + HALF * model.n_parameters
-
-
-def merge_memory(model: Architecture) -> float:
-    """Main memory of merging alone: slices of at most 64 MB in float32, a few at a time."""
-    return LIBRARIES["export"] + 4 * min(2**26, FULL * model.vocab_size * model.hidden_size)
