@@ -9,9 +9,9 @@ import torch
 
 from cutoff import models, params
 from cutoff.errors import CutoffError
+from cutoff.evaluate.judging import golden
 from cutoff.finetune import base
 from cutoff.finetune.settings import Training
-from cutoff.evaluate.judging import golden
 from cutoff.plan import architecture, checklist, forecast, memory, workload
 from cutoff.plan.architecture import Architecture
 
@@ -65,9 +65,7 @@ def test_parameters_follow_from_the_shape(size: str, n: int) -> None:
 )
 def test_file_sizes_are_right_within_two_percent(size: str, kind: str, megabytes: float) -> None:
     tolerance = 0.04 if size == "tiny" else 0.02  # half of four layers is not what it is of many
-    assert memory.file_size(shape(size), kind) / 1e6 == pytest.approx(
-        megabytes, rel=tolerance
-    )
+    assert memory.file_size(shape(size), kind) / 1e6 == pytest.approx(megabytes, rel=tolerance)
 
 
 def test_the_adapter_of_tiny_has_the_weights_that_training_counted() -> None:

@@ -221,7 +221,11 @@ def _hours(model: Architecture, p: Params, work: Workload, found: list[checklist
         hours = accelerators.hours_on_cpu(model.n_parameters, tokens)
         least, most = (hours / share for share in REACHED_CPU[::-1])
         formula = "4 operations per weight and token at 25 to 100 % of 50 GFLOP/s a core"
-    text = f"{least:.1f} to {most:.1f} h" if most >= 0.1 else f"{60 * least:.1f} to {60 * most:.1f} min"
+    text = (
+        f"{least:.1f} to {most:.1f} h"
+        if most >= 0.1
+        else f"{60 * least:.1f} to {60 * most:.1f} min"
+    )
     if p.deadline_minutes is not None:
         sessions = max(1, math.ceil(60 * most / p.deadline_minutes))
         text += f"; at most {sessions} sessions of {p.deadline_minutes:g} min"
