@@ -61,11 +61,6 @@ def local_state(p: Params) -> str:
     return repr([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in found])
 
 
-def revision(folder: Path) -> str | None:
-    """The commit of a base model that came from the hub; ``None`` for a plain folder."""
-    return folder.name if folder.parent.name == "snapshots" else None
-
-
 def require_same_base(folder: Path, training: dict[str, Any]) -> None:
     """Raise ``CutoffError`` if an adapter was trained on other base weights than these.
 

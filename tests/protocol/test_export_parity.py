@@ -15,13 +15,14 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from cutoff import models, params, prompts
 from cutoff.errors import CutoffError
-from cutoff.export import answers, families, gguf_writer, links, lora_gguf, parity, weights
+from cutoff.export import families, gguf_tokenizer, gguf_writer, lora_gguf, weights
+from cutoff.export.parity import chain, gate, measurement, transcripts
 from cutoff.models import Files
 from cutoff.params import Params
 from cutoff.phantom import world
 
 CHOSEN: dict[str, Any] = {"max_new_tokens": 24, "parallel": 2, "num_ctx": 512}
-Reference = list[answers.Answer]
+Reference = list[transcripts.Transcript]
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +41,15 @@ def questions() -> list[dict[str, Any]]:
 def chats(questions: list[dict[str, Any]]) -> list[list[prompts.Message]]:
     """Closed-book and RAG prompts; one with text that is split differently by other rules."""
     odd = prompts.render_rag("Who's at 1234-ab (x)?", ["It is 97 percent.\n\n  The end.", "12M."])
-    return [*answers.choose_prompts(questions, 7), odd]
+    return [*transcripts.choose_prompts(questions, 7), odd]
 
 
 @pytest.fixture(scope="module")
 def references(base_model: Path, adapter: Path, chats: Any) -> dict[str, Reference]:
     """The phantom's answers in transformers: without and with the adapter."""
     return {
-        "base": answers.answer_with_transformers(base_model, None, chats, 24),
-        "tuned": answers.answer_with_transformers(base_model, adapter, chats, 24),
+        "base": transcripts.from_transformers(base_model, None, chats, 24),
+        "tuned": transcripts.from_transformers(base_model, adapter, chats, 24),
     }
 
 
@@ -74,10 +75,11 @@ def load(**chosen: Any) -> Params:
 
 def measure(
     files: Files, base: Path, reference: Reference, questions: Any, **chosen: Any
-) -> list[links.Link]:
+) -> list[chain.Link]:
     p = load(**chosen)
-    limits = parity.limits(base, questions, p)
-    found, differing = parity.measure("m", files, base, reference, limits, p)
+    limits = measurement.limits(base, questions, p)
+    subject = measurement.Subject("m", base, reference)
+    found, differing = measurement.measure(subject, files, limits, p)
     expected = {answer.text for answer in reference}
     assert all(row["transformers"] in expected for row in differing)
     return found
@@ -93,11 +95,11 @@ def export(base: Path, folder: Path, adapter: Path | None = None) -> Files:
     return full_only(path)
 
 
-def broken(found: Sequence[links.Link]) -> str | None:
+def broken(found: Sequence[chain.Link]) -> str | None:
     """The link at which the gate closes, which must be named in what ``check`` would say."""
-    name = parity.first_broken(found).get("m")
-    assert (name is None) == (parity.broken(found) == [])
-    assert name is None or f"m, {name}: " in parity.broken(found)[0]
+    name = gate.first_broken(found).get("m")
+    assert (name is None) == (gate.broken(found) == [])
+    assert name is None or f"m, {name}: " in gate.broken(found)[0]
     return name
 
 
@@ -120,7 +122,7 @@ def test_the_gate_opens_for_a_trained_model(
     files = exported("tuned", **chosen)
     found = measure(files, base_model, references["tuned"], questions, **chosen)
     assert broken(found) is None
-    roads = {row["link"] for row in found if row["metric"] == links.DIVERGENCE}
+    roads = {row["link"] for row in found if row["metric"] == chain.DIVERGENCE}
     assert len(roads) == (1 if chosen.get("quantization") == "F16" else 2)
     assert references["tuned"] != references["base"]
 
@@ -132,11 +134,11 @@ def test_the_gate_opens_for_the_base_model_and_closes_when_a_file_is_replaced(
     found = measure(files, base_model, references["base"], questions)
     assert len(found) == 10 and broken(found) is None
     copies = [Path(shutil.copy(path, tmp_path)) for path in weights.every_file([files])]
-    parity.write(tmp_path, found, copies)
-    parity.check(tmp_path)
+    gate.write(tmp_path, found, copies)
+    gate.require_open(tmp_path)
     shutil.copy(exported("tuned").served, tmp_path / copies[1].name)
     with pytest.raises(CutoffError, match="base.Q4_K_M.gguf is missing or not the file"):
-        parity.check(tmp_path)
+        gate.require_open(tmp_path)
 
 
 @pytest.mark.parametrize("family", ["qwen3", "llama"])
@@ -146,7 +148,7 @@ def test_the_gate_opens_for_other_families_merged_and_beside(
     """Also where the model has a BOS token."""
     base = decided(build(family, family == "qwen3", tmp_path / "b", max_position_embeddings=2048))
     adapter = small_adapter(base, tmp_path / "adapter")
-    reference = answers.answer_with_transformers(base, adapter, chats[:3], 8)
+    reference = transcripts.from_transformers(base, adapter, chats[:3], 8)
     for mode in ("merged", "adapter"):
         chosen = {"export_mode": mode, "quantization": "Q8_0", "max_new_tokens": 8}
         files = models.files_of(tmp_path, "tuned", load(**chosen))
@@ -156,7 +158,7 @@ def test_the_gate_opens_for_other_families_merged_and_beside(
         relaxed |= {"parity_min_stop_rate": 0.0, "parity_max_quantised_kl": 0.3}
         found = measure(files, base, reference, questions, num_ctx=2048, **chosen, **relaxed)
         at = {(row["link"], row["metric"]): row["value"] for row in found}
-        assert at["BOS", links.BOS_TOKENS] == (family == "llama")
+        assert at["BOS", chain.BOS_TOKENS] == (family == "llama")
         assert broken(found) is None
 
 
@@ -188,12 +190,12 @@ def test_penalties_and_temperature_that_a_model_brings_do_not_reach_the_referenc
     config = GenerationConfig.from_pretrained(other)
     config.update(repetition_penalty=3.0, do_sample=True, temperature=5.0)
     config.save_pretrained(other)
-    assert answers.answer_with_transformers(other, None, chats[:2], 24) == references["base"][:2]
+    assert transcripts.from_transformers(other, None, chats[:2], 24) == references["base"][:2]
 
 
 def test_two_servings_of_one_file_give_the_same_answers(exported: Any, references: Any) -> None:
     path, reference = exported("base").full, references["base"]
-    first, second = (answers.answer_with_llama_cpp(path, reference, load()) for _ in range(2))
+    first, second = (transcripts.from_llama_cpp(path, reference, load()) for _ in range(2))
     assert first == second
     assert [a.next_tokens for a in first] == [a.next_tokens for a in second]
 
@@ -210,15 +212,15 @@ def test_another_chat_template_closes_the_gate(
     assert changed != template.read_text()
     template.write_text(changed)
     found = measure(export(other, tmp_path), base_model, references["base"], questions)
-    assert broken(found) == links.READING
+    assert broken(found) == chain.READING
 
 
 def test_another_rule_of_splitting_text_closes_the_gate(
     base_model: Path, references: Any, questions: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(gguf_writer, "pre_tokenizer_name", lambda spec: "gpt-2")
+    monkeypatch.setattr(gguf_tokenizer, "pre_tokenizer_name", lambda spec: "gpt-2")
     found = measure(export(base_model, tmp_path), base_model, references["base"], questions)
-    assert broken(found) == links.READING
+    assert broken(found) == chain.READING
 
 
 @pytest.mark.parametrize("n_bos", [0, 2])
@@ -231,12 +233,12 @@ def test_another_number_of_bos_tokens_closes_the_gate(
     changed = template.read_text().replace("{{- bos_token }}", "{{- bos_token }}" * n_bos)
     assert changed != template.read_text()
     template.write_text(changed)
-    reference = answers.answer_with_transformers(base, None, chats[:2], 4)
+    reference = transcripts.from_transformers(base, None, chats[:2], 4)
     chosen = {"num_ctx": 2048, "max_new_tokens": 4}
     found = measure(export(other, tmp_path), base, reference, questions[:1], **chosen)
-    assert broken(found) == links.BOS
+    assert broken(found) == chain.BOS
     at = {row["link"]: row for row in found}
-    assert at[links.READING]["passed"] and at[links.BOS]["value"] == n_bos
+    assert at[chain.READING]["passed"] and at[chain.BOS]["value"] == n_bos
 
 
 def test_a_bos_token_that_the_model_does_not_have_closes_the_gate(
@@ -247,7 +249,7 @@ def test_a_bos_token_that_the_model_does_not_have_closes_the_gate(
         gguf_writer.gguf.GGUFWriter, "add_add_bos_token", lambda self, value: add(self, True)
     )
     found = measure(export(base_model, tmp_path), base_model, references["base"], questions)
-    assert broken(found) == links.BOS
+    assert broken(found) == chain.BOS
 
 
 def test_a_context_that_is_too_short_closes_the_gate(
@@ -256,10 +258,10 @@ def test_a_context_that_is_too_short_closes_the_gate(
     """llama.cpp refuses what does not fit, so the longer half of the prompts is not answered."""
     files = full_only(exported("base").full)
     found = measure(files, base_model, references["base"], questions, num_ctx=128)
-    assert broken(found) == links.CONTEXT
+    assert broken(found) == chain.CONTEXT
     # Prompts that fit are answered as before, so nothing else is in doubt.
-    assert {row["link"] for row in found if not row["passed"]} == {links.CONTEXT}
-    assert {row["metric"] for row in found} >= {links.AGREEMENT, links.DIVERGENCE}
+    assert {row["link"] for row in found if not row["passed"]} == {chain.CONTEXT}
+    assert {row["metric"] for row in found} >= {chain.AGREEMENT, chain.DIVERGENCE}
 
 
 def test_an_adapter_that_was_not_merged_closes_the_gate(
@@ -296,7 +298,7 @@ def test_query_and_key_rows_in_the_order_of_another_family_close_the_gate(
 ) -> None:
     """Swapped where they must stay (Qwen2), left where they must be swapped (Llama)."""
     base = build(family, False, tmp_path / "base", max_position_embeddings=2048)
-    reference = answers.answer_with_transformers(base, None, chats[:3], 4)
+    reference = transcripts.from_transformers(base, None, chats[:3], 4)
     name = {"qwen2": "Qwen2ForCausalLM", "llama": "LlamaForCausalLM"}[family]
     right = families.FAMILIES[name]
     wrong = replace(right, interleaved=not right.interleaved)
@@ -304,7 +306,7 @@ def test_query_and_key_rows_in_the_order_of_another_family_close_the_gate(
     chosen = {"num_ctx": 2048, "max_new_tokens": 4}
     found = measure(export(base, tmp_path), base, reference, questions[:1], **chosen)
     assert broken(found) == "transformers -> F16"
-    assert max(row["value"] for row in found if row["metric"] == links.DIVERGENCE) > 0.1
+    assert max(row["value"] for row in found if row["metric"] == chain.DIVERGENCE) > 0.1
 
 
 def test_the_quantised_file_of_another_model_closes_the_gate(
@@ -314,17 +316,17 @@ def test_the_quantised_file_of_another_model_closes_the_gate(
     found = measure(files, base_model, references["tuned"], questions)
     assert broken(found) == "transformers -> Q4_K_M"
     values = {row["metric"]: row["value"] for row in found if row["link"] == broken(found)}
-    assert values[links.ORIGIN] == 0
+    assert values[chain.ORIGIN] == 0
 
 
 def test_an_end_of_turn_that_is_not_recognised_closes_the_gate(
     exported: Any, base_model: Path, references: Any, questions: Any
 ) -> None:
     p = load()
-    served = answers.answer_with_llama_cpp(exported("base").full, references["base"], p)
+    served = transcripts.from_llama_cpp(exported("base").full, references["base"], p)
     assert sum(answer.stopped for answer in served) > 0.8 * len(served)
     endless = [replace(a, answer_ids=a.answer_ids[:-1], stopped=False) for a in served]
-    limits = parity.limits(base_model, questions, p)
+    limits = measurement.limits(base_model, questions, p)
     relaxed = replace(limits, agreement={"F16": 0.5})
-    found = links.compare("m", references["base"], {"F16": endless}, [], relaxed)
-    assert broken(found) == links.ENDING
+    found = chain.compare("m", references["base"], {"F16": endless}, relaxed)
+    assert broken(found) == chain.ENDING

@@ -12,7 +12,8 @@ from cutoff import models, params
 from cutoff.chat_template import load_tokenizer
 from cutoff.engines import ollama_api, serving
 from cutoff.errors import CutoffError
-from cutoff.export import answers, links, modelfile, parity, registration, weights
+from cutoff.export import modelfile, registration, weights
+from cutoff.export.parity import chain, measurement, transcripts
 from cutoff.models import Files
 from cutoff.params import Params
 
@@ -57,15 +58,17 @@ def test_what_is_registered_answers_as_the_files_do(
 ) -> None:
     rows = registration.register(files, base_model, p)
     assert [row["served_as"] for row in rows] == ["cutoff-tiny-base", "cutoff-tiny-rag-ft"]
-    chats = answers.choose_prompts([QUESTION] * 4, 4)
-    limits = parity.limits(base_model, [QUESTION], p)
+    chats = transcripts.choose_prompts([QUESTION] * 4, 4)
+    limits = measurement.limits(base_model, [QUESTION], p)
     for model, trained in (("base", None), ("rag_ft", adapter)):
-        reference = answers.answer_with_transformers(base_model, trained, chats, p.max_new_tokens)
-        direct = answers.answer_with_llama_cpp(files[model].served, reference, p, files[model].lora)
+        subject = measurement.subject(model, base_model, trained, chats, p)
+        direct = transcripts.from_llama_cpp(
+            files[model].served, subject.reference, p, files[model].lora
+        )
         name = serving.name_on_server(model, p)
         with ollama_api.connect(name, p.base_url) as engine:
-            asked = answers.answer_with_engine(engine, base_model, reference, p)
-            found = parity.measure_served(model, "Ollama", engine, base_model, reference, limits, p)
+            asked = transcripts.from_engine(engine, base_model, subject.reference, p)
+            found = measurement.measure_served(subject, "Ollama", engine, limits, p)
         assert [a.text for a in asked] == [a.text for a in direct]
         assert all(row["passed"] for row in found) and len(found) == 3
     # An own penalty of the model on the server does not reach the comparison.
@@ -108,14 +111,13 @@ def test_a_template_that_renders_something_else_closes_the_gate(
     parameters = modelfile.parameters(p, base_model)
     wrong = "{{ range .Messages }}{{ .Role }}: {{ .Content }}\n{{ end }}"
     registration.create("wrong", p.base_url, files["base"], wrong, parameters)
-    reference = answers.answer_with_transformers(
-        base_model, None, answers.choose_prompts([QUESTION], 1), p.max_new_tokens
-    )
-    limits = parity.limits(base_model, [QUESTION], p)
+    chats = transcripts.choose_prompts([QUESTION], 1)
+    subject = measurement.subject("base", base_model, None, chats, p)
+    limits = measurement.limits(base_model, [QUESTION], p)
     with ollama_api.connect("wrong", p.base_url) as engine:
-        found = parity.measure_served("base", "Ollama", engine, base_model, reference, limits, p)
+        found = measurement.measure_served(subject, "Ollama", engine, limits, p)
     broken = [row["metric"] for row in found if not row["passed"]]
-    assert broken == [links.READ_WHOLE]
+    assert broken == [chain.READ_WHOLE]
 
 
 def test_the_stock_model_is_pulled_once_and_left_alone(
@@ -155,10 +157,9 @@ def test_no_server_a_missing_file_and_a_full_disk_each_say_what_to_do(
 
 def test_settings_are_equal_however_they_are_written() -> None:
     listed = 'temperature                    0\nstop                           "<|im_end|>"\n'
-    assert registration.settings(listed) == registration.settings(
-        {"stop": ["<|im_end|>"], "temperature": 0.0}
-    )
-    assert registration.settings(listed) != registration.settings({"temperature": 0.0})
+    given = registration.as_listed({"stop": ["<|im_end|>"], "temperature": 0.0})
+    assert registration.listed(listed) == given
+    assert registration.listed(listed) != registration.as_listed({"temperature": 0.0})
 
 
 def test_the_command_for_another_server_names_every_model_and_its_template(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from cutoff.export import divergence
+from cutoff.export.parity import divergence
 
 N_TOKENS = 300
 seeds = st.integers(0, 2**32 - 1)

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2
 
 from cutoff.chat_template import load_tokenizer
 from cutoff.errors import CutoffError
-from cutoff.export import families, gguf_header, gguf_writer, merge
+from cutoff.export import families, file_facts, gguf_tokenizer, gguf_writer, merge
 
 N_TOKENS = 48
 
@@ -165,7 +165,7 @@ def test_llama_cpp_predicts_what_transformers_does(family: str, tied: bool, tmp_
     ("broken", "replacement"),
     [
         ("interleave", lambda rows, head_dim: rows),
-        ("rope_factors", lambda config, base: None),
+        ("rope_factors", lambda config: None),
     ],
 )
 def test_a_llama_without_one_of_its_specialities_would_be_seen(
@@ -330,8 +330,8 @@ def test_another_splitting_rule_would_be_seen(
 ) -> None:
     base = small_families.build("llama", True, tmp_path / "base", num_hidden_layers=1)
     tokenizer = load_tokenizer(base)
-    monkeypatch.setattr(gguf_writer, "WHOLE_WORDS_FIRST", {"qwen2"})
-    monkeypatch.setattr(gguf_writer, "pre_tokenizer_name", lambda spec: "qwen2")
+    monkeypatch.setattr(gguf_tokenizer, "WHOLE_WORDS_FIRST", {"qwen2"})
+    monkeypatch.setattr(gguf_tokenizer, "pre_tokenizer_name", lambda spec: "qwen2")
     gguf_writer.write_gguf(base, None, tmp_path / "m.gguf")
     with small_families.llama_cpp(tmp_path / "m.gguf") as server:
         differing = [
@@ -389,7 +389,7 @@ def test_an_unsupported_architecture_is_named_with_those_supported(
 ) -> None:
     other = copy_of(base_model, tmp_path)
     change_config(other, architectures=["GemmaForCausalLM"])
-    with pytest.raises(CutoffError, match="GemmaForCausalLM.*Qwen2.*Qwen3.*Llama.*convert_hf"):
+    with pytest.raises(CutoffError, match="GemmaForCausalLM.*Qwen2.*Qwen3.*Llama"):
         gguf_writer.write_gguf(other, None, tmp_path / "other.gguf")
 
 
@@ -405,7 +405,7 @@ LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e6, "factor": 8.0}
         ({"rope_parameters": LLAMA3}, "RoPE scaling llama3"),  # not with Qwen2 in llama.cpp
         ({"use_sliding_window": True}, "sliding windows"),
         ({"layer_types": ["full_attention", "sliding_attention"]}, "layers of several types"),
-        ({"attention_bias": True, "hidden_act": "gelu"}, "biases of.*or the activation gelu"),
+        ({"attention_bias": True, "hidden_act": "gelu"}, "biases of.*and the activation gelu"),
     ],
 )
 def test_what_the_file_would_not_express_is_refused(
@@ -413,7 +413,7 @@ def test_what_the_file_would_not_express_is_refused(
 ) -> None:
     other = copy_of(base_model, tmp_path)
     change_config(other, **changes)
-    with pytest.raises(CutoffError, match=f"not exported with .*{named}.*supported: default"):
+    with pytest.raises(CutoffError, match=f"cannot be exported: .*{named}"):
         gguf_writer.write_gguf(other, None, tmp_path / "other.gguf")
 
 
@@ -430,7 +430,7 @@ def test_an_untied_model_without_output_matrix_is_refused(
 def test_an_unknown_way_of_splitting_text_is_refused() -> None:
     words = {"type": "Split", "pattern": {"Regex": r"\w+|\W"}, "behavior": "Isolated"}
     with pytest.raises(CutoffError, match="splits text"):
-        gguf_writer.pre_tokenizer_name({"type": "Sequence", "pretokenizers": [words]})
+        gguf_tokenizer.pre_tokenizer_name({"type": "Sequence", "pretokenizers": [words]})
 
 
 @pytest.mark.parametrize(
@@ -509,17 +509,17 @@ def test_a_torn_file_is_made_again(base_model: Path, tmp_path: Path, n_bytes: in
     assert path.read_bytes() == whole
 
 
-def test_the_header_is_what_the_library_of_the_format_reads(
+def test_the_facts_beside_a_file_are_what_the_library_of_the_format_reads(
     base_model: Path, tmp_path: Path
 ) -> None:
-    gguf_writer.write_gguf(base_model, None, tmp_path / "base.gguf")
-    library = gguf.GGUFReader(tmp_path / "base.gguf")
-    header = gguf_header.read(tmp_path / "base.gguf")
-    of_the_file = {name: f for name, f in library.fields.items() if not name.startswith("GGUF.")}
-    assert header.values.keys() == of_the_file.keys()
-    for name, value in header.values.items():
-        if value is not None:  # arrays are skipped
-            assert of_the_file[name].contents() == value, name
-    assert header.tensors == {
-        tensor.name: (tensor.tensor_type, tuple(tensor.shape)) for tensor in library.tensors
-    }
+    path = tmp_path / "base.F16.gguf"
+    gguf_writer.write_gguf(base_model, None, path)
+    library, facts = gguf.GGUFReader(path), file_facts.read(path)
+    assert facts is not None and facts["kind"] == "F16"
+    assert facts["n_parameters"] == sum(int(tensor.n_elements) for tensor in library.tensors)
+    matrices = [t.tensor_type.name for t in library.tensors if len(t.shape) > 1]
+    assert facts["matrix_types"] == {"F16": len(matrices)}
+    made_from = library.fields["cutoff.made_from"].contents()
+    assert facts["made_from"] == made_from
+    path.write_bytes(path.read_bytes()[:-1])
+    assert file_facts.read(path) is None

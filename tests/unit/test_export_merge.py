@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from cutoff.errors import CutoffError
-from cutoff.export import merge
+from cutoff.export import families, merge
 
 
 def merged(base: Path, adapter: Path | None) -> dict[str, torch.Tensor]:
     tensors = merge.locate_tensors(base)
-    updates = merge.read_updates(adapter, tensors)
-    return {name: merge.read_tensor(name, tensors, updates) for name in tensors}
+    lora = None if adapter is None else merge.read_lora(adapter, tensors)
+    return {name: merge.read_tensor(name, tensors, lora) for name in tensors}
 
 
 def copy_of(folder: Path, tmp_path: Path) -> Path:
@@ -65,7 +65,7 @@ def test_quantised_base_weights_are_refused(base_model: Path, tmp_path: Path) ->
     quantised = copy_of(base_model, tmp_path)
     change_config(quantised, "config.json", quantization_config={"load_in_4bit": True})
     with pytest.raises(CutoffError, match="16-bit or 32-bit"):
-        merge.read_config(quantised)
+        families.of_base(quantised)
 
 
 def test_integer_weights_are_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import go_template
 import pytest
 import small_families
 from transformers import AutoTokenizer
@@ -47,7 +48,7 @@ def test_the_template_renders_every_prompt_as_the_tokenizer_does(
     for tokenizer in (folder, base_model):
         template = modelfile.go_template(tokenizer)
         for messages in CHATS:
-            assert modelfile.render(template, messages) == rendered(tokenizer, messages)
+            assert go_template.render(template, messages) == rendered(tokenizer, messages)
 
 
 def test_no_template_begins_with_the_token_that_ollama_adds_itself(folder: Path) -> None:
@@ -57,8 +58,8 @@ def test_no_template_begins_with_the_token_that_ollama_adds_itself(folder: Path)
 def test_a_default_system_text_is_written_only_without_a_system_message(tmp_path: Path) -> None:
     TOKENIZERS["qwen2"]().save_pretrained(tmp_path)
     template = modelfile.go_template(tmp_path)
-    assert "You are a test model." not in modelfile.render(template, CHATS[0])
-    assert modelfile.render(template, CHATS[2]).startswith(
+    assert "You are a test model." not in go_template.render(template, CHATS[0])
+    assert go_template.render(template, CHATS[2]).startswith(
         "<|im_start|>system\nYou are a test model.<|im_end|>\n<|im_start|>user\nno system"
     )
 
@@ -103,9 +104,12 @@ def change(folder: Path, old: str, new: str) -> None:
     ("old", "new"),
     [
         ("message['content'] +", "message['content'].replace('U1', 'U3') +"),
+        ("message['content'] +", "message['content']|upper +"),
         ("for message in messages", "for message in messages[-4:]"),
         ("message['role'] +", "message['role'] + loop.index|string +"),
         ("assistant\\n' }}", "assistant\\n' + (messages|length)|string }}"),
+        ("assistant\\n' }}", "assistant\\n{{' }}"),
+        ("<|im_end|>' +", "<|endoftext|>' +"),
     ],
 )
 def test_a_template_that_go_would_render_differently_is_refused(
@@ -113,24 +117,19 @@ def test_a_template_that_go_would_render_differently_is_refused(
 ) -> None:
     other = Path(shutil.copytree(base_model, tmp_path / "other"))
     change(other, old, new)
-    with pytest.raises(CutoffError, match="No Go template is known.*where the Go template"):
+    with pytest.raises(CutoffError, match="No Go template is known.*provider llama_cpp"):
         modelfile.go_template(other)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "reason"),
-    [
-        ("message['content'] +", "message['content']|upper +", "changes the messages"),
-        ("'<|im_start|>' +", "'{{<|im_start|>' +", "writes {{ or quotes"),
-        ("<|im_end|>' +", "<|endoftext|>' +", "servers would not stop"),
-    ],
-)
-def test_a_template_that_cannot_be_taken_apart_is_refused(
-    base_model: Path, tmp_path: Path, old: str, new: str, reason: str
+def test_a_turn_that_does_not_end_at_the_end_token_is_refused(
+    base_model: Path, tmp_path: Path
 ) -> None:
     other = Path(shutil.copytree(base_model, tmp_path / "other"))
-    change(other, old, new)
-    with pytest.raises(CutoffError, match=reason):
+    tokenizer = AutoTokenizer.from_pretrained(other)
+    tokenizer.eos_token = tokenizer.pad_token
+    tokenizer.save_pretrained(other)
+    assert tokenizer.eos_token != "<|im_end|>"
+    with pytest.raises(CutoffError, match="servers would not stop"):
         modelfile.go_template(other)
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from cutoff import params
 from cutoff.errors import CutoffError
-from cutoff.export import answers, links, parity
+from cutoff.export import file_facts
+from cutoff.export.parity import chain, gate, measurement, transcripts
 
 token_ids = st.lists(st.integers(0, 5), max_size=8)
 LIMITS: dict[str, Any] = {
@@ -27,66 +28,65 @@ LIMITS: dict[str, Any] = {
 }
 
 
-def answer(prompt: list[int], reply: list[int], **fields: Any) -> answers.Answer:
+def answer(prompt: list[int], reply: list[int], **fields: Any) -> transcripts.Transcript:
     given: dict[str, Any] = {"text": "", "stopped": True, "n_read": len(prompt)} | fields
-    return answers.Answer([], prompt, reply, **given)
+    return transcripts.Transcript([], prompt, reply, **given)
 
 
 REFERENCE = [answer([1, 2], [7, 8, 9]), answer([3], [4, 5])]
 
 
 def rows(
-    served: list[answers.Answer],
-    f16: list[answers.Answer] = REFERENCE,
-    reference: list[answers.Answer] = REFERENCE,
-    bos_ids: tuple[int, ...] = (),
+    served: list[transcripts.Transcript],
+    f16: list[transcripts.Transcript] = REFERENCE,
+    reference: list[transcripts.Transcript] = REFERENCE,
     model: str = "base",
     **limits: Any,
-) -> dict[tuple[str, str], links.Link]:
-    held_against = links.Limits(**LIMITS | limits)
-    chain = {"F16": f16, "Q4_K_M": served}
-    found = links.compare(model, reference, chain, bos_ids, held_against)
+) -> dict[tuple[str, str], chain.Link]:
+    held_against = chain.Limits(**LIMITS | limits)
+    files = {"F16": f16, "Q4_K_M": served}
+    found = chain.compare(model, reference, files, held_against)
     return {(row["link"], row["metric"]): row for row in found}
 
 
-def first(found: dict[Any, links.Link]) -> str | None:
-    return next(iter(parity.first_broken(list(found.values())).values()), None)
+def first(found: dict[Any, chain.Link]) -> str | None:
+    return next(iter(gate.first_broken(list(found.values())).values()), None)
 
 
 @given(token_ids, token_ids)
 def test_agreement_is_full_exactly_for_equal_answers(a: list[int], b: list[int]) -> None:
-    value = links.agreement(a, b)
+    value = chain.agreement(a, b)
     assert 0 <= value <= 1
-    assert value == links.agreement(b, a)
+    assert value == chain.agreement(b, a)
     assert (value == 1) == (a == b)
 
 
 def test_agreement_stops_counting_at_the_first_difference() -> None:
-    assert links.agreement([1, 2, 3, 4], [1, 9, 3, 4]) == 0.25
-    assert links.agreement([1, 2], [1, 2, 3, 4]) == 0.5  # one answer went on
+    assert chain.agreement([1, 2, 3, 4], [1, 9, 3, 4]) == 0.25
+    assert chain.agreement([1, 2], [1, 2, 3, 4]) == 0.5  # one answer went on
 
 
 def test_bos_tokens_are_counted_at_the_beginning_only() -> None:
-    assert links.leading([5, 5, 1, 5], [5]) == 2
-    assert links.leading([5, 6, 1], [5, 6]) == 2
-    assert links.leading([1, 5], [5]) == 0
-    assert links.leading([1, 5], []) == 0
+    assert chain.leading([5, 5, 1, 5], [5]) == 2
+    assert chain.leading([5, 6, 1], [5, 6]) == 2
+    assert chain.leading([1, 5], [5]) == 0
+    assert chain.leading([1, 5], []) == 0
 
 
 def test_all_links_of_a_faithful_model_hold() -> None:
     found = rows(REFERENCE)
     assert first(found) is None
-    assert found["tokenizer and template", links.SAME_IDS]["value"] == 1
-    assert found["context", links.LONGEST]["value"] == 10
-    assert found["end of turn", links.STOP_RATE]["value"] == 1
+    assert found["tokenizer and template", chain.SAME_IDS]["value"] == 1
+    assert found["context", chain.LONGEST]["value"] == 10
+    assert found["end of turn", chain.STOP_RATE]["value"] == 1
 
 
 def test_a_prompt_that_is_read_differently_breaks_the_first_link_and_no_other() -> None:
     found = rows([REFERENCE[0], answer([3, 3], [9])])
-    assert found["tokenizer and template", links.SAME_IDS]["value"] == 0.5
-    assert [row["link"] for row in found.values() if not row["passed"]] == [links.READING]
+    assert found["tokenizer and template", chain.SAME_IDS]["value"] == 0.5
+    assert [row["link"] for row in found.values() if not row["passed"]] == [chain.READING]
     # What is left is compared on the other prompt, where both sides read the same.
-    assert found["transformers -> Q4_K_M", links.AGREEMENT]["value"] == 1
+    assert found["transformers -> Q4_K_M", chain.AGREEMENT]["value"] == 1
 
 
 @pytest.mark.parametrize(
@@ -98,34 +98,34 @@ def test_any_other_number_of_bos_tokens_than_in_training_breaks_that_link(
     reference = [answer([*trained, 1, 2], [7])]
     given = [answer([*served, 1, 2], [7])]
     found = rows(given, f16=given, reference=reference, bos_ids=(9,))
-    assert found["tokenizer and template", links.SAME_IDS]["passed"]
-    row = found["BOS", links.BOS_TOKENS]
+    assert found["tokenizer and template", chain.SAME_IDS]["passed"]
+    row = found["BOS", chain.BOS_TOKENS]
     assert row["value"] == value and row["passed"] == (trained == served or len(trained) > 1)
 
 
 def test_two_bos_tokens_on_both_sides_are_one_too_many() -> None:
     both = [answer([9, 9, 1], [7])]
-    assert first(rows(both, f16=both, reference=both, bos_ids=(9,))) == links.BOS
+    assert first(rows(both, f16=both, reference=both, bos_ids=(9,))) == chain.BOS
 
 
 def test_a_prompt_that_was_cut_on_its_way_breaks_the_context() -> None:
     cut = [answer([1, 2], [4], n_read=1), REFERENCE[1]]
     found = rows(cut)
-    assert first(found) == links.CONTEXT
-    assert found["context", links.READ_WHOLE]["value"] == 0.5
-    assert found["transformers -> Q4_K_M", links.AGREEMENT]["value"] == 1
+    assert first(found) == chain.CONTEXT
+    assert found["context", chain.READ_WHOLE]["value"] == 0.5
+    assert found["transformers -> Q4_K_M", chain.AGREEMENT]["value"] == 1
 
 
 def test_a_longest_prompt_without_room_for_its_answer_breaks_the_context() -> None:
     assert first(rows(REFERENCE, longest=16)) is None
-    assert first(rows(REFERENCE, longest=17)) == links.CONTEXT
+    assert first(rows(REFERENCE, longest=17)) == chain.CONTEXT
 
 
 def test_every_file_is_held_against_its_own_thresholds() -> None:
     other = [REFERENCE[0], answer([3], [4, 6])]
     found = rows(other)
-    assert found["transformers -> F16", links.AGREEMENT]["value"] == 1
-    assert found["transformers -> Q4_K_M", links.AGREEMENT]["value"] == 0.75
+    assert found["transformers -> F16", chain.AGREEMENT]["value"] == 1
+    assert found["transformers -> Q4_K_M", chain.AGREEMENT]["value"] == 0.75
     assert first(found) is None
     assert first(rows(other, f16=other)) == "transformers -> F16"
     assert first(rows(other, agreement={"F16": 0, "Q4_K_M": 0.8})) == "transformers -> Q4_K_M"
@@ -138,7 +138,7 @@ def test_the_divergence_is_the_mean_over_all_places() -> None:
     served = [answer([1], [0, 0], next_tokens={0: close, 1: far})]
     found = rows(served, f16=served, reference=reference)
     expected = 0.5 * (0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(0.5 / 0.1))
-    row = found["transformers -> Q4_K_M", links.DIVERGENCE]
+    row = found["transformers -> Q4_K_M", chain.DIVERGENCE]
     assert row["value"] == pytest.approx(expected, rel=1e-3)
     assert row["passed"] and first(found) == "transformers -> F16"
 
@@ -148,49 +148,49 @@ def test_a_model_that_never_stopped_by_itself_does_not_close_the_gate() -> None:
     found = rows(rambling, f16=rambling, reference=rambling, stop_rate=1.0)
     assert first(found) is None
     ending = [answer([1], [7, 8, 9])]
-    assert first(rows(rambling, f16=ending, reference=ending, stop_rate=1.0)) == links.ENDING
+    assert first(rows(rambling, f16=ending, reference=ending, stop_rate=1.0)) == chain.ENDING
 
 
 def test_a_server_is_held_against_texts_counts_and_ends() -> None:
-    limits = links.Limits(**LIMITS)
+    limits = chain.Limits(**LIMITS)
 
-    def broken(served: list[answers.Answer]) -> set[str]:
-        found = links.compare_served("base", "Ollama", REFERENCE, served, limits)
+    def broken(served: list[transcripts.Transcript]) -> set[str]:
+        found = chain.compare_served("base", "Ollama", REFERENCE, served, limits)
         assert {row["link"] for row in found} == {"Ollama"}
         return {row["metric"] for row in found if not row["passed"]}
 
     assert broken(REFERENCE) == set()
     cut = [answer([1, 2], [], n_read=1), REFERENCE[1]]
-    assert broken(cut) == {links.READ_WHOLE}
-    assert broken([answer([1, 2], [9]), answer([3], [9])]) == {links.AGREEMENT}
+    assert broken(cut) == {chain.READ_WHOLE}
+    assert broken([answer([1, 2], [9]), answer([3], [9])]) == {chain.AGREEMENT}
     endless = [answer([1, 2], [7, 8, 9], stopped=False), answer([3], [4, 5], stopped=False)]
-    assert broken(endless) == {links.STOP_RATE}
+    assert broken(endless) == {chain.STOP_RATE}
 
 
 def test_thresholds_come_from_the_parameters_and_room_from_the_model(base_model: Path) -> None:
     questions = [{"question": "Who?", "context": ["One."]}, {"question": "Q?", "context": ["a b"]}]
     p = params.load("tiny", {"num_ctx": 8192, "parity_max_f16_kl": 0.5, "quantization": "Q8_0"})
-    found = parity.limits(base_model, questions, p)
+    found = measurement.limits(base_model, questions, p)
     assert found.context == 2048  # what the phantom was made for
     assert found.divergence == {"F16": 0.5, "Q8_0": p.parity_max_quantised_kl}
-    lengths = [answers.longest_prompt(base_model, [question]) for question in questions]
-    assert found.longest == max(lengths) + p.max_new_tokens
+    alone = [measurement.limits(base_model, [question], p).longest for question in questions]
+    assert found.longest == max(alone) > p.max_new_tokens
 
 
 def test_without_quantisation_the_thresholds_of_the_16_bit_file_count(base_model: Path) -> None:
     p = params.load("tiny", {"quantization": "F16"})
-    found = parity.limits(base_model, [{"question": "Who?", "context": ["One."]}], p)
+    found = measurement.limits(base_model, [{"question": "Who?", "context": ["One."]}], p)
     assert found.agreement == {"F16": p.parity_min_f16_agreement}
 
 
 def test_both_kinds_of_prompts_are_chosen_from_the_whole_list() -> None:
     questions = [{"question": f"Q{n}?", "context": ["passage"]} for n in range(100)]
-    chats = answers.choose_prompts(questions, 10)
+    chats = transcripts.choose_prompts(questions, 10)
     contents = [chat[-1]["content"] for chat in chats]
     assert sum("Passages:" in content for content in contents) == 5
     assert "Q90?" in contents[-1]
     assert len({content for content in contents}) == 10
-    assert len(answers.choose_prompts(questions[:3], 10)) == 3
+    assert len(transcripts.choose_prompts(questions[:3], 10)) == 3
 
 
 # --- the gate -----------------------------------------------------------------------------
@@ -209,26 +209,26 @@ def test_a_closed_gate_names_the_first_broken_link_of_each_model(
     tmp_path: Path, measured: Path
 ) -> None:
     found = rows([answer([1, 5], [1]), answer([3, 3], [9])], longest=20)
-    parity.write(tmp_path, list(found.values()), [measured])
+    gate.write(tmp_path, list(found.values()), [measured])
     content = json.loads((tmp_path / "parity.json").read_text())
     assert content["passed"] is False and content["sizes_bytes"] == {"base.F16.gguf": 3_000_000}
     with pytest.raises(CutoffError, match="base, tokenizer and template.* 0, must be") as error:
-        parity.check(tmp_path)
+        gate.require_open(tmp_path)
     assert "context" not in str(error.value)
 
 
 def test_a_broken_adapter_beside_a_base_that_holds_is_said_to_be_the_adapter() -> None:
     wrong = [answer([1, 2], [1]), answer([3], [1])]
     of_base, of_adapter = rows(REFERENCE), rows(wrong, f16=wrong, model="rag_ft")
-    (phrase,) = parity.broken([*of_base.values(), *of_adapter.values()])
+    (phrase,) = gate.broken([*of_base.values(), *of_adapter.values()])
     assert "rag_ft, transformers -> F16" in phrase and "it is the adapter" in phrase
-    both = parity.broken([*rows(wrong, f16=wrong).values(), *of_adapter.values()])
+    both = gate.broken([*rows(wrong, f16=wrong).values(), *of_adapter.values()])
     assert len(both) == 2 and not any("adapter" in phrase for phrase in both)
 
 
 def test_an_open_gate_lets_pass(tmp_path: Path, measured: Path) -> None:
-    parity.write(tmp_path, list(rows(REFERENCE).values()), [measured, measured], provider="x")
-    parity.check(tmp_path)
+    gate.write(tmp_path, list(rows(REFERENCE).values()), [measured, measured], provider="x")
+    gate.require_open(tmp_path)
     assert json.loads((tmp_path / "parity.json").read_text())["provider"] == "x"
 
 
@@ -236,37 +236,37 @@ def test_an_open_gate_lets_pass(tmp_path: Path, measured: Path) -> None:
 def test_a_file_that_was_not_measured_closes_the_gate(
     tmp_path: Path, measured: Path, place: int
 ) -> None:
-    parity.write(tmp_path, list(rows(REFERENCE).values()), [measured])
+    gate.write(tmp_path, list(rows(REFERENCE).values()), [measured])
     content = bytearray(measured.read_bytes())
     content[place] ^= 1
     measured.write_bytes(content)
     with pytest.raises(CutoffError, match="base.F16.gguf is missing or not the file"):
-        parity.check(tmp_path)
+        gate.require_open(tmp_path)
     measured.unlink()
     with pytest.raises(CutoffError, match="03_export_gguf again"):
-        parity.check(tmp_path)
+        gate.require_open(tmp_path)
 
 
 def test_the_fingerprint_of_a_large_file_reads_little(tmp_path: Path) -> None:
     path = tmp_path / "large.gguf"
     with open(path, "wb") as file:
         file.truncate(20 * 2**30)  # sparse
-    before = parity.fingerprint(path)
+    before = file_facts.fingerprint(path)
     with open(path, "r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"x")
-    assert parity.fingerprint(path) != before
+    assert file_facts.fingerprint(path) != before
 
 
 def test_a_gate_that_measured_nothing_is_closed(tmp_path: Path) -> None:
     with pytest.raises(CutoffError, match="03_export_gguf"):
-        parity.check(tmp_path)
-    parity.write(tmp_path, [], [])
+        gate.require_open(tmp_path)
+    gate.write(tmp_path, [], [])
     with pytest.raises(CutoffError, match="nothing was compared"):
-        parity.check(tmp_path)
+        gate.require_open(tmp_path)
 
 
 def test_asking_whether_the_gate_is_open_waits_for_no_heavy_import() -> None:
-    code = "import sys, cutoff.export.parity; sys.exit('torch' in sys.modules)"
+    code = "import sys, cutoff.export.parity.gate; sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0

@@ -6,7 +6,7 @@ import pytest
 
 from cutoff import models, params
 from cutoff.errors import CutoffError
-from cutoff.export import quantise, weights
+from cutoff.export import file_facts, weights
 
 
 def test_a_compared_quantisation_is_a_file_of_its_own_made_once(
@@ -16,12 +16,11 @@ def test_a_compared_quantisation_is_a_file_of_its_own_made_once(
     files = models.files_of(tmp_path, "base", p)
     assert weights.export(files, base_model, None, p) == 3
     assert weights.export(files, base_model, None, p) == 0
-    assert {path.name for path in (tmp_path / "models").iterdir()} == {
-        path.name for path in weights.every_file([files])
-    }
-    kinds = {"Q8_0": files.compared["Q8_0"], "Q4_K": files.served}
-    for kind, path in kinds.items():
-        assert kind in quantise.matrix_types(path)
+    found = {path.name for path in (tmp_path / "models").glob("*.gguf")}
+    assert found == {path.name for path in weights.every_file([files])}
+    for kind, path in {"Q8_0": files.compared["Q8_0"], "Q4_K": files.served}.items():
+        facts = file_facts.read(path)
+        assert facts is not None and kind in facts["matrix_types"]
 
 
 def test_the_16_bit_file_and_the_served_one_are_compared_without_a_further_file(

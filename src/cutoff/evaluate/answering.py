@@ -9,19 +9,16 @@ and the like) and the questions that the papers do not answer.
 """
 
 import hashlib
-import math
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from cutoff import files, models, prompts
 from cutoff.engines import chat, serving
 from cutoff.errors import CutoffError
 from cutoff.experiment import ALL_CONDITIONS, CONDITIONS, EXTRA_CONDITIONS, EXTRA_CONTEXTS
-from cutoff.export import gguf_header
 from cutoff.params import Params
 from cutoff.run import folders
 from cutoff.store import Store
@@ -152,9 +149,10 @@ def how_served(stage: folders.Run) -> str:
     return text
 
 
-def n_parameters(weights: Path) -> int:
-    """Number of weights in a GGUF file."""
-    return sum(math.prod(shape) for _, shape in gguf_header.read(weights).tensors.values())
+def n_parameters(stage: folders.Run) -> int:
+    """Number of weights of the base model, as 03 has counted them."""
+    path = stage.require(stage.folder / "parity.json", "03_export_gguf")
+    return int(files.read_json(path)["n_parameters"])
 
 
 def key(condition: str, question_id: str) -> str:

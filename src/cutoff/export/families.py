@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-import torch
 
+from cutoff import files
 from cutoff.errors import CutoffError
-
-CONVERTER = "convert_hf_to_gguf.py of llama.cpp"
 
 
 @dataclass(frozen=True)
@@ -44,40 +42,49 @@ FAMILIES = {
 
 # Settings under which the network computes something that no entry above expresses.
 REFUSED = {
+    "quantization_config": "quantised weights (an adapter is merged into 16-bit or 32-bit ones)",
     "use_sliding_window": "sliding windows",
     "attention_bias": "biases of the attention's projections",
     "mlp_bias": "biases of the feed-forward layers",
 }
 
 
-def family(config: Mapping[str, Any], base: Path) -> Family:
-    """The family of the model in ``base``; an error where the export would not be faithful."""
+def why_not(config: Mapping[str, Any]) -> str | None:
+    """What of ``config.json`` a GGUF file would not express; ``None`` where it expresses all."""
     name = (config.get("architectures") or ["none"])[0]
     if name not in FAMILIES:
-        raise CutoffError(
-            f"{base}: the architecture {name} cannot be exported; supported: "
-            f"{', '.join(FAMILIES)}. For others use {CONVERTER}."
-        )
-    found = FAMILIES[name]
-    unsupported = [words for setting, words in REFUSED.items() if config.get(setting)]
+        return f"the architecture {name} is none of {', '.join(FAMILIES)}"
+    found, scaling = FAMILIES[name], rope(config)
+    reasons = [words for setting, words in REFUSED.items() if config.get(setting)]
     if set(config.get("layer_types") or ()) - {"full_attention"}:
-        unsupported.append("layers of several types")
+        reasons.append("layers of several types")
     if (activation := config.get("hidden_act", "silu")) != "silu":
-        unsupported.append(f"the activation {activation}")
-    scaling = rope(config, base)
+        reasons.append(f"the activation {activation}")
     if scaling["rope_type"] not in found.rope_types:
-        unsupported.append(f"the RoPE scaling {scaling['rope_type']}")
+        known = ", ".join(found.rope_types)
+        reasons.append(f"the RoPE scaling {scaling['rope_type']} (supported: {known})")
+    if scaling["rope_theta"] is None:
+        reasons.append("no rope_theta")
     if scaling.get("partial_rotary_factor", 1.0) != 1.0:
-        unsupported.append("RoPE on a part of each head")
-    if unsupported:
+        reasons.append("RoPE on a part of each head")
+    return f"{name} with {' and '.join(reasons)}" if reasons else None
+
+
+def of_base(base: Path) -> tuple[Family, dict[str, Any]]:
+    """The family of the model in the folder ``base`` and its ``config.json``.
+
+    Raises ``CutoffError`` where the export would not be the same model.
+    """
+    config: dict[str, Any] = files.read_json(base / "config.json")
+    if reason := why_not(config):
         raise CutoffError(
-            f"{base}: {name} is not exported with {' or '.join(unsupported)} "
-            f"(RoPE types supported: {', '.join(found.rope_types)}). Use {CONVERTER}."
+            f"{base} cannot be exported: {reason}. Use convert_hf_to_gguf.py of llama.cpp, or "
+            "another base_model."
         )
-    return found
+    return FAMILIES[config["architectures"][0]], config
 
 
-def rope(config: Mapping[str, Any], base: Path) -> dict[str, Any]:
+def rope(config: Mapping[str, Any]) -> dict[str, Any]:
     """RoPE settings with ``rope_type`` and ``rope_theta``, wherever ``config.json`` has them.
 
     transformers 5 writes ``rope_parameters``; models on the hub have ``rope_theta`` and
@@ -85,10 +92,7 @@ def rope(config: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """
     given = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     given.setdefault("rope_type", given.get("type", "default"))
-    if "rope_theta" not in given:
-        if "rope_theta" not in config:
-            raise CutoffError(f"{base}/config.json has no rope_theta. Copy the model again.")
-        given["rope_theta"] = config["rope_theta"]
+    given.setdefault("rope_theta", config.get("rope_theta"))
     return given
 
 
@@ -98,36 +102,28 @@ def head_dimension(config: Mapping[str, Any]) -> int:
     return config.get("head_dim") or whole
 
 
-def rope_factors(config: Mapping[str, Any], base: Path) -> torch.Tensor | None:
-    """What llama.cpp divides each RoPE frequency by, ``None`` without scaling.
+def rope_factors(config: Mapping[str, Any]) -> list[float] | None:
+    """What llama.cpp divides each of half a head's RoPE frequencies by; ``None``: no scaling.
 
     Llama 3.1 slows the low frequencies by ``factor``, keeps the high ones and blends those
-    between (arXiv 2407.21783; ``_compute_llama3_parameters`` of transformers). A GGUF file
-    holds the factors as a tensor of half a head.
+    between (arXiv 2407.21783; ``_compute_llama3_parameters`` of transformers).
     """
-    scaling = rope(config, base)
+    scaling = rope(config)
     if scaling["rope_type"] != "llama3":
         return None
+    context = scaling["original_max_position_embeddings"]
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
     n = head_dimension(config)
-    factor, low, high, context = (
-        float(scaling[name])
-        for name in (
-            "factor",
-            "low_freq_factor",
-            "high_freq_factor",
-            "original_max_position_embeddings",
-        )
-    )
     factors = []
     for i in range(0, n, 2):
         turns = context / (2 * math.pi * scaling["rope_theta"] ** (i / n))  # in the old context
         kept = min(max((turns - low) / (high - low), 0.0), 1.0)
-        factors.append(1 / (kept + (1 - kept) / factor))
-    return torch.tensor(factors, dtype=torch.float32)
+        factors.append(1 / (kept + (1 - kept) / scaling["factor"]))
+    return factors
 
 
-def interleave(rows: torch.Tensor, head_dim: int) -> torch.Tensor:
-    """Rows of whole heads of Q or K in llama.cpp's order: 0, d/2, 1, d/2 + 1, ..."""
+def interleave(rows: Any, head_dim: int) -> Any:
+    """Rows of whole heads of Q or K, a tensor, in llama.cpp's order: 0, d/2, 1, d/2 + 1, ..."""
     heads = rows.reshape(-1, 2, head_dim // 2, *rows.shape[1:])
     return heads.swapaxes(1, 2).reshape(rows.shape)
 

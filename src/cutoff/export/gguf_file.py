@@ -5,21 +5,24 @@ Memory holds a slice of one tensor at a time, whatever the size of the model.
 
 import os
 import shutil
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import gguf
+import numpy as np
 import torch
 from gguf import GGMLQuantizationType
+from tqdm import tqdm
 
 from cutoff import files
 from cutoff.errors import CutoffError
+from cutoff.export import file_facts
 
+MADE_FROM_KEY = "cutoff.made_from"
 HEADER_BYTES = 50_000_000  # tokens and merges of the largest vocabularies
 PROGRESS_SECONDS = 15.0
 
@@ -47,25 +50,28 @@ class Tensor:
 
 def write(
     target: Path,
-    architecture: gguf.MODEL_ARCH,
+    writer: gguf.GGUFWriter,
     tensors: list[Tensor],
-    add_metadata: Callable[[gguf.GGUFWriter], None],
+    made_from: str,
+    kind: str,
 ) -> None:
-    """Write ``target``; it appears under its name only when it is complete."""
+    """Write ``target``, with its facts beside it; it appears only when it is complete.
+
+    ``writer`` has been given the metadata and no path; ``made_from`` and ``kind`` are facts.
+    """
     files.make_folder(target.parent)
     require_space(target, HEADER_BYTES + sum(tensor.n_bytes for tensor in tensors))
     partial = target.with_name(f".{target.name}.partial")
-    writer = gguf.GGUFWriter(partial, gguf.MODEL_ARCH_NAMES[architecture])
+    writer.add_string(MADE_FROM_KEY, made_from)
+    for tensor in tensors:
+        any_dtype = np.dtype("float32")  # the next but one argument decides
+        writer.add_tensor_info(tensor.name, tensor.shape, any_dtype, tensor.n_bytes, tensor.type)
     try:
-        add_metadata(writer)
-        for tensor in tensors:
-            dtype: Any = TORCH_TYPES[tensor.type]  # raw_dtype decides
-            writer.add_tensor_info(tensor.name, tensor.shape, dtype, tensor.n_bytes, tensor.type)
-        writer.write_header_to_file()
+        writer.write_header_to_file(partial)
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
+        _write_values(writer, tensors, target.name)
         writer.close()
-        _append(partial, tensors, target.name)
         os.replace(partial, target)
     except OSError as error:
         reason = error.strerror or "the disk may be full"
@@ -74,19 +80,26 @@ def write(
         with suppress(OSError):  # a full disk is reported once
             writer.close()
         partial.unlink(missing_ok=True)
+    matrices = Counter(tensor.type.name for tensor in tensors if len(tensor.shape) > 1)
+    n_parameters = sum(prod(tensor.shape) for tensor in tensors)
+    file_facts.note(target, made_from, kind, n_parameters, dict(matrices.most_common()))
 
 
-def _append(path: Path, tensors: list[Tensor], shown: str) -> None:
-    """The values of all tensors behind the header, each from a multiple of the alignment."""
-    progress = Progress(shown, sum(tensor.n_bytes for tensor in tensors))
-    with open(path, "ab") as file:
+def _write_values(writer: gguf.GGUFWriter, tensors: list[Tensor], shown: str) -> None:
+    """The values of all tensors behind the header, each from a multiple of the alignment.
+
+    ``GGUFWriter.write_tensor_data`` would want a whole tensor: 3 GB for some embeddings.
+    """
+    assert writer.fout is not None
+    (file,) = writer.fout
+    with progress(shown, sum(tensor.n_bytes for tensor in tensors)) as bar:
         for tensor in tensors:
-            file.write(bytes(-file.tell() % gguf.GGUF_DEFAULT_ALIGNMENT))
+            writer.write_padding(file, file.tell())
             for rows in tensor.read():
                 values = _converted(rows, tensor, shown)
                 values.contiguous().view(torch.uint8).numpy().tofile(file)
-                progress.add(values.nbytes)
-        file.write(bytes(-file.tell() % gguf.GGUF_DEFAULT_ALIGNMENT))
+                bar.update(values.nbytes)
+        writer.write_padding(file, file.tell())
 
 
 def _converted(rows: torch.Tensor, tensor: Tensor, shown: str) -> torch.Tensor:
@@ -112,16 +125,6 @@ def require_space(target: Path, n_bytes: int) -> None:
         )
 
 
-class Progress:
-    """A line now and then while a large file is written; a small one is silent."""
-
-    def __init__(self, shown: str, total_bytes: int) -> None:
-        self._shown, self._total, self._done = shown, total_bytes, 0
-        self._next = time.monotonic() + PROGRESS_SECONDS
-
-    def add(self, n_bytes: int) -> None:
-        """``n_bytes`` more are done."""
-        self._done += n_bytes
-        if time.monotonic() >= self._next:
-            print(f"{self._shown}: {self._done / 1e9:.1f} of {self._total / 1e9:.1f} GB")
-            self._next = time.monotonic() + PROGRESS_SECONDS
+def progress(shown: str, n_bytes: int) -> "tqdm[None]":
+    """A bar for a large file; a small one is done before it would appear."""
+    return tqdm(desc=shown, total=n_bytes, unit="B", unit_scale=True, delay=PROGRESS_SECONDS)

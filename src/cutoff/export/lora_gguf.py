@@ -7,27 +7,16 @@ model takes gigabytes. llama.cpp computes ``W x + alpha / rank * b (a x)`` at ev
 """
 
 import functools
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import gguf
 import torch
 
-from cutoff.export import families, gguf_writer, merge
-from cutoff.export.gguf_file import Tensor, write
-from cutoff.export.gguf_header import MADE_FROM_KEY, recorded
+from cutoff.export import families, file_facts, gguf_file, gguf_writer, merge
+from cutoff.export.gguf_file import Tensor
 
-# Raise this when the same inputs would give another file, so that old files are made again.
-WRITER_VERSION = 1
-
-
-def made_from(base: Path, adapter: Path) -> str:
-    """SHA-256 over what shapes the file: the base model's configuration and the adapter."""
-    files = [base / "config.json", adapter / "adapter_config.json"]
-    files.append(adapter / "adapter_model.safetensors")
-    hashes = [gguf_writer.sha256(path) for path in files if path.is_file()]
-    return hashlib.sha256(f"lora_gguf {WRITER_VERSION} {hashes}".encode()).hexdigest()
+KIND = "lora"
 
 
 def write_lora_gguf(base: Path, adapter: Path, target: Path) -> bool:
@@ -36,11 +25,10 @@ def write_lora_gguf(base: Path, adapter: Path, target: Path) -> bool:
     Returns whether the file was written; ``False`` means that a finished file made from the
     same contents was already there. The factors are stored in float16.
     """
-    origin = made_from(base, adapter)
-    if recorded(target, MADE_FROM_KEY) == origin:
+    origin = gguf_writer.made_from(base, adapter, KIND)
+    if file_facts.is_made(target, origin, KIND):
         return False
-    config = merge.read_config(base)
-    family = families.family(config, base)
+    family, config = families.of_base(base)
     stored = merge.locate_tensors(base)
     lora = merge.read_lora(adapter, stored)
     names = gguf_writer.gguf_names(stored, config, family.architecture)
@@ -52,19 +40,15 @@ def write_lora_gguf(base: Path, adapter: Path, target: Path) -> bool:
 
     tensors = []
     for name, keys in lora.keys.items():
-        # The gguf library expects a before b.
-        for half, suffix in ((1, "lora_a"), (0, "lora_b")):
+        for half, suffix in ((1, "lora_a"), (0, "lora_b")):  # the gguf library expects a before b
             shape = merge.tensor_shape(lora.path, keys[half])
-            reader = functools.partial(read, name, half)
-            tensors.append(
-                Tensor(f"{names[name]}.{suffix}", shape, gguf.GGMLQuantizationType.F16, reader)
-            )
+            values = functools.partial(read, name, half)
+            kind = gguf.GGMLQuantizationType.F16
+            tensors.append(Tensor(f"{names[name]}.{suffix}", shape, kind, values))
 
-    def add_metadata(writer: gguf.GGUFWriter) -> None:
-        writer.add_string(MADE_FROM_KEY, origin)
-        writer.add_type(gguf.GGUFType.ADAPTER)
-        writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
-        writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, lora.alpha)
-
-    write(target, family.architecture, tensors, add_metadata)
+    writer = gguf.GGUFWriter(None, gguf.MODEL_ARCH_NAMES[family.architecture])
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, lora.alpha)
+    gguf_file.write(target, writer, tensors, origin, KIND)
     return True

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,23 +18,12 @@ from safetensors import SafetensorError, safe_open
 from cutoff import files
 from cutoff.errors import CutoffError
 
-SLICE_BYTES = 2**26  # of float32
+SLICE_BYTES = 2**26  # of float32; the embedding of a 14B model alone would take 3 GB
 
 LORA_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight")
 
 # Variants of LoRA whose update is not scale * B @ A, or not with one scale for all layers.
 UNSUPPORTED_LORA = ("use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "lora_bias")
-
-
-def read_config(base: Path) -> dict[str, Any]:
-    """``config.json`` of the base model; 4-bit and other quantised weights are refused."""
-    config: dict[str, Any] = files.read_json(base / "config.json")
-    if "quantization_config" in config:
-        raise CutoffError(
-            f"The weights in {base} are quantised. An adapter is merged into 16-bit or 32-bit "
-            "weights only: give the folder of the original model."
-        )
-    return config
 
 
 def locate_tensors(base: Path) -> dict[str, Path]:
@@ -109,14 +97,6 @@ def read_lora(adapter: Path, tensors: Collection[str]) -> Lora:
     return Lora(path, rank, alpha, {name: (pair["B"], pair["A"]) for name, pair in halves.items()})
 
 
-def read_updates(adapter: Path | None, tensors: Collection[str]) -> dict[str, Lora]:
-    """The adapter of every weight that one changes, as ``read_tensor`` takes it."""
-    if adapter is None:
-        return {}
-    lora = read_lora(adapter, tensors)
-    return dict.fromkeys(lora.keys, lora)
-
-
 def tensor_shape(path: Path, name: str) -> tuple[int, ...]:
     """Shape of one stored tensor, without reading it."""
     with safe_open(path, framework="pt") as weights:
@@ -124,10 +104,7 @@ def tensor_shape(path: Path, name: str) -> tuple[int, ...]:
 
 
 def read_tensor(
-    name: str,
-    tensors: dict[str, Path],
-    updates: dict[str, Lora],
-    rows: slice = slice(None),
+    name: str, tensors: dict[str, Path], lora: Lora | None, rows: slice = slice(None)
 ) -> torch.Tensor:
     """The ``rows`` of one weight in float32, with its update where the adapter has one."""
     with safe_open(tensors[name], framework="pt") as weights:
@@ -135,23 +112,15 @@ def read_tensor(
     if not stored.is_floating_point() or stored.element_size() < 2:
         raise CutoffError(f"{tensors[name]}: {name} is {stored.dtype}, not 16-bit or 32-bit float.")
     merged = stored.float()
-    if name in updates:
-        lora = updates[name]
+    if lora is not None and name in lora.keys:
         b, a = lora.factors(name)
         merged += (lora.alpha / lora.rank * b[rows]) @ a
     return merged
 
 
-def read_slices(
-    name: str, tensors: dict[str, Path], updates: dict[str, Lora], multiple: int = 1
-) -> Iterator[torch.Tensor]:
-    """All rows of ``read_tensor`` in order, at most ``SLICE_BYTES`` at a time.
-
-    The number of rows of a slice is a multiple of ``multiple`` (rows that belong together).
-    The embedding of a 14B model alone would take 3 GB in float32.
-    """
-    shape = tensor_shape(tensors[name], name)
-    row_bytes = 4 * prod(shape[1:])
-    step = max(1, SLICE_BYTES // (row_bytes * multiple)) * multiple
-    for start in range(0, shape[0], step):
-        yield read_tensor(name, tensors, updates, slice(start, start + step))
+def read_slices(name: str, tensors: dict[str, Path], lora: Lora | None) -> Iterator[torch.Tensor]:
+    """All rows of ``read_tensor`` in order, at most ``SLICE_BYTES`` at a time."""
+    n_rows, *rest = tensor_shape(tensors[name], name)
+    step = max(1, SLICE_BYTES // (4 * prod(rest)))
+    for start in range(0, n_rows, step):
+        yield read_tensor(name, tensors, lora, slice(start, start + step))

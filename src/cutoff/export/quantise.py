@@ -18,9 +18,7 @@ from pathlib import Path
 import gguf
 
 from cutoff.errors import CutoffError
-from cutoff.export import gguf_header
-from cutoff.export.gguf_file import Progress, require_space
-from cutoff.export.gguf_header import MADE_FROM_KEY, recorded
+from cutoff.export import file_facts, gguf_file
 
 FILE_TYPES = {
     "Q4_K_M": gguf.LlamaFileType.MOSTLY_Q4_K_M,
@@ -36,23 +34,27 @@ settings.dry_run = sys.argv[4] == "dry run"
 model_quantize(sys.argv[1], sys.argv[2], settings)
 """
 # What llama.cpp writes to stderr: a line per tensor before it is converted, and the sum.
-TENSOR_LINE = re.compile(r"\[ *\d+/ *\d+\] .* size = +(?P<mib>[\d.]+) MiB")
+TENSOR_LINE = re.compile(
+    r"\[ *\d+/ *\d+\] .* - \[ *\d+, +(?P<rows>\d+).* type = +(?P<type>\w+)"
+    r"(?:.* converting to (?P<new_type>\w+))?.* size = +(?P<mib>[\d.]+) MiB"
+)
 SUM_LINE = re.compile(r"quant size += +(?P<mib>[\d.]+) MiB")
 
 
 def quantise(source: Path, target: Path, quantization: str) -> bool:
     """Quantise the 16-bit file ``source`` into ``target``; ``False`` if that was done before.
 
-    ``quantization`` is ``Q4_K_M`` or ``Q8_0``. The quantiser copies the record of what made
-    ``source`` into ``target``, which is how a finished file is recognised. The file appears
-    under its name only when it is complete.
+    ``quantization`` is ``Q4_K_M`` or ``Q8_0``. The file appears under its name only when it is
+    complete; its facts name the origin of ``source`` and the type of every matrix. K-quants come
+    in blocks of 256: where the rows of a matrix are no multiple of that (Qwen2.5-0.5B: 896),
+    llama.cpp takes Q5_0 or Q8_0 instead.
     """
-    file_type = FILE_TYPES[quantization]
-    origin = recorded(source, MADE_FROM_KEY)
-    if origin is None:
-        raise CutoffError(f"{source} is missing or was not written by this exporter.")
-    finished = recorded(target, MADE_FROM_KEY) == origin
-    if finished and recorded(target, gguf.Keys.General.FILE_TYPE) == file_type:
+    of_source = file_facts.read(source)
+    if of_source is None:
+        raise CutoffError(
+            f"{source} is missing, torn or not a file of this exporter. Run 03_export_gguf again."
+        )
+    if file_facts.is_made(target, of_source["made_from"], quantization):
         return False
     partial = target.with_name(f".{target.name}.partial")
     try:
@@ -60,11 +62,20 @@ def quantise(source: Path, target: Path, quantization: str) -> bool:
             # The result is smaller than its source; how much smaller, llama.cpp knows.
             log = _run(source, partial, quantization, "dry run")
             total = sum(float(found["mib"]) for found in map(SUM_LINE.search, log) if found)
-            require_space(target, int(total * 2**20))
-        _run(source, partial, quantization, "write")
+            gguf_file.require_space(target, int(total * 2**20))
+        log = _run(source, partial, quantization, "write")
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+    matrices = [found for found in map(TENSOR_LINE.search, log) if found and found["rows"] != "1"]
+    types = Counter((found["new_type"] or found["type"]).upper() for found in matrices)
+    file_facts.note(
+        target,
+        of_source["made_from"],
+        quantization,
+        of_source["n_parameters"],
+        dict(types.most_common()),
+    )
     return True
 
 
@@ -76,21 +87,23 @@ def _run(source: Path, partial: Path, quantization: str, mode: str) -> list[str]
     """One call of the quantiser; returns what it wrote to its log."""
     numbers = [str(int(FILE_TYPES[quantization])), mode]
     command = [sys.executable, "-c", QUANTISE_SCRIPT, str(source), str(partial), *numbers]
-    progress = Progress(partial.name.removeprefix(".").removesuffix(".partial"), _size(source))
     log = []
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-    ) as process:
+    with (
+        subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        ) as process,
+        gguf_file.progress(f"{source.name} to {quantization}", _size(source)) as bar,
+    ):
         assert process.stderr is not None
         for line in process.stderr:
             log.append(line.strip())
             if found := TENSOR_LINE.search(line):
-                progress.add(int(float(found["mib"]) * 2**20))
+                bar.update(int(float(found["mib"]) * 2**20))
     if process.returncode != 0 or (mode == "write" and not partial.is_file()):
         reasons = [line for line in log if "failed to" in line] or log[-1:] or ["no message"]
         raise CutoffError(
@@ -98,14 +111,3 @@ def _run(source: Path, partial: Path, quantization: str, mode: str) -> list[str]
             f"({reasons[-1]}). Is the disk full or the folder read-only?"
         )
     return log
-
-
-def matrix_types(path: Path) -> dict[str, int]:
-    """How many matrices of a GGUF file have which type, most frequent first.
-
-    K-quants come in blocks of 256. Where the rows of a matrix are no multiple of that
-    (Qwen2.5-0.5B: 896), llama.cpp takes Q5_0 or Q8_0 instead, which shows up here.
-    """
-    tensors = gguf_header.read(path).tensors.values()
-    counts = Counter(kind.name for kind, shape in tensors if len(shape) > 1)
-    return dict(counts.most_common())

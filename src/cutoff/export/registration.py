@@ -8,7 +8,7 @@ of the Modelfile. Any other server (vLLM, SGLang) is started by a person, with w
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,18 @@ def register(files: Mapping[str, Files], base: Path, p: Params) -> list[dict[str
     """
     rows = []
     template, parameters = modelfile.go_template(base), modelfile.parameters(p, base)
+    there = ollama_api.models(p.base_url)
     for model, of_model in files.items():
         name = serving.name_on_server(model, p)
         if model == "base" and p.base_source == "ollama":
-            done = pull(name, p.base_url)
-        elif is_registered(name, p.base_url, of_model, template, parameters):
+            # Without a tag Ollama means `latest`.
+            held = (name if ":" in name.rpartition("/")[2] else f"{name}:latest") in there
+            if not held:
+                ollama_api.pull(name, p.base_url)
+            done = f"stock model, {'was there' if held else 'pulled'}"
+        elif f"{name}:latest" in there and _is_the_same(
+            ollama_api.show(name, p.base_url), of_model, template, parameters
+        ):
             done = "unchanged"
         else:
             create(name, p.base_url, of_model, template, parameters)
@@ -50,7 +57,7 @@ def register(files: Mapping[str, Files], base: Path, p: Params) -> list[dict[str
 def create(
     name: str, host: str | None, exported: Files, template: str, parameters: Mapping[str, Any]
 ) -> None:
-    """``ollama.create``, with the remedy for a disk of the server that is full."""
+    """``ollama_api.create``, with the remedy for a disk of the server that is full."""
     try:
         ollama_api.create(name, host, exported.served, exported.lora, template, parameters)
     except CutoffError as error:
@@ -63,54 +70,41 @@ def create(
         ) from None
 
 
-def pull(tag: str, host: str | None) -> str:
-    """Download a stock model unless the server has it."""
-    # Without a tag Ollama means `latest`.
-    full = tag if ":" in tag.rpartition("/")[2] else f"{tag}:latest"
-    if full in ollama_api.models(host):
-        return "stock model, was there"
-    ollama_api.pull(tag, host)
-    return "stock model, pulled"
-
-
-def is_registered(
-    name: str, host: str | None, exported: Files, template: str, parameters: Mapping[str, Any]
+def _is_the_same(
+    shown: Mapping[str, Any], exported: Files, template: str, parameters: Mapping[str, Any]
 ) -> bool:
-    """Whether the server holds ``name`` as ``create`` would make it: same files, same settings."""
-    if f"{name}:latest" not in ollama_api.models(host):
-        return False
-    shown = ollama_api.show(name, host)
+    """Whether what the server shows is what ``create`` would make: same files, same settings."""
     # Layers are named after their content: FROM /.../blobs/sha256-<hex>
-    held = LAYER.findall(shown.get("modelfile") or "")
+    layers = LAYER.findall(shown.get("modelfile") or "")
     return (
-        held == [files.sha256_file(path) for path in exported.paths]
+        layers == [files.sha256_file(path) for path in exported.paths]
         and (shown.get("template") or "") == template
-        and settings(shown.get("parameters") or "") == settings(parameters)
+        and listed(shown.get("parameters") or "") == as_listed(parameters)
     )
 
 
-def settings(parameters: Mapping[str, Any] | str) -> list[tuple[str, str]]:
-    """Parameters in one form, as ``create`` takes them or as Ollama lists them.
+def listed(text: str) -> list[tuple[str, str]]:
+    """Ollama's list of parameters: a name and a value a line, texts in quotation marks."""
+    pairs = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
+    return sorted((n, json.loads(v) if v.startswith('"') else _plain(v)) for n, v in pairs)
 
-    Ollama lists a name and a value a line, texts in quotation marks, and 0.0 as 0.
-    """
-    pairs: list[tuple[str, Any]] = []
-    if isinstance(parameters, str):
-        for line in filter(str.strip, parameters.splitlines()):
-            name, value = line.split(maxsplit=1)
-            pairs.append((name, value))
-    else:
-        for name, given in parameters.items():
-            pairs += [(name, value) for value in (given if isinstance(given, list) else [given])]
+
+def as_listed(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The parameters of ``create`` in the same form, a list of values as several parameters."""
+    pairs = [
+        (name, value)
+        for name, given in parameters.items()
+        for value in (given if isinstance(given, list) else [given])
+    ]
     return sorted((name, _plain(value)) for name, value in pairs)
 
 
 def _plain(value: Any) -> str:
+    """A number as Ollama writes it: 0 for 0.0."""
     try:
         return f"{float(value):g}"
     except ValueError:
-        quoted = value.startswith('"') and value.endswith('"') and len(value) > 1
-        return str(json.loads(value)) if quoted else str(value)
+        return str(value)
 
 
 def vllm_command(adapters: Mapping[str, Path | None], base: Path, p: Params, folder: Path) -> str:
@@ -126,13 +120,13 @@ def vllm_command(adapters: Mapping[str, Path | None], base: Path, p: Params, fol
     rank = next((n for n in LORA_RANKS if n >= p.lora_rank), p.lora_rank)
     names = {model: serving.name_on_server(model, p) for model in adapters}
     modules = [f"{names[model]}={trained}" for model, trained in adapters.items() if trained]
-    lines: Sequence[Sequence[str]] = (
-        ("vllm", "serve", str(base)),
-        ("--served-model-name", names["base"]),
-        ("--chat-template", str(template)),
-        ("--generation-config", "vllm"),
-        ("--max-model-len", str(p.num_ctx)),
-        ("--enable-lora", "--max-lora-rank", str(rank)),
-        ("--lora-modules", *modules),
+    lines = (
+        ["vllm", "serve", str(base)],
+        ["--served-model-name", names["base"]],
+        ["--chat-template", str(template)],
+        ["--generation-config", "vllm"],
+        ["--max-model-len", str(p.num_ctx)],
+        ["--enable-lora", "--max-lora-rank", str(rank)],
+        ["--lora-modules", *modules],
     )
     return " \\\n    ".join(shlex.join(line) for line in lines)

@@ -19,19 +19,17 @@ from cutoff import prompts
 from cutoff.chat_template import load_tokenizer
 from cutoff.engines import chat, connections, llama_cpp
 from cutoff.errors import CutoffError
-from cutoff.export import divergence
-from cutoff.export.gguf_header import recorded
+from cutoff.export.parity import divergence
 from cutoff.params import Params
 from cutoff.prompts import Message
 
-BOS_KEY = "tokenizer.ggml.bos_token_id"
 TRANSFORMERS_BATCH = 8  # prompts that transformers answers at a time
 
 Post = Callable[..., Any]  # path of the server, fields of the body -> its JSON
 
 
 @dataclass(frozen=True)
-class Answer:
+class Transcript:
     """One prompt and its greedy answer.
 
     ``answer_ids`` ends with the end-of-turn token if the model ``stopped`` by itself,
@@ -64,15 +62,6 @@ def choose_prompts(questions: Sequence[dict[str, Any]], n_prompts: int) -> list[
     ]
 
 
-def longest_prompt(base: Path, questions: Sequence[dict[str, Any]]) -> int:
-    """Tokens of the longest prompt that the evaluation will send."""
-    tokenizer = load_tokenizer(base)
-    return max(
-        len(prompt_ids(tokenizer, prompts.render_rag(question["question"], question["context"])))
-        for question in questions
-    )
-
-
 def prompt_ids(tokenizer: Any, messages: list[Message]) -> list[int]:
     """Token ids of a chat as in training: by the tokenizer's own template."""
     ids: list[int] = tokenizer.apply_chat_template(
@@ -81,18 +70,12 @@ def prompt_ids(tokenizer: Any, messages: list[Message]) -> list[int]:
     return ids
 
 
-def bos_ids(base: Path, weights: Path) -> list[int]:
-    """The BOS tokens that the tokenizer and the GGUF file know: none, one, or two."""
-    known = {load_tokenizer(base).bos_token_id, recorded(weights, BOS_KEY)}
-    return sorted(token for token in known if token is not None)
-
-
 # --- transformers ------------------------------------------------------------------------
 
 
-def answer_with_transformers(
+def from_transformers(
     base: Path, adapter: Path | None, chats: Sequence[list[Message]], max_new_tokens: int
-) -> list[Answer]:
+) -> list[Transcript]:
     """The reference: greedy answers of the base model with the adapter beside it, unmerged."""
     # Imported here: 04 only asks whether the gate is open, and must not wait for torch.
     import torch
@@ -101,7 +84,7 @@ def answer_with_transformers(
     model, ends = load_reference(base, adapter, tokenizer)
     asked = [prompt_ids(tokenizer, messages) for messages in chats]
     order = sorted(range(len(asked)), key=lambda i: len(asked[i]))  # little padding
-    answers: dict[int, Answer] = {}
+    answers: dict[int, Transcript] = {}
     for start in range(0, len(order), TRANSFORMERS_BATCH):
         batch = order[start : start + TRANSFORMERS_BATCH]
         generated = generate(model, [asked[i] for i in batch], max_new_tokens, ends)
@@ -112,7 +95,7 @@ def answer_with_transformers(
             with torch.inference_mode():
                 logits = model(input_ids=tokens, logits_to_keep=rows.to(model.device)).logits[0]
             log_p = logits.float().log_softmax(-1).cpu().numpy()
-            answers[i] = Answer(
+            answers[i] = Transcript(
                 messages=chats[i],
                 prompt_ids=asked[i],
                 answer_ids=answer_ids,
@@ -184,9 +167,9 @@ def generate(
 # --- llama.cpp ---------------------------------------------------------------------------
 
 
-def answer_with_llama_cpp(
-    weights: Path, reference: Sequence[Answer], p: Params, lora: Path | None = None
-) -> list[Answer]:
+def from_llama_cpp(
+    weights: Path, reference: Sequence[Transcript], p: Params, lora: Path | None = None
+) -> list[Transcript]:
     """The chats of ``reference`` through the servers and the kind of request of the evaluation.
 
     The chat template, the tokenizer and the weights are those inside the GGUF file;
@@ -202,7 +185,7 @@ def answer_with_llama_cpp(
             ThreadPoolExecutor(n_servers) as pool,
         ):
 
-            def ask_all(number: int) -> list[Answer]:
+            def ask_all(number: int) -> list[Transcript]:
                 url = endpoint.base_urls[number]
                 return [
                     ask(client, url, expected, p.max_new_tokens)
@@ -214,7 +197,7 @@ def answer_with_llama_cpp(
     return [shares[i % n_servers][i // n_servers] for i in range(len(reference))]
 
 
-def ask(client: httpx.Client, url: str, expected: Answer, max_new_tokens: int) -> Answer:
+def ask(client: httpx.Client, url: str, expected: Transcript, max_new_tokens: int) -> Transcript:
     """One chat: the server's prompt, its greedy answer, and the next tokens along ``expected``."""
 
     def post(path: str, **body: Any) -> Any:
@@ -240,9 +223,9 @@ def ask(client: httpx.Client, url: str, expected: Answer, max_new_tokens: int) -
         return_tokens=True,
     )
     if reply is None:
-        return Answer(messages, tokens, [], "", stopped=False, n_read=0)
+        return Transcript(messages, tokens, [], "", stopped=False, n_read=0)
     choice = reply["choices"][0]
-    return Answer(
+    return Transcript(
         messages,
         prompt_ids=tokens,
         answer_ids=reply["__verbose"]["tokens"],
@@ -253,7 +236,7 @@ def ask(client: httpx.Client, url: str, expected: Answer, max_new_tokens: int) -
     )
 
 
-def next_tokens(post: Post, expected: Answer) -> dict[int, dict[int, float]]:
+def next_tokens(post: Post, expected: Transcript) -> dict[int, dict[int, float]]:
     """Log-probabilities of the most probable tokens at the places of ``expected``.
 
     The server continues the token ids of transformers, so that only the weights can differ.
@@ -295,9 +278,9 @@ class Uncounted:
         return self.engine.ask(request, options)
 
 
-def answer_with_engine(
-    engine: chat.Engine | chat.BatchEngine, base: Path, reference: Sequence[Answer], p: Params
-) -> list[Answer]:
+def from_engine(
+    engine: chat.Engine | chat.BatchEngine, base: Path, reference: Sequence[Transcript], p: Params
+) -> list[Transcript]:
     """The chats of ``reference``, asked through an engine as 04 asks, but without a penalty.
 
     Token ids are those of the answer's text; ``n_read`` is what the server counts.
@@ -322,7 +305,7 @@ def answer_with_engine(
     return retokenised(base, served)
 
 
-def retokenised(base: Path, given: Sequence[Answer]) -> list[Answer]:
+def retokenised(base: Path, given: Sequence[Transcript]) -> list[Transcript]:
     """The same answers with the token ids of their texts, which another server's text can match."""
     tokenizer = load_tokenizer(base)
     return [

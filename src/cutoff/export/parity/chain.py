@@ -1,4 +1,4 @@
-"""The links between training and serving: one number each, against one threshold.
+"""The chain between training and serving: one number per link, against one threshold.
 
 Every number compares with transformers, so errors cannot add up unseen, and a later link
 counts only the prompts that the earlier ones let through, so that a fault shows where it is.
@@ -6,12 +6,10 @@ counts only the prompts that the earlier ones let through, so that a fault shows
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
-from cutoff.export import divergence
-from cutoff.export.answers import Answer
-
-Link = dict[str, Any]  # model, link, metric, value, rule, threshold, passed
+from cutoff.export.parity import divergence
+from cutoff.export.parity.transcripts import Transcript
 
 READING = "tokenizer and template"
 BOS = "BOS"
@@ -28,6 +26,21 @@ AGREEMENT = "share of greedy tokens before the first difference"
 STOP_RATE = "share of answers that end by themselves"
 
 
+class Link(TypedDict):
+    """One number of one model; ``rule`` says how ``value`` must lie to ``threshold``."""
+
+    model: str
+    link: str
+    metric: str
+    value: float
+    rule: str  # min | max | equal
+    threshold: float
+    passed: bool
+
+
+Number = tuple[str, str, float | None, str, float]  # link, metric, value, rule, threshold
+
+
 @dataclass(frozen=True)
 class Limits:
     """What the links are held against.
@@ -35,6 +48,7 @@ class Limits:
     ``agreement`` and ``divergence``: name of a file in the chain (``F16``, ``Q4_K_M``) ->
     threshold. ``stop_rate`` is a share of the reference's. ``longest``: tokens of the longest
     prompt of the evaluation with its answer; ``context``: tokens there is room for.
+    ``bos_ids``: the BOS tokens that tokenizer and file know.
     """
 
     agreement: Mapping[str, float]
@@ -43,6 +57,7 @@ class Limits:
     max_new_tokens: int
     longest: int
     context: int
+    bos_ids: Sequence[int] = ()
 
 
 def road(name: str) -> str:
@@ -52,33 +67,28 @@ def road(name: str) -> str:
 
 def compare(
     model: str,
-    reference: Sequence[Answer],
-    chain: Mapping[str, Sequence[Answer]],
-    bos_ids: Sequence[int],
+    reference: Sequence[Transcript],
+    chain: Mapping[str, Sequence[Transcript]],
     limits: Limits,
     origins: Sequence[object] = (),
 ) -> list[Link]:
     """The links of one model, in the order of the chain.
 
-    ``chain`` maps the files to the answers of llama.cpp with them; the last one is served.
-    ``bos_ids`` are the BOS tokens that either side knows. Token ids, BOS tokens and
-    lengths admit no tolerance. ``origins``: what each file records that it was made from.
+    ``chain`` maps the files to what llama.cpp made of them; the last one is served. Token ids,
+    BOS tokens and lengths admit no tolerance. ``origins``: what each file was made from.
     """
     last = list(chain.values())[-1]
     pairs = list(zip(reference, last, strict=True))
-    same_ids = [
-        float(without(a.prompt_ids, bos_ids) == without(b.prompt_ids, bos_ids)) for a, b in pairs
-    ]
-    expected = max(leading(a.prompt_ids, bos_ids) for a in reference)
-    # The number that is farthest from what it should be, and never more than one.
-    wanted = min(expected, 1)
-    n_bos = max((leading(b.prompt_ids, bos_ids) for b in last), key=lambda n: abs(n - wanted))
-    whole = [float(b.n_read == len(b.prompt_ids)) for b in last]
-    links = [
-        *link(model, READING, SAME_IDS, mean(same_ids), "min", 1),
-        *link(model, BOS, BOS_TOKENS, n_bos, "equal", wanted),
-        *link(model, CONTEXT, LONGEST, limits.longest, "max", limits.context),
-        *link(model, CONTEXT, READ_WHOLE, mean(whole), "min", 1),
+    bos = limits.bos_ids
+    same_ids = [without(a.prompt_ids, bos) == without(b.prompt_ids, bos) for a, b in pairs]
+    # Training may have had none or one; the number farthest from that stands for all.
+    wanted = min(max(leading(a.prompt_ids, bos) for a in reference), 1)
+    n_bos = max((leading(b.prompt_ids, bos) for b in last), key=lambda n: abs(n - wanted))
+    numbers: list[Number] = [
+        (READING, SAME_IDS, mean(same_ids), "min", 1),
+        (BOS, BOS_TOKENS, n_bos, "equal", wanted),
+        (CONTEXT, LONGEST, limits.longest, "max", limits.context),
+        (CONTEXT, READ_WHOLE, mean([b.n_read == len(b.prompt_ids) for b in last]), "min", 1),
     ]
     kept = [i for i, (a, b) in enumerate(pairs) if _arrived(a, b, limits)]
     for name, given in chain.items():
@@ -86,62 +96,64 @@ def compare(
         kl = mean_divergence(reference, given)
         if name != next(iter(chain)) and origins:
             # Two models that training has hardly moved apart can pass for each other in 4 bits.
-            links += link(model, road(name), ORIGIN, len(set(origins)) == 1, "equal", 1)
-        links += link(model, road(name), DIVERGENCE, kl, "max", limits.divergence[name])
-        links += link(model, road(name), AGREEMENT, agreed, "min", limits.agreement[name])
-    return links + _ending(model, ENDING, [pairs[i] for i in kept], limits)
+            numbers.append((road(name), ORIGIN, len(set(origins)) == 1, "equal", 1))
+        numbers.append((road(name), DIVERGENCE, kl, "max", limits.divergence[name]))
+        numbers.append((road(name), AGREEMENT, agreed, "min", limits.agreement[name]))
+    numbers.append(_ending(ENDING, [pairs[i] for i in kept], limits))
+    return _links(model, numbers)
 
 
 def compare_served(
     model: str,
     server: str,
-    reference: Sequence[Answer],
-    served: Sequence[Answer],
+    reference: Sequence[Transcript],
+    served: Sequence[Transcript],
     limits: Limits,
 ) -> list[Link]:
     """The last link, to a server that shows no token ids of prompts; ids are those of texts."""
     pairs = list(zip(reference, served, strict=True))
-    whole = [float(b.n_read == len(a.prompt_ids)) for a, b in pairs]
-    kept = [(a, b) for a, b in pairs if b.n_read == len(a.prompt_ids)]
+    whole = [b.n_read == len(a.prompt_ids) for a, b in pairs]
+    kept = [pair for pair, is_whole in zip(pairs, whole, strict=True) if is_whole]
     agreed = mean([agreement(a.answer_ids, b.answer_ids) for a, b in kept])
-    return [
-        *link(model, server, READ_WHOLE, mean(whole), "min", 1),
-        *link(model, server, AGREEMENT, agreed, "min", min(limits.agreement.values())),
-        *_ending(model, server, kept, limits),
-    ]
+    return _links(
+        model,
+        [
+            (server, READ_WHOLE, mean(whole), "min", 1),
+            (server, AGREEMENT, agreed, "min", min(limits.agreement.values())),
+            _ending(server, kept, limits),
+        ],
+    )
 
 
-def link(
-    model: str, name: str, metric: str, value: float | None, rule: str, threshold: float
-) -> list[Link]:
-    """One link in a list, empty where nothing was measured. ``rule``: min | max | equal."""
-    if value is None:
-        return []
-    passed = {"min": value >= threshold, "max": value <= threshold, "equal": value == threshold}
-    return [
-        {
-            "model": model,
-            "link": name,
-            "metric": metric,
-            "value": float(f"{value:.4g}"),
-            "rule": rule,
-            "threshold": float(f"{threshold:.4g}"),
-            "passed": passed[rule],
-        }
-    ]
+def _links(model: str, numbers: Sequence[Number]) -> list[Link]:
+    """The links of what was measured; without a value there is none."""
+    made = []
+    for link, metric, value, rule, threshold in numbers:
+        if value is not None:
+            passed = {"min": value >= threshold, "max": value <= threshold}
+            made.append(
+                Link(
+                    model=model,
+                    link=link,
+                    metric=metric,
+                    value=float(f"{value:.4g}"),
+                    rule=rule,
+                    threshold=float(f"{threshold:.4g}"),
+                    passed=passed.get(rule, value == threshold),
+                )
+            )
+    return made
 
 
-def _ending(
-    model: str, name: str, pairs: Sequence[tuple[Answer, Answer]], limits: Limits
-) -> list[Link]:
+def _ending(name: str, pairs: Sequence[tuple[Transcript, Transcript]], limits: Limits) -> Number:
     """The rate at which answers end by themselves, against that of the reference."""
-    trained = mean([float(a.stopped) for a, _ in pairs])
-    served = mean([float(b.stopped) for _, b in pairs])
+    trained = mean([a.stopped for a, _ in pairs])
+    served = mean([b.stopped for _, b in pairs])
     # A model that goes on in transformers too was trained so: not a fault of the export.
-    return link(model, name, STOP_RATE, served, "min", limits.stop_rate * (trained or 0.0))
+    return name, STOP_RATE, served, "min", limits.stop_rate * (trained or 0.0)
 
 
-def _arrived(expected: Answer, served: Answer, limits: Limits) -> bool:
+def _arrived(expected: Transcript, served: Transcript, limits: Limits) -> bool:
     """Whether both sides answered the same whole prompt with the same room for the answer."""
     return (
         expected.prompt_ids == served.prompt_ids
@@ -150,30 +162,21 @@ def _arrived(expected: Answer, served: Answer, limits: Limits) -> bool:
     )
 
 
-# --- numbers -------------------------------------------------------------------------------
-
-
 def agreement(reference: Sequence[int], other: Sequence[int]) -> float:
     """Share of the reference answer's tokens before the first difference, 0 to 1.
 
     After a difference two greedy answers are answers to different texts, so tokens
     that happen to be equal later count for nothing. Two empty answers are equal.
     """
-    common = 0
-    for expected, got in zip(reference, other, strict=False):
-        if expected != got:
-            break
-        common += 1
     longer = max(len(reference), len(other))
+    pairs = enumerate(zip(reference, other, strict=False))
+    common = next((n for n, (a, b) in pairs if a != b), min(len(reference), len(other)))
     return common / longer if longer else 1.0
 
 
 def leading(token_ids: Sequence[int], bos_ids: Sequence[int]) -> int:
     """How many tokens at the beginning of a prompt are BOS tokens."""
-    count = 0
-    while count < len(token_ids) and token_ids[count] in bos_ids:
-        count += 1
-    return count
+    return next((n for n, token in enumerate(token_ids) if token not in bos_ids), len(token_ids))
 
 
 def without(token_ids: Sequence[int], bos_ids: Sequence[int]) -> Sequence[int]:
@@ -181,7 +184,7 @@ def without(token_ids: Sequence[int], bos_ids: Sequence[int]) -> Sequence[int]:
     return token_ids[leading(token_ids, bos_ids) :]
 
 
-def mean_divergence(reference: Sequence[Answer], served: Sequence[Answer]) -> float | None:
+def mean_divergence(reference: Sequence[Transcript], served: Sequence[Transcript]) -> float | None:
     """Mean KL over all places of all answers, in nats; ``None`` where none was measured."""
     return mean(
         [

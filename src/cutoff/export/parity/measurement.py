@@ -1,0 +1,126 @@
+"""What is measured of each exported model: real evaluation prompts through every link.
+
+transformers with the adapter as trained -> 16-bit GGUF -> quantised GGUF -> server. ``chain``
+says what each link is.
+
+Merging has no link of its own: the 16-bit file is written from the merged weights as they
+are formed, one tensor at a time, and the reference is never merged. A fault in either
+breaks the same link, and the base model, which has nothing to merge, tells which it was.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cutoff import deadline, files
+from cutoff.chat_template import load_tokenizer
+from cutoff.engines import chat, serving
+from cutoff.export import file_facts, gguf_tokenizer
+from cutoff.export.parity import chain, transcripts
+from cutoff.export.parity.chain import Limits, Link
+from cutoff.export.parity.gate import WORDS
+from cutoff.export.parity.transcripts import Transcript
+from cutoff.models import Files
+from cutoff.params import Params
+from cutoff.prompts import Message, render_rag
+from cutoff.report import wording
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under test: its name, the folder of its base model, its answers in transformers."""
+
+    model: str
+    base: Path
+    reference: Sequence[Transcript]
+
+
+def subject(
+    model: str, base: Path, adapter: Path | None, chats: Sequence[list[Message]], p: Params
+) -> Subject:
+    """The reference of one model: ``chats`` answered with the adapter beside the base model."""
+    answers = transcripts.from_transformers(base, adapter, chats, p.max_new_tokens)
+    return Subject(model, base, answers)
+
+
+def limits(base: Path, questions: Sequence[dict[str, Any]], p: Params) -> Limits:
+    """What the links of a run are held against: thresholds from ``p``, lengths of its prompts.
+
+    The room for prompt and answer is what the server is asked for, or what the model was
+    made for where that is less. ``questions`` are those of ``eval.jsonl``.
+    """
+    full, served = p.export_dtype, p.quantization
+    made_for = files.read_json(base / "config.json").get("max_position_embeddings", p.num_ctx)
+    count_tokens, tokenizer = serving.token_counter(base), load_tokenizer(base)
+    lengths = [count_tokens(render_rag(q["question"], q["context"])) for q in questions]
+    known = {tokenizer.bos_token_id, gguf_tokenizer.bos_id(tokenizer)}
+    return Limits(
+        agreement={served: p.parity_min_quantised_agreement, full: p.parity_min_f16_agreement},
+        divergence={served: p.parity_max_quantised_kl, full: p.parity_max_f16_kl},
+        stop_rate=p.parity_min_stop_rate,
+        max_new_tokens=p.max_new_tokens,
+        longest=max(lengths) + p.max_new_tokens,
+        context=min(p.num_ctx, made_for),
+        bos_ids=[token for token in known if token is not None],
+    )
+
+
+def measure(
+    subject: Subject, of_model: Files, held_against: Limits, p: Params
+) -> tuple[list[Link], list[dict[str, str]]]:
+    """The links of one exported model, and the answers that are not all the same.
+
+    A row of the second list holds the question and the text of every answer.
+    """
+    deadline.check("the model files are made and kept, measuring them comes next")
+    paths = {p.export_dtype: of_model.full}
+    if of_model.served != of_model.full:
+        paths[p.quantization] = of_model.served
+    reference = subject.reference
+    given = {
+        name: transcripts.from_llama_cpp(path, reference, p, of_model.lora)
+        for name, path in paths.items()
+    }
+    known = [file_facts.read(path) for path in paths.values()]
+    origins = [facts and facts["made_from"] for facts in known]
+    found = chain.compare(subject.model, reference, given, held_against, origins)
+    differing = [
+        {
+            "model": subject.model,
+            "question": expected.messages[-1]["content"].rpartition("Question: ")[2],
+            "transformers": expected.text,
+            **{name: of_file[i].text for name, of_file in given.items()},
+        }
+        for i, expected in enumerate(reference)
+        if any(of_file[i].answer_ids != expected.answer_ids for of_file in given.values())
+    ]
+    return found, differing
+
+
+def measure_served(
+    subject: Subject,
+    server: str,
+    engine: chat.Engine | chat.BatchEngine,
+    held_against: Limits,
+    p: Params,
+) -> list[Link]:
+    """The link to a server that is asked as in 04; ``server`` is its name in the table."""
+    as_texts = transcripts.retokenised(subject.base, subject.reference)
+    served = transcripts.from_engine(engine, subject.base, subject.reference, p)
+    return chain.compare_served(subject.model, server, as_texts, served, held_against)
+
+
+def table(found: Sequence[Link]) -> pd.DataFrame:
+    """The links for people: columns link, metric, required and one column per model."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for link in found:
+        row = rows.setdefault((link["link"], link["metric"]), {})
+        row["link"], row["metric"] = link["link"], link["metric"]
+        # Stop rates are held against each model's own; the highest stands for all.
+        required = max(link["threshold"], row.get("threshold", link["threshold"]))
+        row["threshold"], row["required"] = required, f"{WORDS[link['rule']]}{required:g}"
+        row[wording.label(link["model"])] = link["value"]
+    return pd.DataFrame(rows.values()).drop(columns="threshold")
