@@ -76,7 +76,7 @@ def measure(
     A row of the second list holds the question and the text of every answer.
     """
     deadline.check("the model files are made and kept, measuring them comes next")
-    paths = {p.export_dtype: of_model.full}
+    paths: dict[str, Path] = {p.export_dtype: of_model.full}
     if of_model.served != of_model.full:
         paths[p.quantization] = of_model.served
     reference = subject.reference
