@@ -17,27 +17,27 @@ REPOSITORY = Path(__file__).parents[1]
 SMALL_CELLS = {
     "01_generate": """
         for name in ("papers", "passages", "facts", "questions", "eval", "train"):
-            run.write_jsonl_atomic(stage.dataset_folder / f"{name}.jsonl", [{"n": 1}])
+            files.write_jsonl_atomic(stage.dataset_folder / f"{name}.jsonl", [{"n": 1}])
         (stage.dataset_folder / "index.faiss").write_bytes(b"index")
-        run.write_json_atomic(stage.dataset_folder / "dataset.json", {"seed": p.seed})
+        files.write_json_atomic(stage.dataset_folder / "dataset.json", {"seed": p.seed})
         """,
     "02_finetune": """
         for name in ("instruct_ft", "rag_ft"):
             path = stage.folder / "adapters" / name / "training.json"
-            run.write_json_atomic(path, {"rank": p.lora_rank})
+            files.write_json_atomic(path, {"rank": p.lora_rank})
         """,
     "03_export_gguf": """
         for name in ("models/base.F16.gguf", "Modelfile.base", "parity.json"):
-            run.write_text_atomic(stage.folder / name, "made of 02")
+            files.write_text_atomic(stage.folder / name, "made of 02")
         """,
     "04_evaluate": """
         for name in ("responses.jsonl", "judgements.jsonl"):
-            run.write_jsonl_atomic(stage.folder / name, [{"key": "a"}])
-        run.write_json_atomic(stage.folder / "results.json", {"size": p.size})
+            files.write_jsonl_atomic(stage.folder / name, [{"key": "a"}])
+        files.write_json_atomic(stage.folder / "results.json", {"size": p.size})
         """,
     "05_compare_sizes": """
         for name in ("comparison.csv", "comparison.md", "contrasts.csv", "cost.csv"):
-            run.write_text_atomic(stage.folder / name, "size\\n")
+            files.write_text_atomic(stage.folder / name, "size\\n")
         """,
 }
 
@@ -51,8 +51,9 @@ def write_notebook(folder: Path, name: str, body: str) -> Path:
     parameters = v4.new_code_cell('size = "tiny"\nlimit = None')
     parameters.metadata["tags"] = ["parameters"]
     resolve = (
-        "from cutoff import params, run\np = params.resolve(globals())\n"
-        f'stage = run.open_stage("{name}", p)\nstage.provenance()'
+        "from cutoff import files, params\nfrom cutoff.run import folders\n"
+        f'p = params.resolve(globals())\nstage = folders.open_stage("{name}", p)\n'
+        "stage.provenance()"
     )
     notebook = v4.new_notebook(
         cells=[

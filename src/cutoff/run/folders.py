@@ -1,22 +1,16 @@
-"""A run's folder: where things go, what made them, and how files are written.
-
-Files are replaced atomically, so that a kill leaves the old file or the new one. Results
-live in ``<output_dir>/<size>``; a trial with ``limit`` lives in
-``<output_dir>/limit-<n>/<size>`` and cannot touch the results of a complete run.
-"""
+"""A run's folder: where a stage reads and writes, and what ``run.json`` keeps about it."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cutoff import deadline, files, paths
 from cutoff.errors import CutoffError
-
-if TYPE_CHECKING:
-    from cutoff.params import Params
-    from cutoff.run.provenance import Provenance
+from cutoff.params import Params
+from cutoff.run.provenance import Provenance, gather
 
 DRIVE = Path("/content/drive")  # where Colab puts Google Drive
+COMPARE = "compare"  # folder of 05, which belongs to no size
 
 
 @dataclass(frozen=True)
@@ -24,7 +18,7 @@ class Run:
     """One stage of one run. ``folder`` belongs to the size, ``dataset_folder`` to all sizes."""
 
     stage: str
-    params: "Params"
+    params: Params
     folder: Path
     dataset_folder: Path
 
@@ -44,26 +38,26 @@ class Run:
 
     def record(self, **figures: Any) -> None:
         """Add figures of this stage (anything JSON can hold) to ``run.json``."""
-        earlier = read_run(self.folder)["stages"].get(self.stage, {}).get("figures", {})
+        earlier = stage_entry(self).get("figures", {})
         update_stage(self.folder, self.stage, figures={**earlier, **figures})
 
-    def provenance(self) -> "Provenance":
+    def provenance(self) -> Provenance:
         """What makes this run what it is; shows itself as tables and is kept in ``run.json``."""
-        from cutoff.run.provenance import Provenance, facts
+        entries = read_run(self.folder)["stages"]
+        keys = {n: e["key"] for n, e in entries.items() if n < self.stage and e.get("key")}
+        made_of = gather(self.params, self.dataset_folder, keys)
+        update_stage(self.folder, self.stage, provenance=made_of.facts)
+        return made_of
 
-        known = facts(self)
-        update_stage(self.folder, self.stage, provenance=known)
-        return Provenance(known)
 
-
-def locate(stage_name: str, p: "Params") -> Run:
+def locate(stage_name: str, p: Params) -> Run:
     """The folders of a stage, touching nothing. 05 compares sizes and has one of its own."""
     top = paths.outputs(p)
-    folder = top / ("compare" if stage_name.startswith("05") else p.size)
+    folder = top / (COMPARE if stage_name.startswith("05") else p.size)
     return Run(stage_name, p, folder, top / "datasets" / paths.dataset_id(p))
 
 
-def open_stage(stage_name: str, p: "Params") -> Run:
+def open_stage(stage_name: str, p: Params) -> Run:
     """``locate``, with the folders created and the clock of ``deadline_minutes`` started."""
     deadline.start(p.deadline_minutes)
     opened = locate(stage_name, p)
@@ -92,6 +86,12 @@ def update_stage(folder: Path, stage: str, **fields: Any) -> None:
     content = read_run(folder)
     content["stages"].setdefault(stage, {}).update(fields)
     files.write_json_atomic(folder / "run.json", content)
+
+
+def stage_entry(run: Run) -> dict[str, Any]:
+    """What ``run.json`` holds about the stage of ``run``; empty when it never ran."""
+    found: dict[str, Any] = read_run(run.folder)["stages"].get(run.stage, {})
+    return found
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -35,8 +35,8 @@ STYLES = ["background-color", "color", "font-weight", "text-align", "white-space
 
 def theme_hash() -> str:
     """Changes when reports would look different; they are then rendered again."""
-    files = [*sorted(THEME.iterdir()), Path(__file__)]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+    parts = [*sorted(THEME.iterdir()), Path(__file__)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in parts)).hexdigest()[:16]
 
 
 def report(stage: stages.Stage, p: Params) -> Path:
@@ -57,24 +57,21 @@ def report(stage: stages.Stage, p: Params) -> Path:
         exclude_anchor_links=True,
         filters={"safe_html": safe_html, "alt_text": alt_text},
     )
-    about: dict[str, Any] = {
-        "title": f"{_title(notebook.cells)} ({p.size})",
+    title = _title(notebook.cells)
+    links = _links(stage, p)
+    about = {
+        "title": f"{title} ({p.size})",
         "css": (THEME / "report.css").read_text(encoding="utf-8"),
-        "links": _links(stage, p),
+        "links": links,
         "facts": _footer(stages.entry(stage, p), p),
     }
     page, _ = exporter.from_notebook_node(notebook, resources={"report": about})
-    for link in about["links"]:  # notebooks link to notebooks, reports to reports
+    for link in links:  # notebooks link to notebooks, reports to reports
         page = page.replace(f'href="{Path(link["href"]).stem}.ipynb"', f'href="{link["href"]}"')
     path = folder / f"{stage.name}.html"
     files.write_text_atomic(path, page)
-    folders.update_stage(
-        folder,
-        stage.name,
-        title=_title(notebook.cells),
-        headline=_headline(notebook.cells),
-        theme=theme_hash(),
-    )
+    shown = {"title": title, "headline": _headline(notebook.cells), "theme": theme_hash()}
+    folders.update_stage(folder, stage.name, **shown)
     return path
 
 
@@ -83,20 +80,21 @@ def index(outputs: Path) -> Path:
     from jinja2 import Template
 
     groups = []
-    for path in sorted(outputs.glob("*/run.json"), key=lambda path: _order(path.parent.name)):
-        name = path.parent.name
-        entries = folders.read_run(path.parent)["stages"]
+    runs = (path.parent for path in outputs.glob("*/run.json"))
+    # The comparison first, then the sizes.
+    for folder in sorted(runs, key=lambda run: (run.name != folders.COMPARE, size_order(run.name))):
+        entries = folders.read_run(folder)["stages"]
         reports = [
             {
-                "href": f"{name}/{stage.name}.html",
-                "title": entries[stage.name].get("title", stage.name),
-                "headline": entries[stage.name].get("headline", ""),
-                "facts": _when(entries[stage.name]),
+                "href": f"{folder.name}/{name}.html",
+                "title": entry.get("title", name),
+                "headline": entry.get("headline", ""),
+                "facts": _when(entry),
             }
-            for stage in stages.STAGES
-            if stage.name in entries and (path.parent / f"{stage.name}.html").exists()
+            for name, entry in sorted(entries.items())
+            if (folder / f"{name}.html").exists()
         ]
-        title = "All sizes together" if name == "compare" else f"Size {name}"
+        title = "All sizes together" if folder.name == folders.COMPARE else f"Size {folder.name}"
         if reports:
             groups.append({"title": title, "reports": reports})
     template = Template((THEME / "index.html.j2").read_text(encoding="utf-8"))
@@ -108,24 +106,18 @@ def index(outputs: Path) -> Path:
 
 def safe_html(text: str) -> str:
     """``text`` with everything that is not on the allow-list shown as text or left out."""
-    import bleach
-    from bleach.css_sanitizer import CSSSanitizer
+    from nbconvert.preprocessors.sanitize import SanitizeHTML
 
     text = re.sub(r"(?is)<(style|script)\b.*?</\1\s*>", "", text)  # pandas adds its own style
-    return bleach.clean(
-        text,
-        tags=TAGS,
-        attributes=ATTRIBUTES,
-        protocols=["http", "https", "data"],
-        css_sanitizer=CSSSanitizer(allowed_css_properties=STYLES),
-    )
+    cleaner = SanitizeHTML(tags=TAGS, attributes=ATTRIBUTES, styles=STYLES)
+    clean: str = cleaner.sanitize_html_tags(text)  # type: ignore[no-untyped-call]
+    return clean
 
 
 def alt_text(output: Any, mime_type: str) -> str:
     """What a figure shows, in words: its metadata ``alt``, else the text beside it."""
     metadata = output.get("metadata", {})
-    own = metadata.get(mime_type, {})
-    alt = (own.get("alt") if isinstance(own, dict) else None) or metadata.get("alt")
+    alt = metadata.get(mime_type, {}).get("alt") or metadata.get("alt")
     text = str(alt or output.get("data", {}).get("text/plain", ""))
     return "Figure" if not text or text.startswith("<") else text
 
@@ -134,9 +126,9 @@ def _join_silent(cells: list[Any]) -> list[Any]:
     """One folded "Code" line per result: cells that show nothing join the next code cell."""
     joined: list[Any] = []
     for cell in cells:
-        before = joined[-1] if joined else None
-        both_code = before is not None and before.cell_type == cell.cell_type == "code"
-        if before is not None and both_code and not _shows(before):
+        before = joined[-1] if joined else cell
+        both_code = before is not cell and before.cell_type == cell.cell_type == "code"
+        if both_code and all(output.get("name") == "stderr" for output in before.outputs):
             before.source = f"{before.source}\n\n{cell.source}".strip()
             before.outputs = cell.outputs
         else:
@@ -144,15 +136,10 @@ def _join_silent(cells: list[Any]) -> list[Any]:
     return joined
 
 
-def _shows(cell: Any) -> bool:
-    return any(output.get("name") != "stderr" for output in cell.outputs)
-
-
 def _title(cells: list[Any]) -> str:
-    for cell in cells:
-        if cell.cell_type == "markdown" and (found := re.search(r"(?m)^# (.+)$", cell.source)):
-            return found[1].strip()
-    return "Report"
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    found = re.search(r"(?m)^# (.+)$", text)
+    return found[1].strip() if found else "Report"
 
 
 def _headline(cells: list[Any]) -> str:
@@ -172,8 +159,8 @@ def _headline(cells: list[Any]) -> str:
 
 def _links(stage: stages.Stage, p: Params) -> list[dict[str, Any]]:
     links = []
+    here = folders.locate(stage.name, p).folder
     for other in stages.STAGES:
-        here = folders.locate(stage.name, p).folder
         there = folders.locate(other.name, p).folder
         prefix = "" if here == there else f"../{there.name}/"
         text = other.name.replace("_", " ")
@@ -184,8 +171,8 @@ def _links(stage: stages.Stage, p: Params) -> list[dict[str, Any]]:
 def _footer(entry: dict[str, Any], p: Params) -> dict[str, str]:
     facts = entry.get("provenance", {})
     names = ("base model", "data set", "seed", "GPU", "code", "Python")
-    shown = {name: str(facts[name]) for name in names if name in facts}
-    shown = {"size": p.size, **shown, "computed": _when(entry)}
+    shown = {"size": p.size, **{name: str(facts[name]) for name in names if name in facts}}
+    shown["computed"] = _when(entry)
     if entry.get("peak_rss_mb"):
         shown["peak memory"] = f"{entry['peak_rss_mb']:,} MB"
     return {**shown, "key of inputs": str(entry.get("key", "")), "licence": "Apache-2.0"}
@@ -196,8 +183,3 @@ def _when(entry: dict[str, Any]) -> str:
         return ""
     finished = datetime.fromisoformat(entry["finished"]).astimezone(UTC)
     return f"{finished:%Y-%m-%d %H:%M} UTC, in {entry['seconds']:.0f} s"
-
-
-def _order(name: str) -> tuple[Any, ...]:
-    """The comparison first, then the sizes."""
-    return (name != "compare", *size_order(name))
