@@ -71,10 +71,10 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def lora_gguf(base_model: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The random adapter as a GGUF file."""
-    from cutoff.export import lora_gguf
+    from cutoff.export import gguf_writer
 
     path = tmp_path_factory.mktemp("lora") / "adapter.lora.gguf"
-    lora_gguf.write_lora_gguf(base_model, adapter, path)
+    gguf_writer.write_lora_gguf(base_model, adapter, path)
     return path
 
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from cutoff import models, params, prompts
 from cutoff.errors import CutoffError
-from cutoff.export import families, gguf_tokenizer, gguf_writer, lora_gguf, weights
+from cutoff.export import families, gguf_tokenizer, gguf_writer, weights
 from cutoff.export.parity import chain, gate, measurement, transcripts
 from cutoff.models import Files
 from cutoff.params import Params
@@ -286,7 +286,7 @@ def test_an_adapter_file_with_another_scale_closes_the_gate(
     config = json.loads((other / "adapter_config.json").read_text())
     config["lora_alpha"] /= 2
     (other / "adapter_config.json").write_text(json.dumps(config))
-    lora_gguf.write_lora_gguf(base_model, other, tmp_path / "other.lora.gguf")
+    gguf_writer.write_lora_gguf(base_model, other, tmp_path / "other.lora.gguf")
     files = replace(exported("base"), lora=tmp_path / "other.lora.gguf")
     found = measure(files, base_model, references["tuned"], questions)
     assert broken(found) == "transformers -> F16"

@@ -199,21 +199,10 @@ def test_settings_of_the_hub_and_of_transformers_5_give_the_same_file(tmp_path: 
     assert all(np.array_equal(old[name], new[name]) for name in new)
 
 
-def test_a_tensor_in_slices_is_the_tensor_in_one_piece(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base = small_families.build("llama", False, tmp_path / "base")
-    gguf_writer.write_gguf(base, None, tmp_path / "whole.gguf")
-    monkeypatch.setattr(merge, "SLICE_BYTES", 7 * 128 * 4)  # seven rows, less than a head
-    gguf_writer.write_gguf(base, None, tmp_path / "sliced.gguf")
-    assert (tmp_path / "sliced.gguf").read_bytes() == (tmp_path / "whole.gguf").read_bytes()
-
-
 EXPORT_AND_MEASURE = """
 import re, sys
 from pathlib import Path
-from cutoff.export import gguf_writer, merge
-merge.SLICE_BYTES = 2**22
+from cutoff.export import gguf_writer
 base, warm_up, target = map(Path, sys.argv[1:])
 def peak():  # in bytes; getrusage would count what the parent had before it started this
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
@@ -226,7 +215,7 @@ print(peak() - before)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_memory_does_not_grow_with_the_size_of_the_model(tmp_path: Path) -> None:
-    """A model of 170 MB, whose largest tensor has 16 MB, takes little more than that tensor."""
+    """A model of 170 MB, whose largest tensor has 16 MB: that tensor stored, in 32 bits, in 16."""
     warm_up = small_families.build("qwen2", False, tmp_path / "small")
     large = Path(shutil.copytree(warm_up, tmp_path / "large"))
     change_config(
@@ -245,7 +234,7 @@ def test_memory_does_not_grow_with_the_size_of_the_model(tmp_path: Path) -> None
     )
     largest = 8192 * 1024 * 2
     assert (tmp_path / "m.gguf").stat().st_size > 10 * largest
-    assert int(done.stdout) < largest + 6 * 2**22
+    assert int(done.stdout) < 5 * largest
 
 
 def test_a_missing_shard_is_named(untied_model: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from cutoff.errors import CutoffError
-from cutoff.export import families, gguf_writer, lora_gguf
+from cutoff.export import families, gguf_writer
 
 PROMPT = torch.randint(10, 700, (40,), generator=torch.Generator().manual_seed(2)).tolist()
 
@@ -48,7 +48,7 @@ def test_base_file_with_adapter_predicts_what_the_merged_file_does(
     adapter = train(base, tmp_path / "adapter", use_rslora)
     gguf_writer.write_gguf(base, None, tmp_path / "base.gguf")
     gguf_writer.write_gguf(base, adapter, tmp_path / "merged.gguf")
-    assert lora_gguf.write_lora_gguf(base, adapter, tmp_path / "x.lora.gguf")
+    assert gguf_writer.write_lora_gguf(base, adapter, tmp_path / "x.lora.gguf")
     with small_families.llama_cpp(tmp_path / "base.gguf") as server:
         plain = server.logprobs(PROMPT)
     with small_families.llama_cpp(tmp_path / "merged.gguf") as server:
@@ -66,7 +66,7 @@ def test_rows_that_do_not_change_places_would_be_seen(
     gguf_writer.write_gguf(llama_base, None, tmp_path / "base.gguf")
     gguf_writer.write_gguf(llama_base, adapter, tmp_path / "merged.gguf")
     monkeypatch.setattr(families, "interleave", lambda rows, head_dim: rows)
-    lora_gguf.write_lora_gguf(llama_base, adapter, tmp_path / "x.lora.gguf")
+    gguf_writer.write_lora_gguf(llama_base, adapter, tmp_path / "x.lora.gguf")
     with small_families.llama_cpp(tmp_path / "merged.gguf") as server:
         merged = server.logprobs(PROMPT)
     with small_families.llama_cpp(tmp_path / "base.gguf", tmp_path / "x.lora.gguf") as server:
@@ -76,7 +76,7 @@ def test_rows_that_do_not_change_places_would_be_seen(
 def test_the_file_is_small_and_says_what_it_is(llama_base: Path, tmp_path: Path) -> None:
     adapter = train(llama_base, tmp_path / "adapter")
     gguf_writer.write_gguf(llama_base, None, tmp_path / "base.gguf")
-    lora_gguf.write_lora_gguf(llama_base, adapter, tmp_path / "x.lora.gguf")
+    gguf_writer.write_lora_gguf(llama_base, adapter, tmp_path / "x.lora.gguf")
     reader = gguf.GGUFReader(tmp_path / "x.lora.gguf")
     fields = {name: field.contents() for name, field in reader.fields.items()}
     assert fields["general.type"] == "adapter"
@@ -94,16 +94,16 @@ def test_a_finished_adapter_is_made_again_only_when_it_changed(
     llama_base: Path, tmp_path: Path
 ) -> None:
     adapter, target = train(llama_base, tmp_path / "adapter"), tmp_path / "x.lora.gguf"
-    assert lora_gguf.write_lora_gguf(llama_base, adapter, target)
-    assert not lora_gguf.write_lora_gguf(llama_base, adapter, target)
+    assert gguf_writer.write_lora_gguf(llama_base, adapter, target)
+    assert not gguf_writer.write_lora_gguf(llama_base, adapter, target)
     path = adapter / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"lora_alpha": 16}))
-    assert lora_gguf.write_lora_gguf(llama_base, adapter, target)
+    assert gguf_writer.write_lora_gguf(llama_base, adapter, target)
 
 
 def test_an_adapter_of_another_model_is_refused(
     llama_base: Path, adapter: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(CutoffError, match="fits no linear layer"):
-        lora_gguf.write_lora_gguf(llama_base, adapter, tmp_path / "x.lora.gguf")
+        gguf_writer.write_lora_gguf(llama_base, adapter, tmp_path / "x.lora.gguf")
     assert not (tmp_path / "x.lora.gguf").exists()

@@ -122,12 +122,15 @@ def rope_factors(config: Mapping[str, Any]) -> list[float] | None:
     return factors
 
 
+def as_in_file(name: str, values: Any, config: Mapping[str, Any]) -> Any:
+    """The tensor ``values`` of the weight ``name`` with its rows in llama.cpp's order."""
+    rotated = name.rpartition(".")[0].endswith(("self_attn.q_proj", "self_attn.k_proj"))
+    if rotated and FAMILIES[config["architectures"][0]].interleaved:
+        return interleave(values, head_dimension(config))
+    return values
+
+
 def interleave(rows: Any, head_dim: int) -> Any:
-    """Rows of whole heads of Q or K, a tensor, in llama.cpp's order: 0, d/2, 1, d/2 + 1, ..."""
+    """Rows of whole heads of Q or K in the order 0, d/2, 1, d/2 + 1, ..."""
     heads = rows.reshape(-1, 2, head_dim // 2, *rows.shape[1:])
     return heads.swapaxes(1, 2).reshape(rows.shape)
-
-
-def is_rotated(name: str) -> bool:
-    """Whether the weight's rows are the dimensions that RoPE rotates."""
-    return name.rpartition(".")[0].endswith(("self_attn.q_proj", "self_attn.k_proj"))

@@ -6,6 +6,7 @@ the file is the one that it was written for.
 """
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 from typing import TypedDict
 
@@ -42,15 +43,13 @@ def is_made(path: Path, made_from: str, kind: str) -> bool:
     return found is not None and (found["made_from"], found["kind"]) == (made_from, kind)
 
 
-def note(
-    path: Path, made_from: str, kind: str, n_parameters: int, matrix_types: dict[str, int]
-) -> None:
-    """Write the facts of the finished file ``path`` beside it."""
+def note(path: Path, made_from: str, kind: str, n_parameters: int, matrices: Counter[str]) -> None:
+    """Write the facts of the finished file ``path`` beside it; ``matrices`` counts types."""
     found = Facts(
         made_from=made_from,
         kind=kind,
         n_parameters=n_parameters,
-        matrix_types=matrix_types,
+        matrix_types=dict(matrices.most_common()),
         fingerprint=fingerprint(path),
     )
     files.write_json_atomic(path.with_suffix(".json"), found)

@@ -1,16 +1,17 @@
 """A GGUF file on disk: written tensor by tensor, complete or not there, with its origin inside.
 
-Memory holds a slice of one tensor at a time, whatever the size of the model.
+Memory holds one tensor at a time, whatever the size of the model.
 """
 
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -24,7 +25,7 @@ from cutoff.export import file_facts
 
 MADE_FROM_KEY = "cutoff.made_from"
 HEADER_BYTES = 50_000_000  # tokens and merges of the largest vocabularies
-PROGRESS_SECONDS = 15.0
+SILENT_SECONDS = 15.0  # a file that takes longer shows a bar
 
 TORCH_TYPES = {
     GGMLQuantizationType.F32: torch.float32,
@@ -35,12 +36,12 @@ TORCH_TYPES = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor of a file to be written; ``read`` yields its float32 values, some rows each."""
+    """One tensor of a file to be written; ``read`` gives its values in float32."""
 
     name: str
     shape: tuple[int, ...]
     type: GGMLQuantizationType
-    read: Callable[[], Iterator[torch.Tensor]]
+    read: Callable[[], torch.Tensor]
 
     @property
     def n_bytes(self) -> int:
@@ -49,11 +50,7 @@ class Tensor:
 
 
 def write(
-    target: Path,
-    writer: gguf.GGUFWriter,
-    tensors: list[Tensor],
-    made_from: str,
-    kind: str,
+    target: Path, writer: gguf.GGUFWriter, tensors: list[Tensor], made_from: str, kind: str
 ) -> None:
     """Write ``target``, with its facts beside it; it appears only when it is complete.
 
@@ -61,16 +58,17 @@ def write(
     """
     files.make_folder(target.parent)
     require_space(target, HEADER_BYTES + sum(tensor.n_bytes for tensor in tensors))
-    partial = target.with_name(f".{target.name}.partial")
     writer.add_string(MADE_FROM_KEY, made_from)
     for tensor in tensors:
         any_dtype = np.dtype("float32")  # the next but one argument decides
         writer.add_tensor_info(tensor.name, tensor.shape, any_dtype, tensor.n_bytes, tensor.type)
+    partial = target.with_name(f".{target.name}.partial")
     try:
         writer.write_header_to_file(partial)
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        _write_values(writer, tensors, target.name)
+        for tensor in tqdm(tensors, target.name, unit=" tensors", delay=SILENT_SECONDS):
+            writer.write_tensor_data(_converted(tensor, target.name))
         writer.close()
         os.replace(partial, target)
     except OSError as error:
@@ -82,37 +80,20 @@ def write(
         partial.unlink(missing_ok=True)
     matrices = Counter(tensor.type.name for tensor in tensors if len(tensor.shape) > 1)
     n_parameters = sum(prod(tensor.shape) for tensor in tensors)
-    file_facts.note(target, made_from, kind, n_parameters, dict(matrices.most_common()))
+    file_facts.note(target, made_from, kind, n_parameters, matrices)
 
 
-def _write_values(writer: gguf.GGUFWriter, tensors: list[Tensor], shown: str) -> None:
-    """The values of all tensors behind the header, each from a multiple of the alignment.
-
-    ``GGUFWriter.write_tensor_data`` would want a whole tensor: 3 GB for some embeddings.
-    """
-    assert writer.fout is not None
-    (file,) = writer.fout
-    with progress(shown, sum(tensor.n_bytes for tensor in tensors)) as bar:
-        for tensor in tensors:
-            writer.write_padding(file, file.tell())
-            for rows in tensor.read():
-                values = _converted(rows, tensor, shown)
-                values.contiguous().view(torch.uint8).numpy().tofile(file)
-                bar.update(values.nbytes)
-        writer.write_padding(file, file.tell())
-
-
-def _converted(rows: torch.Tensor, tensor: Tensor, shown: str) -> torch.Tensor:
-    """``rows`` in the type of the file; an error where that cannot express them."""
-    dtype = TORCH_TYPES[tensor.type]
+def _converted(tensor: Tensor, shown: str) -> Any:
+    """The bytes of the values in the type of the file; an error where it cannot express them."""
+    values, dtype = tensor.read(), TORCH_TYPES[tensor.type]
     limit = torch.finfo(dtype).max
-    low, high = rows.aminmax()
+    low, high = values.aminmax()
     if not -limit <= low <= high <= limit:  # nor when one of them is no number
         wider = " Set export_dtype to BF16." if tensor.type == GGMLQuantizationType.F16 else ""
         raise CutoffError(
             f"{tensor.name} of {shown} holds values that {tensor.type.name} cannot express.{wider}"
         )
-    return rows.to(dtype)
+    return values.to(dtype).contiguous().view(torch.uint8).numpy()
 
 
 def require_space(target: Path, n_bytes: int) -> None:
@@ -123,8 +104,3 @@ def require_space(target: Path, n_bytes: int) -> None:
             f"{target.name} needs {n_bytes / 1e9:.1f} GB in {target.parent}, where "
             f"{free / 1e9:.1f} GB are free. Free some space or choose another output_dir."
         )
-
-
-def progress(shown: str, n_bytes: int) -> "tqdm[None]":
-    """A bar for a large file; a small one is done before it would appear."""
-    return tqdm(desc=shown, total=n_bytes, unit="B", unit_scale=True, delay=PROGRESS_SECONDS)

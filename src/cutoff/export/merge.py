@@ -7,9 +7,8 @@ model would need 28 GB of disk for each adapter. The sum is formed in float32 fr
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 import torch
@@ -17,8 +16,6 @@ from safetensors import SafetensorError, safe_open
 
 from cutoff import files
 from cutoff.errors import CutoffError
-
-SLICE_BYTES = 2**26  # of float32; the embedding of a 14B model alone would take 3 GB
 
 LORA_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight")
 
@@ -103,24 +100,14 @@ def tensor_shape(path: Path, name: str) -> tuple[int, ...]:
         return tuple(weights.get_slice(name).get_shape())
 
 
-def read_tensor(
-    name: str, tensors: dict[str, Path], lora: Lora | None, rows: slice = slice(None)
-) -> torch.Tensor:
-    """The ``rows`` of one weight in float32, with its update where the adapter has one."""
+def read_tensor(name: str, tensors: dict[str, Path], lora: Lora | None) -> torch.Tensor:
+    """One weight in float32, with its update where the adapter has one."""
     with safe_open(tensors[name], framework="pt") as weights:
-        stored = weights.get_slice(name)[rows]
+        stored = weights.get_tensor(name)
     if not stored.is_floating_point() or stored.element_size() < 2:
         raise CutoffError(f"{tensors[name]}: {name} is {stored.dtype}, not 16-bit or 32-bit float.")
     merged = stored.float()
     if lora is not None and name in lora.keys:
         b, a = lora.factors(name)
-        merged += (lora.alpha / lora.rank * b[rows]) @ a
+        merged += (lora.alpha / lora.rank * b) @ a
     return merged
-
-
-def read_slices(name: str, tensors: dict[str, Path], lora: Lora | None) -> Iterator[torch.Tensor]:
-    """All rows of ``read_tensor`` in order, at most ``SLICE_BYTES`` at a time."""
-    n_rows, *rest = tensor_shape(tensors[name], name)
-    step = max(1, SLICE_BYTES // (4 * prod(rest)))
-    for start in range(0, n_rows, step):
-        yield read_tensor(name, tensors, lora, slice(start, start + step))

@@ -33,10 +33,10 @@ settings.ftype = int(sys.argv[3])
 settings.dry_run = sys.argv[4] == "dry run"
 model_quantize(sys.argv[1], sys.argv[2], settings)
 """
-# What llama.cpp writes to stderr: a line per tensor before it is converted, and the sum.
+# What llama.cpp writes to stderr: a line per tensor and the sum.
 TENSOR_LINE = re.compile(
     r"\[ *\d+/ *\d+\] .* - \[ *\d+, +(?P<rows>\d+).* type = +(?P<type>\w+)"
-    r"(?:.* converting to (?P<new_type>\w+))?.* size = +(?P<mib>[\d.]+) MiB"
+    r"(?:.* converting to (?P<new_type>\w+))?"
 )
 SUM_LINE = re.compile(r"quant size += +(?P<mib>[\d.]+) MiB")
 
@@ -58,7 +58,7 @@ def quantise(source: Path, target: Path, quantization: str) -> bool:
         return False
     partial = target.with_name(f".{target.name}.partial")
     try:
-        if target.parent.is_dir() and shutil.disk_usage(target.parent).free < _size(source):
+        if target.parent.is_dir() and shutil.disk_usage(target.parent).free < source.stat().st_size:
             # The result is smaller than its source; how much smaller, llama.cpp knows.
             log = _run(source, partial, quantization, "dry run")
             total = sum(float(found["mib"]) for found in map(SUM_LINE.search, log) if found)
@@ -69,45 +69,21 @@ def quantise(source: Path, target: Path, quantization: str) -> bool:
         partial.unlink(missing_ok=True)
     matrices = [found for found in map(TENSOR_LINE.search, log) if found and found["rows"] != "1"]
     types = Counter((found["new_type"] or found["type"]).upper() for found in matrices)
-    file_facts.note(
-        target,
-        of_source["made_from"],
-        quantization,
-        of_source["n_parameters"],
-        dict(types.most_common()),
-    )
+    origin, n_parameters = of_source["made_from"], of_source["n_parameters"]
+    file_facts.note(target, origin, quantization, n_parameters, types)
     return True
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size
 
 
 def _run(source: Path, partial: Path, quantization: str, mode: str) -> list[str]:
     """One call of the quantiser; returns what it wrote to its log."""
     numbers = [str(int(FILE_TYPES[quantization])), mode]
     command = [sys.executable, "-c", QUANTISE_SCRIPT, str(source), str(partial), *numbers]
-    log = []
-    with (
-        subprocess.Popen(
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        ) as process,
-        gguf_file.progress(f"{source.name} to {quantization}", _size(source)) as bar,
-    ):
-        assert process.stderr is not None
-        for line in process.stderr:
-            log.append(line.strip())
-            if found := TENSOR_LINE.search(line):
-                bar.update(int(float(found["mib"]) * 2**20))
-    if process.returncode != 0 or (mode == "write" and not partial.is_file()):
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+    log = done.stderr.splitlines()
+    if done.returncode != 0 or (mode == "write" and not partial.is_file()):
         reasons = [line for line in log if "failed to" in line] or log[-1:] or ["no message"]
         raise CutoffError(
             f"{source.name} could not be quantised to {quantization} in {partial.parent} "
-            f"({reasons[-1]}). Is the disk full or the folder read-only?"
+            f"({reasons[-1].strip()}). Is the disk full or the folder read-only?"
         )
     return log

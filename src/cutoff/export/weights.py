@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cutoff import deadline
-from cutoff.export import gguf_writer, lora_gguf, quantise
+from cutoff.export import gguf_writer, quantise
 from cutoff.models import Files
 from cutoff.params import Params
 
@@ -23,7 +23,7 @@ def export(files: Files, base: Path, adapter: Path | None, p: Params) -> int:
     merged = adapter if files.lora is None else None
     written = int(gguf_writer.write_gguf(base, merged, files.full, p.export_dtype))
     if files.lora is not None and adapter is not None:
-        written += lora_gguf.write_lora_gguf(base, adapter, files.lora)
+        written += gguf_writer.write_lora_gguf(base, adapter, files.lora)
     if files.served != files.full:
         written += quantise.quantise(files.full, files.served, p.quantization)
     for quantization, target in files.compared.items():
