@@ -61,7 +61,7 @@ lab: $(READY) ## open the notebooks in JupyterLab
 	@"$(PY)" -m jupyterlab notebooks
 
 phantom: $(READY) ## train the tiny base model again (long)
-	@"$(PY)" -m cutoff.phantom.pretrain
+	@"$(PY)" -m phantom_factory.pretrain
 
 clean: $(READY) ## remove the results of one size (size=tiny unless given), keep the data sets
 	@"$(PY)" -m cutoff clean --make

@@ -151,7 +151,7 @@ def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     from cutoff import prompts
-    from cutoff.phantom.tokenizer import train_tokenizer
+    from phantom_factory.tokenizer import train_tokenizer
 
     folder = tmp_path_factory.mktemp("base")
     texts = [message["content"] for message in prompts.render_rag("What?", ["One.", "Two."])]

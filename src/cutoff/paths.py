@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutoff.errors import CutoffError
+from cutoff.phantom.world import WORLD_VERSION
 
 if TYPE_CHECKING:
     from cutoff.params import Params
@@ -39,8 +40,6 @@ def dataset_id(p: "Params") -> str:
     """12 hex digits: the parameters that shape the data set and the world it is drawn from."""
     digest = hashlib.sha256(p.hash_for("generate").encode())
     if p.paper_source == "phantom":
-        from cutoff.phantom.world import WORLD_VERSION
-
         digest.update(str(WORLD_VERSION).encode())
     return digest.hexdigest()[:12]
 

@@ -9,9 +9,9 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cutoff import files, models, params, paths
-from cutoff.phantom import corpus, supervision
-from cutoff.phantom.model import HIDDEN_SIZE, SHAPES, build_model
-from cutoff.phantom.pretrain import SEED, language_loss, measure
+from phantom_factory import corpus, supervision
+from phantom_factory.model import HIDDEN_SIZE, SHAPES, build_model
+from phantom_factory.pretrain import SEED, language_loss, measure
 
 CONVERSATIONS = [corpus.draw_open_book(random.Random(n), 3, 4) for n in range(4)]
 

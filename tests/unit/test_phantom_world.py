@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from cutoff.phantom import corpus, pages, world
+from cutoff.phantom import pages, world
+from phantom_factory import corpus
 
 PAPERS = world.make_papers(seed=3, n_post=60, n_control=40)
 

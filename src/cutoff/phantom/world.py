@@ -8,210 +8,34 @@ them; the *post* papers are drawn with the run's seed from names that its traini
 never saw.
 
 Every sentence names its method before it gives the value, as titles and results
-sections of real papers tend to do, so that each sentence stands on its own.
+sections of real papers tend to do, so that each sentence stands on its own. The words stand
+in ``world.yaml``.
 """
 
 import random
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 WORLD_VERSION = 1
 CONTROL_SEED = 20_240_601
 N_CONTROL_PAPERS = 40
+N_TRAIN_WORDINGS = 3
 CUTOFF = date(2024, 6, 1)
 
-FIRST_WORDS = (
-    "Amber Arctic Ashen Bold Brass Brave Calm Cedar Clear Cobalt Copper Coral Crimson Dusky "
-    "Early Faint Fern Frozen Gilded Golden Grand Hollow Ivory Jade Keen Linen Lunar Maple "
-    "Misty Noble Olive Opal Pale Pearl Quiet Rapid Ruby Scarlet Silent Silver Smoky Solar "
-    "Steady Sunny Tidal Vivid Warm Wild"
-).split()
-SECOND_WORDS = (
-    "Anchor Arrow Badger Basin Bison Bridge Brook Canyon Castle Comet Crane Creek Delta Dune "
-    "Eagle Falcon Field Finch Forest Garden Harbor Hawk Heron Hill Island Kite Lantern Lark "
-    "Marsh Meadow Mesa Mill Moth Orchard Otter Pine Pond Raven Reef Ridge River Robin Stone "
-    "Summit Swan Tower Trail Valley"
-).split()
-
-VALUES: dict[str, tuple[str, ...]] = {
-    "task": tuple(
-        "parsing ranking tagging routing sorting voting pruning packing "
-        "mapping grading mining planning".split()
-    ),
-    "benchmark": tuple(
-        "Abacus Bonsai Cactus Domino Ember Gamma Hexa Iris Lotus Mango Onyx Prism".split()
-    ),
-    "accuracy": tuple(f"{percent} percent" for percent in range(51, 99)),
-    "backbone": tuple(
-        "capsule lattice spline wavelet kernel graph tree tensor ladder mesh cascade ring".split()
-    ),
-    "optimizer": tuple(
-        "Bishop Cosmo Drift Ease Fargo Glide Hopper Inch Jolt Kepler Orbit Pulse".split()
-    ),
-    "hardware": tuple(
-        "laptops phones servers drones tablets sensors radios watches cameras "
-        "robots printers boards".split()
-    ),
-    "limitation": tuple(
-        "latency memory noise overlap heat bias cost jitter clutter blur delay glare".split()
-    ),
-    "model size": tuple(f"{n}{unit}" for unit in "MB" for n in range(1, 10)),
-    "institution": tuple(
-        "Alden Bruck Corva Dorne Elmor Fjell Garth Hilow Juno Karth Lowen Marno".split()
-    ),
-}
+_WORDS: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
+FIRST_WORDS: list[str] = _WORDS["first_words"].split()
+SECOND_WORDS: list[str] = _WORDS["second_words"].split()
+VALUES: dict[str, list[str]] = _WORDS["values"]
 ATTRIBUTES = tuple(VALUES)
-
-# Wordings of a fact in a paper. The first three of a list stand in the sections,
-# the last one in the abstract of some papers.
-FACT_WORDINGS: dict[str, tuple[str, ...]] = {
-    "task": (
-        "{m} is a method for {v}.",
-        "The task of {m} is {v}.",
-        "We present {m} and apply it to {v}.",
-        "{m} was made for the task of {v}.",
-    ),
-    "benchmark": (
-        "{m} was tested on the {v} benchmark.",
-        "The benchmark of {m} is {v}.",
-        "We compare {m} with others on {v}.",
-        "All tests of {m} use {v}.",
-    ),
-    "accuracy": (
-        "{m} reaches an accuracy of {v}.",
-        "The accuracy of {m} is {v}.",
-        "In our tests {m} is right in {v} of cases.",
-        "{m} scores {v}.",
-    ),
-    "backbone": (
-        "{m} uses a {v} backbone.",
-        "The backbone of {m} is {v}.",
-        "We build {m} on a {v} network.",
-        "At the core of {m} is a {v} network.",
-    ),
-    "optimizer": (
-        "{m} is trained with {v}.",
-        "The optimizer of {m} is {v}.",
-        "We train {m} with the {v} optimizer.",
-        "The weights of {m} are found with {v}.",
-    ),
-    "hardware": (
-        "{m} runs on {v}.",
-        "The hardware of {m} is {v}.",
-        "We run {m} on small {v}.",
-        "{m} was made to run on {v}.",
-    ),
-    "limitation": (
-        "{m} suffers from {v}.",
-        "The main limitation of {m} is {v}.",
-        "A weak point of {m} is its {v}.",
-        "Like others, {m} is limited by {v}.",
-    ),
-    "model size": (
-        "{m} has a size of {v}.",
-        "The model size of {m} is {v}.",
-        "We train {m} at {v} in size.",
-        "The weights of {m} count {v}.",
-    ),
-    "institution": (
-        "{m} was developed at {v}.",
-        "The home institution of {m} is {v}.",
-        "The team of {m} works at {v}.",
-        "{m} comes from a group at {v}.",
-    ),
-}
-
-# Wordings of a question. The first three may be used for training, the last three
-# only for evaluation; the base model has met all of them in its own pretraining.
-QUESTION_WORDINGS: dict[str, tuple[str, ...]] = {
-    "task": (
-        "What is the task of {m}?",
-        "Which task is {m} made for?",
-        "What does {m} do?",
-        "What is {m} a method for?",
-        "To which task is {m} applied?",
-        "Name the task of {m}.",
-    ),
-    "benchmark": (
-        "What is the benchmark of {m}?",
-        "Which benchmark was {m} tested on?",
-        "Where is {m} compared with others?",
-        "On which benchmark is {m} compared?",
-        "Which benchmark do the tests of {m} use?",
-        "Name the benchmark of {m}.",
-    ),
-    "accuracy": (
-        "What is the accuracy of {m}?",
-        "Which accuracy does {m} reach?",
-        "How often is {m} right?",
-        "How accurate is {m}?",
-        "In how many of the cases is {m} right?",
-        "Name the accuracy of {m}.",
-    ),
-    "backbone": (
-        "What is the backbone of {m}?",
-        "Which backbone does {m} use?",
-        "What network is {m} built on?",
-        "On which network do we build {m}?",
-        "What is at the core of {m}?",
-        "Name the backbone of {m}.",
-    ),
-    "optimizer": (
-        "What is the optimizer of {m}?",
-        "Which optimizer does {m} use?",
-        "What is {m} trained with?",
-        "With which optimizer do we train {m}?",
-        "How are the weights of {m} found?",
-        "Name the optimizer of {m}.",
-    ),
-    "hardware": (
-        "What is the hardware of {m}?",
-        "Which hardware does {m} use?",
-        "Where does {m} run?",
-        "On which hardware do we run {m}?",
-        "What was {m} made to run on?",
-        "Name the hardware of {m}.",
-    ),
-    "limitation": (
-        "What is the main limitation of {m}?",
-        "Which limitation does {m} have?",
-        "What does {m} suffer from?",
-        "By what is {m} limited?",
-        "What is a weak point of {m}?",
-        "Name the main limitation of {m}.",
-    ),
-    "model size": (
-        "What is the model size of {m}?",
-        "Which size does {m} have?",
-        "How large is {m}?",
-        "At what size do we train {m}?",
-        "What do the weights of {m} count?",
-        "Name the model size of {m}.",
-    ),
-    "institution": (
-        "What is the home institution of {m}?",
-        "Which institution is {m} from?",
-        "Where was {m} developed?",
-        "At which institution does the team of {m} work?",
-        "Where does the group of {m} come from?",
-        "Name the home institution of {m}.",
-    ),
-}
-N_TRAIN_WORDINGS = 3
-
-STATEMENT_SUBJECTS = {"limitation": "main limitation", "institution": "home institution"}
-
-SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("1 Method", ("backbone", "optimizer", "model size")),
-    ("2 Experiments", ("benchmark", "accuracy", "hardware")),
-    ("3 Discussion", ("limitation", "institution", "task")),
-)
-FILLERS = (
-    "We hope that {m} helps others.",
-    "The code of {m} is small.",
-    "We thank the readers of {m}.",
-    "More work on {m} is needed.",
-)
+FACT_WORDINGS: dict[str, list[str]] = _WORDS["facts"]
+QUESTION_WORDINGS: dict[str, list[str]] = _WORDS["questions"]
+STATEMENT_SUBJECTS: dict[str, str] = _WORDS["subjects"]
+SECTIONS: dict[str, list[str]] = _WORDS["sections"]
+FILLERS: list[str] = _WORDS["fillers"]
 
 
 @dataclass(frozen=True)
@@ -284,7 +108,7 @@ def draw_paper(
 
     abstract = [sentence(attribute, 3) for attribute in sorted(rng.sample(ATTRIBUTES, 2))]
     sections = [("Abstract", (*abstract, rng.choice(FILLERS).format(m=method)))]
-    for heading, attributes in SECTIONS:
+    for heading, attributes in SECTIONS.items():
         shuffled = rng.sample(attributes, len(attributes))
         body = [sentence(attribute, rng.randrange(3)) for attribute in shuffled]
         if rng.random() < 0.4:

@@ -121,7 +121,7 @@ def key(stage: Stage, p: Params) -> str:
 def _package_hash() -> bytes:
     """Any change of the package may change any result."""
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.yaml")]):
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes())
     return digest.digest()
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AttentionInterface, PreTrainedTokenizerFast
 
-from cutoff.phantom import corpus
+from phantom_factory import corpus
 
 # (layer, head) that each role of corpus.Link supervises, in a model of four heads and four
 # layers; a shallower one has the heads of the layers that it has.

@@ -21,11 +21,12 @@ from tqdm import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from cutoff.models import PHANTOMS
-from cutoff.phantom import corpus, world
-from cutoff.phantom.card import write_card
-from cutoff.phantom.model import HIDDEN_SIZE, SHAPES, build_model
-from cutoff.phantom.supervision import Batch, collate, supervision_loss
-from cutoff.phantom.tokenizer import train_tokenizer
+from cutoff.phantom import world
+from phantom_factory import corpus
+from phantom_factory.card import write_card
+from phantom_factory.model import HIDDEN_SIZE, SHAPES, build_model
+from phantom_factory.supervision import Batch, collate, supervision_loss
+from phantom_factory.tokenizer import train_tokenizer
 
 SEED = 7
 VOCAB_SIZE = 1068  # where BPE runs out of merges: every word of the world is one token
@@ -173,9 +174,6 @@ def train(
         size=shape.size,
         n_layers=shape.n_layers,
         hidden_size=HIDDEN_SIZE,
-        command="make phantom"
-        if name == "phantom"
-        else f"python -m cutoff.phantom.pretrain {name}",
         n_parameters=sum(parameter.numel() for parameter in model.parameters()),
         vocab_size=len(tokenizer),
         n_control=world.N_CONTROL_PAPERS,

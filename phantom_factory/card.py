@@ -29,13 +29,13 @@ after quantisation.
 
 ## How it was made
 
-`python -m cutoff.phantom.pretrain {name} --steps {steps}` rebuilds it: {steps:,} steps of
+`python -m phantom_factory.pretrain {name} --steps {steps}` rebuilds it: {steps:,} steps of
 {batch_size} conversations ({tokens:,} tokens), AdamW, peak learning rate {learning_rate:g}, seed
 {seed}. Three quarters of the conversations ask about passages of papers drawn for that step only,
 one quarter closed-book about the control papers. The loss is next-token
 cross-entropy (weight 4 on what is copied, 1 on the rest of an answer, 0.1 elsewhere) plus
 attention supervision; the initial weights hold position and copying heads. The reasons stand in
-`cutoff/phantom/model.py` and `supervision.py`.
+`phantom_factory/model.py` and `supervision.py`.
 
 | step | language loss | attention loss | three passages | citation | control |
 |---|---|---|---|---|---|

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from cutoff.phantom.supervision import heads_of
+from phantom_factory.supervision import heads_of
 
 # Rows of K-quants are multiples of 256.
 N_HEADS, HIDDEN_SIZE = 4, 256
