@@ -271,14 +271,6 @@ def test_an_adapter_that_was_not_merged_closes_the_gate(
     assert broken(found) == "transformers -> F16"
 
 
-def test_an_adapter_file_that_is_not_applied_closes_the_gate(
-    exported: Any, base_model: Path, references: Any, questions: Any
-) -> None:
-    files = replace(exported("tuned", export_mode="adapter"), lora=None)
-    found = measure(files, base_model, references["tuned"], questions)
-    assert broken(found) == "transformers -> F16"
-
-
 def test_an_adapter_file_with_another_scale_closes_the_gate(
     exported: Any, base_model: Path, adapter: Path, references: Any, questions: Any, tmp_path: Path
 ) -> None:

@@ -15,13 +15,14 @@ import pytest
 import small_families
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from cutoff.chat_template import load_tokenizer
 from cutoff.errors import CutoffError
-from cutoff.export import families, file_facts, gguf_tokenizer, gguf_writer, merge
+from cutoff.export import families, file_facts, gguf_tokenizer, gguf_writer
 
 N_TOKENS = 48
+START = "<|im_start|>"  # special, but none of the named special tokens
 
 
 def copy_of(folder: Path, tmp_path: Path) -> Path:
@@ -56,49 +57,6 @@ def field(path: Path, name: str) -> object:
     return None if found is None else found.contents()
 
 
-@pytest.fixture
-def untied_model(base_model: Path, tmp_path: Path) -> Path:
-    """Random weights with an output matrix of its own, grouped K/V heads and other constants."""
-    torch.manual_seed(3)
-    config = Qwen2Config(
-        vocab_size=1280,
-        hidden_size=256,
-        intermediate_size=512,
-        num_hidden_layers=2,
-        num_attention_heads=8,
-        num_key_value_heads=2,
-        rope_parameters={"rope_type": "default", "rope_theta": 50_000.0},
-        rms_norm_eps=1e-5,
-        tie_word_embeddings=False,
-        eos_token_id=2,
-    )
-    model = Qwen2ForCausalLM(config)
-    for name, weight in model.named_parameters():
-        if name.endswith("bias") or "norm" in name:  # their initial 0 and 1 would hide mistakes
-            torch.nn.init.normal_(weight, mean=0.5, std=0.2)
-    folder = tmp_path / "untied"
-    model.to(torch.bfloat16).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(base_model).save_pretrained(folder)
-    return folder
-
-
-def test_transformers_reads_the_same_logits_back(base_model: Path, tmp_path: Path) -> None:
-    gguf_writer.write_gguf(base_model, None, tmp_path / "base.gguf")
-    model = AutoModelForCausalLM.from_pretrained(base_model, dtype=torch.float32)
-    expected = logits(model)
-    assert expected.std() > 0.5  # otherwise the tolerance would pass anything
-    torch.testing.assert_close(logits_of_gguf(tmp_path / "base.gguf"), expected, rtol=0, atol=1e-3)
-
-
-def test_transformers_reads_the_same_logits_back_from_an_untied_model(
-    untied_model: Path, tmp_path: Path
-) -> None:
-    gguf_writer.write_gguf(untied_model, None, tmp_path / "untied.gguf")
-    model = AutoModelForCausalLM.from_pretrained(untied_model, dtype=torch.float32)
-    read_back = logits_of_gguf(tmp_path / "untied.gguf")
-    torch.testing.assert_close(read_back, logits(model), rtol=0, atol=1e-3)
-
-
 def test_a_merged_adapter_reads_back_as_the_adapter_beside_the_base_model(
     base_model: Path, adapter: Path, tmp_path: Path
 ) -> None:
@@ -123,8 +81,9 @@ def family_logits(base: Path) -> torch.Tensor:
 SEQUENCE = torch.randint(10, 700, (48,), generator=torch.Generator().manual_seed(1)).tolist()
 
 
-@pytest.mark.parametrize("dtype", ["F16", "BF16"])
-@pytest.mark.parametrize(("family", "tied"), FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "tied", "dtype"), [*((*f, "F16") for f in FAMILIES), ("llama", False, "BF16")]
+)
 def test_every_family_reads_back_with_the_same_logits(
     family: str, tied: bool, dtype: str, tmp_path: Path
 ) -> None:
@@ -215,11 +174,11 @@ print(peak() - before)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_memory_does_not_grow_with_the_size_of_the_model(tmp_path: Path) -> None:
-    """A model of 170 MB, whose largest tensor has 16 MB: that tensor stored, in 32 bits, in 16."""
+    """A model of 170 MB, whose largest tensor has 4 MB, never lies in memory whole."""
     warm_up = small_families.build("qwen2", False, tmp_path / "small")
     large = Path(shutil.copytree(warm_up, tmp_path / "large"))
     change_config(
-        large, hidden_size=1024, intermediate_size=8192, num_hidden_layers=3, layer_types=None
+        large, hidden_size=512, intermediate_size=4096, num_hidden_layers=12, layer_types=None
     )
     config = Qwen2Config.from_pretrained(large)
     with torch.device("meta"):
@@ -232,34 +191,15 @@ def test_memory_does_not_grow_with_the_size_of_the_model(tmp_path: Path) -> None
         text=True,
         check=True,
     )
-    largest = 8192 * 1024 * 2
-    assert (tmp_path / "m.gguf").stat().st_size > 10 * largest
-    assert int(done.stdout) < 5 * largest
+    assert int(done.stdout) < (tmp_path / "m.gguf").stat().st_size / 3
 
 
-def test_a_missing_shard_is_named(untied_model: Path, tmp_path: Path) -> None:
+def test_a_missing_shard_is_named(base_model: Path, tmp_path: Path) -> None:
+    base = copy_of(base_model, tmp_path)
     shards = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
-    (untied_model / "model.safetensors.index.json").write_text(json.dumps(shards))
+    (base / "model.safetensors.index.json").write_text(json.dumps(shards))
     with pytest.raises(CutoffError, match="model-00002-of-00002.safetensors cannot be read"):
-        gguf_writer.write_gguf(untied_model, None, tmp_path / "m.gguf")
-
-
-def test_swapped_rows_would_be_seen(
-    base_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The comparison above can fail: two rows of one key matrix are enough."""
-    read_tensor = merge.read_tensor
-
-    def swap(name: str, *rest: object) -> torch.Tensor:
-        weight = read_tensor(name, *rest)  # type: ignore[arg-type]
-        if name == "model.layers.0.self_attn.k_proj.weight":
-            weight[[0, 32]] = weight[[32, 0]]
-        return weight
-
-    monkeypatch.setattr(merge, "read_tensor", swap)
-    gguf_writer.write_gguf(base_model, None, tmp_path / "swapped.gguf")
-    model = AutoModelForCausalLM.from_pretrained(base_model, dtype=torch.float32)
-    assert (logits_of_gguf(tmp_path / "swapped.gguf") - logits(model)).abs().max() > 5e-2
+        gguf_writer.write_gguf(base, None, tmp_path / "m.gguf")
 
 
 def test_vectors_stay_float32_and_tied_embeddings_are_written_once(
@@ -275,32 +215,25 @@ def test_vectors_stay_float32_and_tied_embeddings_are_written_once(
     assert {"token_embd.weight", "blk.0.attn_q.bias", "output_norm.weight"} <= names
 
 
-def test_an_untied_output_matrix_is_written(untied_model: Path, tmp_path: Path) -> None:
-    gguf_writer.write_gguf(untied_model, None, tmp_path / "untied.gguf")
-    tensors = {t.name: t.data for t in gguf.GGUFReader(tmp_path / "untied.gguf").tensors}
-    stored = load_file(untied_model / "model.safetensors")["lm_head.weight"]
-    np.testing.assert_array_equal(tensors["output.weight"], stored.to(torch.float16).numpy())
-
-
-def test_the_tokenizer_inside_is_the_tokenizer_of_the_folder(
-    untied_model: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "untied.gguf"
-    gguf_writer.write_gguf(untied_model, None, path)
-    tokenizer = AutoTokenizer.from_pretrained(untied_model)
+def test_the_tokenizer_inside_is_the_tokenizer_of_the_folder(tmp_path: Path) -> None:
+    base, path = small_families.build("qwen2", True, tmp_path / "base"), tmp_path / "m.gguf"
+    gguf_writer.write_gguf(base, None, path)
+    tokenizer, n_rows = load_tokenizer(base), small_families.VOCABULARY
     tokens = field(path, "tokenizer.ggml.tokens")
     types = field(path, "tokenizer.ggml.token_type")
     assert isinstance(tokens, list) and isinstance(types, list)
     assert tokens[: len(tokenizer)] == tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-    assert len(tokens) == 1280 and len(set(tokens)) == 1280
+    assert len(tokens) == len(set(tokens)) == n_rows > len(tokenizer)
     assert set(types[len(tokenizer) :]) == {gguf.TokenType.UNUSED}
     control = {i for i, kind in enumerate(types) if kind == gguf.TokenType.CONTROL}
-    assert control == set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    assert field(path, "tokenizer.ggml.pre") == "qwen2"
-    assert field(path, "tokenizer.ggml.eos_token_id") == tokenizer.eos_token_id
-    assert field(path, "tokenizer.ggml.padding_token_id") == tokenizer.pad_token_id
-    assert field(path, "tokenizer.ggml.add_bos_token") is False
-    assert field(path, "tokenizer.chat_template") == tokenizer.chat_template
+    assert control == set(tokenizer.all_special_ids) | {tokenizer.convert_tokens_to_ids(START)}
+    expected = {
+        "ggml.pre": "qwen2",
+        "ggml.eos_token_id": tokenizer.eos_token_id,
+        "ggml.padding_token_id": tokenizer.pad_token_id,
+        "chat_template": tokenizer.chat_template,
+    }
+    assert {name: field(path, f"tokenizer.{name}") for name in expected} == expected
 
 
 @pytest.mark.parametrize("family", ["qwen2", "qwen3", "llama"])
@@ -312,23 +245,6 @@ def test_llama_cpp_splits_odd_texts_as_the_tokenizer_does(family: str, tmp_path:
         for text in (*small_families.ODD_TEXTS, "".join(small_families.ODD_TEXTS)):
             expected = tokenizer(text, add_special_tokens=False)["input_ids"]
             assert server.tokenize(text) == expected, text
-
-
-def test_another_splitting_rule_would_be_seen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base = small_families.build("llama", True, tmp_path / "base", num_hidden_layers=1)
-    tokenizer = load_tokenizer(base)
-    monkeypatch.setattr(gguf_tokenizer, "WHOLE_WORDS_FIRST", {"qwen2"})
-    monkeypatch.setattr(gguf_tokenizer, "pre_tokenizer_name", lambda spec: "qwen2")
-    gguf_writer.write_gguf(base, None, tmp_path / "m.gguf")
-    with small_families.llama_cpp(tmp_path / "m.gguf") as server:
-        differing = [
-            text
-            for text in small_families.ODD_TEXTS
-            if server.tokenize(text) != tokenizer(text, add_special_tokens=False)["input_ids"]
-        ]
-    assert small_families.ODD_TEXTS[0] in differing  # 1234567 in threes or digit by digit
 
 
 @pytest.mark.parametrize(("family", "n_bos"), [("qwen2", 0), ("qwen3", 0), ("llama", 1)])
@@ -406,14 +322,13 @@ def test_what_the_file_would_not_express_is_refused(
         gguf_writer.write_gguf(other, None, tmp_path / "other.gguf")
 
 
-def test_an_untied_model_without_output_matrix_is_refused(
-    untied_model: Path, tmp_path: Path
-) -> None:
-    weights = load_file(untied_model / "model.safetensors")
+def test_an_untied_model_without_output_matrix_is_refused(tmp_path: Path) -> None:
+    base = small_families.build("qwen2", False, tmp_path / "base")
+    weights = load_file(base / "model.safetensors")
     del weights["lm_head.weight"]
-    save_file(weights, untied_model / "model.safetensors")
+    save_file(weights, base / "model.safetensors")
     with pytest.raises(CutoffError, match="lm_head"):
-        gguf_writer.write_gguf(untied_model, None, tmp_path / "other.gguf")
+        gguf_writer.write_gguf(base, None, tmp_path / "other.gguf")
 
 
 def test_an_unknown_way_of_splitting_text_is_refused() -> None:
@@ -452,26 +367,29 @@ def test_too_little_space_is_an_error_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_that_are_no_numbers_are_refused(base_model: Path, tmp_path: Path) -> None:
-    other = copy_of(base_model, tmp_path)
-    weights = load_file(other / "model.safetensors")
-    weights["model.layers.1.self_attn.k_proj.bias"][3] = float("nan")
-    save_file(weights, other / "model.safetensors")
-    with pytest.raises(CutoffError, match=r"blk.1.attn_k.bias.*F32 cannot express\.$"):
-        gguf_writer.write_gguf(other, None, tmp_path / "other.gguf")
-
-
-def test_weights_beyond_float16_are_refused_and_leave_nothing_behind(
-    base_model: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "model.layers.1.self_attn.k_proj.bias",
+            float("nan"),
+            r"attn_k.bias.*F32 cannot express\.$",
+        ),
+        ("model.layers.3.mlp.down_proj.weight", 1e6, "ffn_down.*F16.*BF16"),
+    ],
+)
+def test_weights_that_the_file_cannot_express_are_refused_and_leave_nothing_behind(
+    base_model: Path, tmp_path: Path, name: str, value: float, said: str
 ) -> None:
-    other = copy_of(base_model, tmp_path)
+    other, target = copy_of(base_model, tmp_path), tmp_path / "models" / "other.gguf"
     weights = load_file(other / "model.safetensors")
-    weights["model.layers.3.mlp.down_proj.weight"][0, 0] = 1e6
+    weights[name].view(-1)[0] = value
     save_file(weights, other / "model.safetensors")
-    with pytest.raises(CutoffError, match=r"ffn_down.*F16.*BF16"):
-        gguf_writer.write_gguf(other, None, tmp_path / "models" / "other.gguf")
-    assert list((tmp_path / "models").iterdir()) == []
-    assert gguf_writer.write_gguf(other, None, tmp_path / "models" / "other.gguf", "BF16")
+    with pytest.raises(CutoffError, match=said):
+        gguf_writer.write_gguf(other, None, target)
+    assert list(target.parent.iterdir()) == []
+    if value == 1e6:
+        assert gguf_writer.write_gguf(other, None, target, "BF16")
 
 
 def test_a_finished_file_is_made_again_only_when_its_origin_changed(
@@ -488,7 +406,7 @@ def test_a_finished_file_is_made_again_only_when_its_origin_changed(
     assert gguf_writer.write_gguf(base, adapter, path)
 
 
-@pytest.mark.parametrize("n_bytes", [0, 3, 100, 20_000, -1000])
+@pytest.mark.parametrize("n_bytes", [0, 20_000, -1000])
 def test_a_torn_file_is_made_again(base_model: Path, tmp_path: Path, n_bytes: int) -> None:
     path = tmp_path / "base.gguf"
     gguf_writer.write_gguf(base_model, None, path)

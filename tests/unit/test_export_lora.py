@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from cutoff.errors import CutoffError
-from cutoff.export import families, gguf_writer
+from cutoff.export import gguf_writer
 
 PROMPT = torch.randint(10, 700, (40,), generator=torch.Generator().manual_seed(2)).tolist()
 
@@ -57,20 +57,6 @@ def test_base_file_with_adapter_predicts_what_the_merged_file_does(
         adapted = server.logprobs(PROMPT)
     assert divergence(merged, plain) > 0.1
     assert divergence(merged, adapted) < 1e-4
-
-
-def test_rows_that_do_not_change_places_would_be_seen(
-    llama_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    adapter = train(llama_base, tmp_path / "adapter")
-    gguf_writer.write_gguf(llama_base, None, tmp_path / "base.gguf")
-    gguf_writer.write_gguf(llama_base, adapter, tmp_path / "merged.gguf")
-    monkeypatch.setattr(families, "interleave", lambda rows, head_dim: rows)
-    gguf_writer.write_lora_gguf(llama_base, adapter, tmp_path / "x.lora.gguf")
-    with small_families.llama_cpp(tmp_path / "merged.gguf") as server:
-        merged = server.logprobs(PROMPT)
-    with small_families.llama_cpp(tmp_path / "base.gguf", tmp_path / "x.lora.gguf") as server:
-        assert divergence(merged, server.logprobs(PROMPT)) > 1e-3
 
 
 def test_the_file_is_small_and_says_what_it_is(llama_base: Path, tmp_path: Path) -> None:

@@ -44,12 +44,6 @@ def test_merged_weights_are_those_of_peft(
     assert len(changed) == 7 * model.config.num_hidden_layers  # all seven projections
 
 
-def test_the_base_model_passes_through_unchanged(base_model: Path) -> None:
-    stored = load_file(base_model / "model.safetensors")
-    for name, weight in merged(base_model, None).items():
-        assert torch.equal(weight, stored[name].float())
-
-
 def test_a_sharded_model_reads_as_the_single_file_does(base_model: Path, tmp_path: Path) -> None:
     stored = load_file(base_model / "model.safetensors")
     names = sorted(stored)

@@ -90,22 +90,18 @@ def test_a_prompt_that_is_read_differently_breaks_the_first_link_and_no_other() 
 
 
 @pytest.mark.parametrize(
-    ("trained", "served", "value"), [([], [9], 1), ([9], [], 0), ([9], [9, 9], 2), ([9, 9], [9], 1)]
+    ("trained", "served", "passed"),
+    [([], [9], False), ([9], [], False), ([9], [9, 9], False), ([9, 9], [9], True)],
 )
 def test_any_other_number_of_bos_tokens_than_in_training_breaks_that_link(
-    trained: list[int], served: list[int], value: int
+    trained: list[int], served: list[int], passed: bool
 ) -> None:
     reference = [answer([*trained, 1, 2], [7])]
     given = [answer([*served, 1, 2], [7])]
     found = rows(given, f16=given, reference=reference, bos_ids=(9,))
     assert found["tokenizer and template", chain.SAME_IDS]["passed"]
     row = found["BOS", chain.BOS_TOKENS]
-    assert row["value"] == value and row["passed"] == (trained == served or len(trained) > 1)
-
-
-def test_two_bos_tokens_on_both_sides_are_one_too_many() -> None:
-    both = [answer([9, 9, 1], [7])]
-    assert first(rows(both, f16=both, reference=both, bos_ids=(9,))) == chain.BOS
+    assert row["value"] == len(served) and row["passed"] == passed  # two in training: one too many
 
 
 def test_a_prompt_that_was_cut_on_its_way_breaks_the_context() -> None:
@@ -175,12 +171,6 @@ def test_thresholds_come_from_the_parameters_and_room_from_the_model(base_model:
     assert found.divergence == {"F16": 0.5, "Q8_0": p.parity_max_quantised_kl}
     alone = [measurement.limits(base_model, [question], p).longest for question in questions]
     assert found.longest == max(alone) > p.max_new_tokens
-
-
-def test_without_quantisation_the_thresholds_of_the_16_bit_file_count(base_model: Path) -> None:
-    p = params.load("tiny", {"quantization": "F16"})
-    found = measurement.limits(base_model, [{"question": "Who?", "context": ["One."]}], p)
-    assert found.agreement == {"F16": p.parity_min_f16_agreement}
 
 
 def test_both_kinds_of_prompts_are_chosen_from_the_whole_list() -> None:
