@@ -16,6 +16,7 @@ from cutoff import params, prompts
 from cutoff.chat_template import DATE, fix, load_tokenizer
 from cutoff.errors import CutoffError
 from cutoff.export import modelfile
+from cutoff.models import Files
 
 TOKENIZERS: dict[str, Callable[[], Any]] = {
     "qwen2": lambda: small_families.qwen_tokenizer(small_families.QWEN2_TEMPLATE),
@@ -136,11 +137,12 @@ def test_a_turn_that_does_not_end_at_the_end_token_is_refused(
 def test_stop_tokens_are_those_of_tokenizer_and_generation_config(tmp_path: Path) -> None:
     tokenizer = TOKENIZERS["llama"]()
     tokenizer.save_pretrained(tmp_path)
-    assert modelfile.stop_tokens(tmp_path) == ["<|eot_id|>"]
+    p = params.load("tiny", {})
+    assert modelfile.parameters(p, tmp_path)["stop"] == ["<|eot_id|>"]
     names = ["<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"]
     ids = tokenizer.convert_tokens_to_ids(names)
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": ids}))
-    assert sorted(modelfile.stop_tokens(tmp_path)) == sorted(names)
+    assert sorted(modelfile.parameters(p, tmp_path)["stop"]) == sorted(names)
 
 
 def test_the_file_names_weights_and_adapter_relative_to_itself(
@@ -151,9 +153,8 @@ def test_the_file_names_weights_and_adapter_relative_to_itself(
     weights.parent.mkdir(parents=True)
     weights.touch()
     p = params.load("tiny", {"num_ctx": 777, "max_new_tokens": 99, "temperature": 0.25})
-    settings = modelfile.parameters(p, base_model)
     target = folder / "Modelfile.rag_ft"
-    text = modelfile.write_modelfile(base_model, weights, target, settings, lora)
+    text = modelfile.write_modelfile(base_model, Files(weights, weights, lora), target, p)
     assert target.read_text() == text
     lines = text.splitlines()
     assert lines[:2] == ["FROM ./models/base.Q4_K_M.gguf", "ADAPTER ./models/rag_ft.lora.gguf"]
@@ -162,4 +163,5 @@ def test_the_file_names_weights_and_adapter_relative_to_itself(
     expected = ("temperature 0.25", "top_p 0.9", "repeat_penalty 1", "num_ctx 777")
     for line in (*expected, "num_predict 99", 'stop "<|im_end|>"'):
         assert f"PARAMETER {line}" in lines
-    assert "ADAPTER" not in modelfile.write_modelfile(base_model, weights, target, settings)
+    alone = Files(weights, weights, None)
+    assert "ADAPTER" not in modelfile.write_modelfile(base_model, alone, target, p)

@@ -8,7 +8,7 @@ the chat formats below, and only where it renders other conversations exactly as
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from cutoff import files
 from cutoff.chat_template import load_tokenizer
 from cutoff.errors import CutoffError
 from cutoff.export.gguf_tokenizer import stop_ids
+from cutoff.models import Files
 from cutoff.params import Params
 from cutoff.prompts import Message
 
@@ -129,46 +130,35 @@ def _render(tokenizer: Any, messages: Sequence[Message]) -> str:
     return str(text).removeprefix(tokenizer.bos_token or "")
 
 
-def stop_tokens(base: Path) -> list[str]:
-    """Texts at which an answer ends: the end of turn and whatever generation_config.json adds."""
+def parameters(p: Params, base: Path) -> dict[str, Any]:
+    """What Ollama is to answer with unless a request says otherwise; 04 always says it too.
+
+    Answers stop at the end of turn and at whatever ``generation_config.json`` adds.
+    """
     tokenizer = load_tokenizer(base)
     further = tokenizer.convert_ids_to_tokens(stop_ids(base))
-    return list(dict.fromkeys([tokenizer.eos_token, *further]))
-
-
-def parameters(p: Params, base: Path) -> dict[str, Any]:
-    """What Ollama is to answer with unless a request says otherwise; 04 always says it too."""
     return {
         "temperature": p.temperature,
         "top_p": p.top_p,
         "repeat_penalty": p.repeat_penalty,
         "num_ctx": p.num_ctx,
         "num_predict": p.max_new_tokens,
-        "stop": stop_tokens(base),
+        "stop": list(dict.fromkeys([tokenizer.eos_token, *further])),
     }
 
 
-def write_modelfile(
-    base: Path,
-    weights: Path,
-    target: Path,
-    parameters: Mapping[str, Any],
-    lora: Path | None = None,
-) -> str:
+def write_modelfile(base: Path, of_model: Files, target: Path, p: Params) -> str:
     """Write the Modelfile of one exported model and return its text.
 
-    ``base`` holds the tokenizer, ``weights`` is the GGUF file and ``lora`` the adapter over it,
-    named relative to ``target`` so that the folder can be moved; ``parameters`` as above.
+    ``base`` holds the tokenizer. Weights and adapter are named relative to ``target``, so that
+    the folder can be moved.
     """
-
-    def relative(path: Path) -> str:
-        return "./" + Path(os.path.relpath(path, target.parent)).as_posix()
-
-    lines = [f"FROM {relative(weights)}"]
-    if lora is not None:
-        lines.append(f"ADAPTER {relative(lora)}")
+    lines = [
+        f"{word} ./{Path(os.path.relpath(path, target.parent)).as_posix()}"
+        for word, path in zip(("FROM", "ADAPTER"), of_model.paths, strict=False)
+    ]
     lines.append(f'TEMPLATE """{go_template(base)}"""')
-    for name, value in parameters.items():
+    for name, value in parameters(p, base).items():
         values = value if isinstance(value, list) else [value]
         shown = [f'"{v}"' if isinstance(v, str) else f"{v:g}" for v in values]
         lines += [f"PARAMETER {name} {text}" for text in shown]
