@@ -7,8 +7,7 @@ by it over the whole prompt, llama.cpp over the last 64 tokens only, so that wit
 value two equal models would differ.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,6 @@ from cutoff.params import Params
 from cutoff.prompts import Message
 
 TRANSFORMERS_BATCH = 8  # prompts that transformers answers at a time
-
-Post = Callable[..., Any]  # path of the server, fields of the body -> its JSON
 
 
 @dataclass(frozen=True)
@@ -170,48 +167,41 @@ def generate(
 def from_llama_cpp(
     weights: Path, reference: Sequence[Transcript], p: Params, lora: Path | None = None
 ) -> list[Transcript]:
-    """The chats of ``reference`` through the servers and the kind of request of the evaluation.
+    """The chats of ``reference`` through the server and the kind of request of the evaluation.
 
     The chat template, the tokenizer and the weights are those inside the GGUF file;
-    ``lora`` is applied on top of it.
+    ``lora`` is applied on top of it. One after the other: each goes on where the last began alike.
     """
-    with llama_cpp.serve(weights, p.num_ctx, p.parallel, lora) as endpoint:
-        headers = {"Authorization": f"Bearer {endpoint.api_key}"}
-        n_servers = len(endpoint.base_urls)
-        with (
-            httpx.Client(
-                headers=headers, timeout=connections.REQUEST_TIMEOUT_SECONDS, trust_env=False
-            ) as client,
-            ThreadPoolExecutor(n_servers) as pool,
-        ):
-
-            def ask_all(number: int) -> list[Transcript]:
-                url = endpoint.base_urls[number]
-                return [
-                    ask(client, url, expected, p.max_new_tokens)
-                    for expected in reference[number::n_servers]
-                ]
-
-            # One after the other at each server: they share the beginning of what they ask.
-            shares = list(pool.map(ask_all, range(n_servers)))
-    return [shares[i % n_servers][i // n_servers] for i in range(len(reference))]
+    with (
+        llama_cpp.serve(weights, p.num_ctx, 1, lora) as endpoint,
+        httpx.Client(
+            base_url=endpoint.base_url,
+            headers={"Authorization": f"Bearer {endpoint.api_key}"},
+            timeout=connections.REQUEST_TIMEOUT_SECONDS,
+            trust_env=False,
+        ) as client,
+    ):
+        return [_ask(client, expected, p.max_new_tokens) for expected in reference]
 
 
-def ask(client: httpx.Client, url: str, expected: Transcript, max_new_tokens: int) -> Transcript:
+def _post(client: httpx.Client, path: str, **body: Any) -> Any:
+    """The server's JSON; ``None`` where the prompt does not fit, which the gate says."""
+    response = client.post(path, json=body)
+    if response.status_code == httpx.codes.OK:
+        return response.json()
+    if "exceed_context_size_error" in response.text:
+        return None
+    raise CutoffError(f"llama.cpp refused {path}: {response.text[:300]}")
+
+
+def _ask(client: httpx.Client, expected: Transcript, max_new_tokens: int) -> Transcript:
     """One chat: the server's prompt, its greedy answer, and the next tokens along ``expected``."""
-
-    def post(path: str, **body: Any) -> Any:
-        response = client.post(url + path, json=body)
-        if response.status_code == httpx.codes.OK:
-            return response.json()
-        if "exceed_context_size_error" in response.text:
-            return None  # the gate says so, beside everything else that it finds
-        raise CutoffError(f"llama.cpp refused {path}: {response.text[:300]}")
-
     messages = expected.messages
-    text = post("/apply-template", messages=messages)["prompt"]
-    tokens = post("/tokenize", content=text, add_special=True, parse_special=True)["tokens"]
-    reply = post(
+    text = _post(client, "/apply-template", messages=messages)["prompt"]
+    body = {"content": text, "add_special": True, "parse_special": True}
+    tokens = _post(client, "/tokenize", **body)["tokens"]
+    reply = _post(
+        client,
         "/v1/chat/completions",
         messages=messages,
         max_tokens=max_new_tokens,
@@ -232,11 +222,11 @@ def ask(client: httpx.Client, url: str, expected: Transcript, max_new_tokens: in
         text=choice["message"]["content"] or "",
         stopped=choice["finish_reason"] == "stop",
         n_read=reply["usage"]["prompt_tokens"],
-        next_tokens=next_tokens(post, expected),
+        next_tokens=_next_tokens(client, expected),
     )
 
 
-def next_tokens(post: Post, expected: Transcript) -> dict[int, dict[int, float]]:
+def _next_tokens(client: httpx.Client, expected: Transcript) -> dict[int, dict[int, float]]:
     """Log-probabilities of the most probable tokens at the places of ``expected``.
 
     The server continues the token ids of transformers, so that only the weights can differ.
@@ -244,7 +234,8 @@ def next_tokens(post: Post, expected: Transcript) -> dict[int, dict[int, float]]
     """
     found = {}
     for place in expected.next_tokens:
-        reply = post(
+        reply = _post(
+            client,
             "/completion",
             prompt=expected.prompt_ids + expected.answer_ids[:place],
             n_predict=1,
