@@ -102,13 +102,15 @@ def expanded_tail(g: int) -> float:
 def means(values: Array, papers: NDArray[Any], replicates: int, seed: int) -> Intervals:
     """Mean of every column of ``values`` (questions x columns, NaN where unknown).
 
-    Values lie within -1 and 1. Where all papers agree exactly, Tango's score interval for pairs
-    stands in, so that "nobody passed" never comes with perfect certainty.
+    Where all papers agree exactly that it is -1, 0 or 1, as verdicts and their differences can,
+    Tango's score interval for pairs stands in: "nobody passed" is no perfect certainty. Where
+    they agree on another value the interval is missing.
 
     Tango T (1998). Statistics in Medicine 17, 891-908.
     """
     found = intervals(_sums_and_counts(values, papers), _ratio, replicates, seed)
-    alike = np.isnan(found.low) & ~np.isnan(found.standard_error)
+    alike = np.isnan(found.low) & np.isin(found.estimate, (-1, 0, 1))
+    alike &= ~np.isnan(found.standard_error)
     n = (~np.isnan(values)).sum(axis=0)[alike]
     margin = 3.8415 / (n + 3.8415)  # z^2 / (n + z^2)
     found.low[alike] = np.maximum(-1.0, found.estimate[alike] - margin)
@@ -163,7 +165,7 @@ def _slopes(sums: Array) -> Array:
 # --- rates ---------------------------------------------------------------------------------
 
 
-def share(values: Array, papers: NDArray[Any]) -> dict[str, float]:
+def share(values: Array, papers: "NDArray[Any] | pd.Series[str]") -> dict[str, float]:
     """Share of 1 among 0 / 1 ``values`` with a 95 % interval; ``papers`` is one label each.
 
     Returns n, n_papers, ones (their number), share, ci_low, ci_high. The interval is Wilson's

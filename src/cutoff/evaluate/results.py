@@ -6,35 +6,37 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cutoff.errors import CutoffError
-
-IDENTITY = (
-    "size",
-    "base_model",
-    "n_parameters",
-    "dataset_id",
-    "prompts_sha256",
-    "judge",
-    "scoring",
-)
+from cutoff import prompts
+from cutoff.evaluate import answering
+from cutoff.evaluate.judging import judge
+from cutoff.run import folders
 
 
 def build(
-    identity: Mapping[str, Any],
+    stage: folders.Run,
     rates: pd.DataFrame,
     contrasts: pd.DataFrame,
     claims: Sequence[str],
-    diagnostics: Mapping[str, Any],
+    tables: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of the file: JSON values only, equal for equal input.
 
-    ``identity`` holds the values named in ``IDENTITY``: what 05 needs to decide whether two
-    runs may stand side by side. ``conditions`` are the pooled post-cutoff figures.
-    Numbers keep six digits; missing is null.
+    First what 05 needs to decide whether two runs may stand side by side. ``conditions`` are the
+    pooled post-cutoff figures, ``tables`` (frames or
+    values by name) the diagnostics. Numbers keep six digits;
+    missing is null.
     """
-    missing = [name for name in IDENTITY if name not in identity]
-    if missing:
-        raise CutoffError(f"results.json needs {', '.join(missing)}: not given.")
+    p = stage.params
+    identity = {
+        "size": p.size,
+        "base_model": p.base_model,
+        "n_parameters": answering.n_parameters(stage),
+        "dataset_id": stage.dataset_folder.name,
+        "prompts_sha256": prompts.prompts_sha256(),
+        "judge": p.judge_model,
+        "scoring": judge.scoring(p),
+        "served": answering.served(stage),
+    }
     pooled = rates[rates["stratum"] == "all_post"]
     conditions = {
         row["condition"]: {
@@ -56,7 +58,10 @@ def build(
             "pass_rates": rates.to_dict("records"),
             "contrasts": contrasts.to_dict("records"),
             "claims": list(claims),
-            "diagnostics": dict(diagnostics),
+            "diagnostics": {
+                name: found.to_dict("records") if isinstance(found, pd.DataFrame) else found
+                for name, found in tables.items()
+            },
         }
     )
     return cleaned

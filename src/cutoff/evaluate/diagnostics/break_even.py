@@ -13,183 +13,109 @@ choice of papers, not the speed of the machines, which may differ between traini
 answering. Cost alone decides nothing: what a closed-book answer is worth, the pass rates say.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from cutoff import bootstrap, files
 from cutoff.experiment import CONDITIONS, VARIANTS
-from cutoff.report.figures import COLOURS, INK, QUIET, canvas
-from cutoff.report.wording import label, percent
+from cutoff.report.wording import label
 from cutoff.run import folders
-
-Record = dict[str, Any]
 
 RETRIEVAL = "base_rag"
 UNITS = ("tokens", "GFLOP", "seconds")
+CLOSED_BOOK = {c.model: name for name, c in CONDITIONS.items() if c.context == "none"}
 MISSING = (
     "**After how many questions training repays retrieval is not measured:** the adapters "
     "have no `training.json` of `02_finetune`."
 )
 
 
-def trainings(stage: folders.Run) -> dict[str, Record]:
+def trainings(stage: folders.Run) -> dict[str, dict[str, Any]]:
     """Variant -> what its training of the first seed took (``training.json``), where known."""
     paths = {name: stage.folder / "adapters" / name / "training.json" for name in VARIANTS}
     return {name: files.read_json(path) for name, path in paths.items() if path.is_file()}
 
 
 def table(
-    trained: Mapping[str, Record],
-    questions: Sequence[Record],
-    responses: Sequence[Record],
+    trained: Mapping[str, Mapping[str, Any]],
+    answers: pd.DataFrame,
     parallel: int,
     replicates: int = 10_000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """A row per training and unit; empty where nothing was trained.
 
-    ``trained`` is what ``trainings`` returns. Columns: condition (the closed-book one), unit,
-    training (cost, once), closed_book and retrieval (cost per question), n, saved (per
-    question), ci_low, ci_high (95 % of ``saved``, papers resampled), questions (break-even),
-    questions_low, questions_high. ``questions`` is missing where nothing is saved, and
+    ``trained`` is what ``trainings`` returns, ``answers`` has a row per condition and question.
+    Columns: condition (the closed-book one), unit, training (cost, once), closed_book and
+    retrieval (cost per question), n, saved (per question), ci_low, ci_high (95 % of ``saved``,
+    papers resampled), questions (break-even), questions_low, questions_high, and repaid_after,
+    the last three in words. ``questions`` is missing where nothing is saved, and
     ``questions_high`` where the interval of ``saved`` reaches down to nothing.
     """
-    costs = pd.DataFrame(responses).set_index(["condition", "question_id"])
-    tokens = costs["prompt_tokens"] + costs["completion_tokens"]
-    names = [question["question_id"] for question in questions]
-    papers = np.array([question["paper_id"] for question in questions])
     rows = []
     for variant, training in trained.items():
-        closed = next(
-            name for name, c in CONDITIONS.items() if c.model == variant and c.context == "none"
-        )
-        giga = 2 * training["base_parameters"] / 1e9
-        epochs = training["settings"]["epochs"]
-        once = {
-            "tokens": training["n_examples"] * training["mean_tokens"] * epochs,
-            "GFLOP": training["training_flops"] / 1e9,
-            "seconds": training["train_seconds"],
-        }
-        each = {
-            "tokens": tokens,
-            "GFLOP": tokens * giga,
-            "seconds": costs["latency_seconds"] / parallel,
-        }
-        for unit in UNITS:
-            without = each[unit][closed].loc[names].to_numpy(dtype=float)
-            with_passages = each[unit][RETRIEVAL].loc[names].to_numpy(dtype=float)
-            saved = with_passages - without
-            # the fallback for clusters without any spread is one for proportions
-            scale = np.abs(saved).max() or 1.0
-            _, low, high, _ = bootstrap.means(saved[:, None] / scale, papers, replicates, seed)
-            mean, low_end, high_end = saved.mean(), low[0] * scale, high[0] * scale
-            rows.append(
-                {
-                    "condition": closed,
-                    "unit": unit,
-                    "training": once[unit],
-                    "closed_book": without.mean(),
-                    "retrieval": with_passages.mean(),
-                    "n": len(names),
-                    "saved": mean,
-                    "ci_low": low_end,
-                    "ci_high": high_end,
-                    "questions": once[unit] / mean if mean > 0 else np.nan,
-                    "questions_low": once[unit] / high_end if high_end > 0 else np.nan,
-                    "questions_high": once[unit] / low_end if low_end > 0 else np.nan,
-                }
-            )
-    columns = (
-        "condition unit training closed_book retrieval n saved ci_low ci_high questions "
-        "questions_low questions_high"
-    ).split()
-    return pd.DataFrame(rows, columns=columns)
+        both = [_costs(answers, training, parallel, name)
+                for name in (CLOSED_BOOK[variant], RETRIEVAL)]  # fmt: skip
+        closed_book, retrieval = both
+        saved = retrieval - closed_book
+        papers = saved.index.get_level_values("paper_id").to_numpy()
+        found = bootstrap.means(saved.to_numpy(float), papers, replicates, seed)
+        for i, unit in enumerate(UNITS):
+            once = _once(training)[unit]
+            ends = found.estimate[i], found.high[i], found.low[i]
+            repaid = [once / end if end > 0 else np.nan for end in ends]
+            row = {
+                "condition": CLOSED_BOOK[variant],
+                "unit": unit,
+                "training": once,
+                "closed_book": closed_book[unit].mean(),
+                "retrieval": retrieval[unit].mean(),
+                "n": len(saved),
+                "saved": found.estimate[i],
+                "ci_low": found.low[i],
+                "ci_high": found.high[i],
+            }
+            row |= dict(zip(("questions", "questions_low", "questions_high"), repaid, strict=True))
+            rows.append(row | {"repaid_after": _repaid(row)})
+    return pd.DataFrame(rows)
 
 
-def written(costs: pd.DataFrame) -> pd.DataFrame:
-    """``table`` for reading."""
-    rows = costs.to_dict("records")
-    return pd.DataFrame(
-        {
-            "condition": costs["condition"],
-            "unit": costs["unit"],
-            "training, once": [_number(row["training"]) for row in rows],
-            "a question with retrieval": [_number(row["retrieval"]) for row in rows],
-            "a question closed book": [_number(row["closed_book"]) for row in rows],
-            "repaid after questions (95 % interval)": [_repaid(row) for row in rows],
-        }
-    )
-
-
-def reading(costs: pd.DataFrame, rates: pd.DataFrame) -> str:
-    """After how many questions, and what the cheaper answers are worth (``pass_rates``)."""
+def reading(costs: pd.DataFrame) -> str:
+    """After how many questions the trainings are repaid."""
     if costs.empty:
         return MISSING
-    known = rates.set_index(["stratum", "condition"])["pass_rate"]
-    sentences = []
+    parts = []
     for condition, rows in costs.groupby("condition", sort=False):
-        by = {row["unit"]: row for row in rows.to_dict("records")}
-        parts = ", ".join(f"{_repaid(by[unit])} counted in {unit}" for unit in UNITS)
-        text = f"the training of {label(condition)} is repaid after: {parts}"
-        worth = [
-            f"{percent(known[stratum, condition])} against {percent(known[stratum, RETRIEVAL])} "
-            f"on {label(stratum).lower()}"
-            for stratum in ("seen", "unseen_fact", "unseen_paper")
-            if (stratum, condition) in known
-        ]
-        if worth:
-            text += f"; closed book it passes {', '.join(worth)}"
-        sentences.append(text)
-    joined = ". ".join(text[0].upper() + text[1:] for text in sentences)
-    return (
-        f"**Counted in questions (95\u00a0% interval), against retrieval with the untouched "
-        f"model:** {joined}. Only a question that the trained model answers as well saves "
-        "anything; a trained model that still retrieves saves nothing. Making the training data "
-        "and searching the index are not counted."
-    )
+        counted = [f"{row.repaid_after} counted in {row.unit}" for row in rows.itertuples()]
+        parts.append(f"{label(condition)} after {', '.join(counted)}")
+    return f"**The training is repaid, in questions (95\u00a0% interval): {'; '.join(parts)}.**"
 
 
-def picture(costs: pd.DataFrame) -> Figure:
-    """Tokens spent by number of questions: retrieval from the start, or training first."""
-    rows = costs[costs["unit"] == "tokens"].to_dict("records")
-    reached = [row["questions"] for row in rows if not np.isnan(row["questions"])]
-    last = 1.4 * max(reached, default=1000.0)
-    figure, (panel,) = canvas(4.0)
-    x = np.array([0.0, last])
-    panel.plot(x, rows[0]["retrieval"] * x, "-", color=COLOURS[RETRIEVAL], lw=2.5,
-               label=f"{label(RETRIEVAL)}, no training")  # fmt: skip
-    for row, style in zip(rows, ("--", "-."), strict=False):
-        colour = COLOURS.get(f"{row['condition']}_rag", INK)
-        panel.plot(x, row["training"] + row["closed_book"] * x, style, color=colour, lw=2.5,
-                   label=f"{label(row['condition'])}, closed book")  # fmt: skip
-        if np.isnan(row["questions"]):
-            continue
-        height = row["retrieval"] * row["questions"]
-        ends = [row["questions_low"], row["questions_high"]]
-        ends[1] = last if np.isnan(ends[1]) else min(ends[1], last)
-        panel.plot(ends, [height, height], color=colour, lw=5, alpha=0.4)
-        panel.plot(row["questions"], height, "o", color=colour, ms=8)
-        panel.annotate(f"{row['questions']:,.0f} questions", (row["questions"], height),
-                       (9, -14), textcoords="offset points", color=INK)  # fmt: skip
-    panel.set_xlim(0, last)
-    panel.set_ylim(bottom=0)
-    panel.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
-    panel.yaxis.get_offset_text().set_color(QUIET)
-    panel.set_xlabel(f"questions asked (cost of one: n = {rows[0]['n']:,})")
-    panel.set_ylabel("tokens, training included")
-    panel.legend(loc="upper left")
-    return figure
+def _once(training: Mapping[str, Any]) -> dict[str, float]:
+    """What a training took, by unit."""
+    epochs = training["settings"]["epochs"]
+    return {
+        "tokens": training["n_examples"] * training["mean_tokens"] * epochs,
+        "GFLOP": training["training_flops"] / 1e9,
+        "seconds": training["train_seconds"],
+    }
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+def _costs(
+    answers: pd.DataFrame, training: Mapping[str, Any], parallel: int, condition: str
+) -> pd.DataFrame:
+    """What every question costs under ``condition``: paper_id and question_id x units."""
+    own = answers[answers["condition"] == condition].set_index(["paper_id", "question_id"])
+    tokens = own["prompt_tokens"] + own["completion_tokens"]
+    giga = 2 * training["base_parameters"] / 1e9
+    seconds = own["latency_seconds"] / parallel
+    return pd.DataFrame({"tokens": tokens, "GFLOP": tokens * giga, "seconds": seconds})
 
 
-def _repaid(row: Record) -> str:
+def _repaid(row: Mapping[str, Any]) -> str:
     """Break-even and its interval, or that there is none."""
     if np.isnan(row["questions"]):
         return "no number that can be told" if row["ci_high"] > 0 else "never"

@@ -10,20 +10,22 @@ the retriever's to gain, what lies between ``oracle`` and 100 % is the reader's.
 conditions are no part of the planned contrasts.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from cutoff import files
+from cutoff import bootstrap, files
 from cutoff.errors import CutoffError
 from cutoff.evaluate.answering import extra_contexts
 from cutoff.evaluate.diagnostics import grounding
-from cutoff.evaluate.stats import averages
-from cutoff.evaluate.stats import differences as paired_differences
+from cutoff.evaluate.stats.averages import by_stratum
+from cutoff.evaluate.stats.differences import summary
+from cutoff.evaluate.stats.effect_table import by_question
 from cutoff.experiment import ALL_CONDITIONS, MODELS, POST_STRATA
 from cutoff.params import Params
-from cutoff.report.wording import interval, label, percent, points
+from cutoff.report.wording import label, percent, with_interval
 from cutoff.run import folders
 
 Record = dict[str, Any]
@@ -127,64 +129,38 @@ def _context(
 # --- results ---------------------------------------------------------------------------
 
 
-def verdicts(questions: Sequence[Record], judgements: Sequence[Record]) -> pd.DataFrame:
-    """Judgements of any conditions as rows: question_id, paper_id, stratum, condition, passed.
+def pass_rates(answers: pd.DataFrame) -> pd.DataFrame:
+    """``bootstrap.pass_rates`` of new papers by model, context and condition.
 
-    Raises ``CutoffError`` unless each condition that occurs has every question exactly once.
+    ``answers``: those of the six conditions and of the others together, see ``joined.join``.
     """
-    of = {question["question_id"]: question for question in questions}
-    rows = [
-        {name: of[j["question_id"]][name] for name in ("question_id", "paper_id", "stratum")}
-        | {"condition": j["condition"], "passed": j["passed"]}
-        for j in judgements
-    ]
-    frame = pd.DataFrame(rows, columns="question_id paper_id stratum condition passed".split())
-    for condition, part in frame.groupby("condition", sort=False):
-        if len(part) != len(of) or part["question_id"].nunique() != len(of):
-            raise CutoffError(
-                f"{condition} has {len(part)} judgements of {part['question_id'].nunique()} "
-                f"questions; {len(of)} are needed, one each. Run 04_evaluate again."
-            )
-    return frame.astype({"passed": "boolean"})
+    new = answers[answers["stratum"].isin(POST_STRATA)]
+    of = new["condition"].map(ALL_CONDITIONS)
+    new = new.assign(model=[c.model for c in of], context=[c.context for c in of])
+    return bootstrap.pass_rates(new, ["model", "context", "condition"])
 
 
-def pass_rates(frame: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> pd.DataFrame:
-    """Pass rates of new papers by model and context, 95 % intervals with papers resampled.
-
-    ``frame``: ``verdicts`` of the six conditions and the others together. Columns: model,
-    context, condition, n, estimate, ci_low, ci_high.
-    """
-    new = frame[frame["stratum"].isin(POST_STRATA)]
-    table = averages.by_condition(new, ["passed"], replicates, seed, strata=("all_post",))
-    condition = table["condition"].map(ALL_CONDITIONS.__getitem__)
-    table.insert(0, "model", [c.model for c in condition])
-    table.insert(1, "context", [c.context for c in condition])
-    return table[["model", "context", "condition", "n", "estimate", "ci_low", "ci_high"]]
-
-
-def differences(frame: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> pd.DataFrame:
+def differences(answers: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> pd.DataFrame:
     """What another context changes, per model and stratum, on the same questions.
 
     ``evidence_alone``: oracle minus retrieved. ``useless_passages``: distractor minus closed
     book. Columns: name, stratum, model, a, b and those of ``differences.summary`` (b - a). No
     p value is adjusted: these rows were not planned.
     """
-    present = list(dict.fromkeys(frame["condition"]))
-    name_of = {(ALL_CONDITIONS[n].model, ALL_CONDITIONS[n].context): n for n in present}
+    name_of = {
+        (ALL_CONDITIONS[name].model, ALL_CONDITIONS[name].context): name
+        for name in dict.fromkeys(answers["condition"])
+    }
     rows = []
-    for stratum, part in averages.by_stratum(frame):
-        numbers = part.assign(passed=part["passed"].astype("Float64").astype(float))
-        wide = numbers.pivot(
-            index=["paper_id", "question_id"], columns="condition", values="passed"
-        )
-        papers, _ = pd.factorize(wide.index.get_level_values("paper_id"))
-        for name, kind, without in DIFFERENCES:
-            for model in MODELS:
-                a, b = name_of.get((model, without)), name_of.get((model, kind))
-                if a and b:
-                    values = (wide[b] - wide[a]).to_numpy()
-                    row = {"name": name, "stratum": stratum, "model": model, "a": a, "b": b}
-                    rows.append(row | paired_differences.summary(values, papers, replicates, seed))
+    for stratum, part in by_stratum(answers):
+        wide = by_question(part)
+        papers = wide.index.get_level_values("paper_id").to_numpy()
+        for (name, kind, without), model in itertools.product(DIFFERENCES, MODELS):
+            a, b = name_of.get((model, without)), name_of.get((model, kind))
+            if a and b:
+                values = (wide[b] - wide[a]).to_numpy()
+                row = {"name": name, "stratum": stratum, "model": model, "a": a, "b": b}
+                rows.append(row | summary(values, papers, replicates, seed))
     return pd.DataFrame(rows)
 
 
@@ -197,34 +173,24 @@ def reading(rates: pd.DataFrame, table: pd.DataFrame) -> str:
         )
     sentences = []
     if alone := _changes(table, "evidence_alone", "all_post"):
-        oracle = rates[rates["context"] == "oracle"].itertuples()
-        left = ", ".join(f"{label(row.model)} {percent(1 - row.estimate)}" for row in oracle)
-        sentences.append(
-            "**The evidence alone, instead of what the retriever brought, changes the pass rate on "
-            f"new papers by: {alone}.** What fails even then is the reader's, not the "
-            f"retriever's: {left}."
+        left = ", ".join(
+            f"{label(row.model)} {percent(1 - row.pass_rate)}"
+            for row in rates[rates["context"] == "oracle"].itertuples()
         )
-    if useless := _changes(table, "useless_passages", "all_post"):
         sentences.append(
-            f"**Passages without the answer, instead of none, change it by: {useless}.**"
+            f"**On new papers the evidence alone instead of retrieved passages changes: {alone}.** "
+            f"What fails even then is the reader's: {left}."
         )
-    if known := _changes(table, "useless_passages", "control"):
-        sentences.append(f"On papers before the cutoff, where more is known by heart: {known}.")
-    return (
-        " ".join(sentences) + " Points with 95 % intervals, papers resampled; *open*: the interval "
-        "contains zero. These comparisons were not planned and are not adjusted for their number."
-    )
+    for stratum, where in (("all_post", "new papers"), ("control", "papers before the cutoff")):
+        if useless := _changes(table, "useless_passages", stratum):
+            sentences.append(f"Useless passages instead of none, {where}: {useless}.")
+    return " ".join(sentences)
 
 
 def _changes(table: pd.DataFrame, name: str, stratum: str) -> str:
-    rows = table[(table["name"] == name) & (table["stratum"] == stratum)].to_dict("records")
+    rows = table[(table["name"] == name) & (table["stratum"] == stratum)]
     return ", ".join(
-        f"{label(row['model'])} {points(row['difference'])} "
-        f"({interval(row['ci_low'], row['ci_high'])}{_open(row)})"
-        for row in rows
+        f"{label(row.model)} {with_interval(row.difference, row.ci_low, row.ci_high)}"
+        + ("" if row.ci_low > 0 or row.ci_high < 0 else " *open*")
+        for row in rows.itertuples()
     )
-
-
-def _open(row: Record) -> str:
-    clear = row["ci_low"] > 0 or row["ci_high"] < 0  # neither where there is no interval
-    return "" if clear else ", *open*"

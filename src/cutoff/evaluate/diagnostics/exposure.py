@@ -14,9 +14,8 @@ import pandas as pd
 
 from cutoff import bootstrap
 from cutoff.experiment import CONDITIONS
-from cutoff.report.wording import interval, label, percent, points
-
-Record = dict[str, Any]
+from cutoff.records import Example, Question
+from cutoff.report.wording import label, with_interval
 
 TRAINED = tuple(name for name, c in CONDITIONS.items() if c.model != "base" and c.context == "none")
 FEWEST_PAPERS = 10  # a bootstrap over fewer promises too much
@@ -26,11 +25,10 @@ MISSING = (
 
 
 def answers(
-    verdicts: pd.DataFrame, questions: Sequence[Record], examples: Sequence[Record]
+    verdicts: pd.DataFrame, questions: Sequence[Question], examples: Sequence[Example]
 ) -> pd.DataFrame:
     """Closed-book answers of the trained models with the exposure of the fact asked about.
 
-    ``questions`` are the records of ``eval.jsonl``, ``examples`` those of ``train.jsonl``.
     Columns: question_id, paper_id, condition, wordings (training examples of the fact, those
     of the condition's own training), passed (missing where the judge failed).
     """
@@ -47,15 +45,11 @@ def answers(
 
 
 def table(exposed: pd.DataFrame) -> pd.DataFrame:
-    """Recall by training and number of wordings; ``exposed`` is what ``answers`` returns.
-
-    Columns: condition, wordings, n (judged), judge_failed, n_papers, passed, pass_rate,
-    ci_low, ci_high (95 %, questions clustered in papers).
-    """
+    """``bootstrap.pass_rates`` by condition and wordings; ``exposed`` comes from ``answers``."""
     frame = bootstrap.pass_rates(exposed, ("condition", "wordings"))
-    order = frame["condition"].map({name: i for i, name in enumerate(TRAINED)})
-    frame = frame.assign(order=order).sort_values(["order", "wordings"], ignore_index=True)
-    return frame.drop(columns="order")
+    place = frame["condition"].map(TRAINED.index)
+    order = frame.assign(place=place).sort_values(["place", "wordings"]).index
+    return frame.loc[order].reset_index(drop=True)
 
 
 def varies(exposed: pd.DataFrame) -> bool:
@@ -69,45 +63,36 @@ def reading(exposed: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> s
     if trained.empty:
         return MISSING
     if not varies(exposed):
-        shares = table(exposed)
-        parts = []
-        for condition, rows in shares.groupby("condition", sort=False):
-            by = {row["wordings"]: row for row in rows.to_dict("records")}
-            told = by[max(by)]
-            text = f"{label(condition)} {_rate(told)}"
-            if 0 in by:
-                text += f", against {_rate(by[0])} of other facts of the same papers, never told"
-            parts.append(text)
-        number = int(trained["wordings"].iloc[0])
-        wordings = f"{number} wording{'s' if number != 1 else ''}"
+        told = [_recalled(part) for _, part in table(exposed).groupby("condition", sort=False)]
         return (
-            f"**How recall grows with the number of wordings is not measured: every trained fact "
-            f"was told in {wordings}.** At that, closed book: {'; '.join(parts)}. Runs with other "
-            "values of `exposures` would draw the curve."
+            "**How recall grows with the number of wordings is not measured: all trained facts "
+            f"have {trained['wordings'].iloc[0]}.** Closed book, {'; '.join(told)}. Runs with "
+            "other values of `exposures` would draw the curve."
         )
     parts = []
     for condition, part in trained.groupby("condition", sort=False):
-        x, y = part["wordings"].to_numpy(dtype=float), part["passed"].to_numpy(dtype=float)
-        papers = part["paper_id"].to_numpy()
-        rise, low, high = bootstrap.slope(x, y, papers, replicates, seed)
-        numbers = f"{points(rise)} points a wording, 95\u00a0% interval {interval(low, high)}"
-        name = label(condition)
+        columns = part["wordings"].to_numpy(float), part["passed"].to_numpy(float)
+        rise, low, high = bootstrap.slope(*columns, part["paper_id"].to_numpy(), replicates, seed)
+        numbers = f"({with_interval(rise, low, high)} a wording)"
         if part["paper_id"].nunique() < FEWEST_PAPERS or np.isnan(low):
-            parts.append(f"for {name}, too little varies to tell")
+            parts.append(f"{label(condition)}: too little varies to tell")
         elif low <= 0 <= high:
-            parts.append(f"for {name}, no change with the number is established ({numbers})")
+            parts.append(f"{label(condition)}: no change with the number is established {numbers}")
         else:
-            word = "better" if rise > 0 else "worse"
-            parts.append(f"{name} recalls facts told more often {word} ({numbers})")
-    sentence = "; ".join(parts)
+            better = "better" if rise > 0 else "worse"
+            parts.append(f"{label(condition)} recalls facts told more often {better} {numbers}")
     return (
-        f"**{sentence[0].upper()}{sentence[1:]}.** Facts were not given their number of wordings "
-        "by lot: one that is easy to word in many ways may be easy to learn as well."
+        f"**{'; '.join(parts)}.** The number of wordings was not drawn by lot: what is easy to "
+        "word in many ways may be easy to learn as well."
     )
 
 
-def _rate(row: Record) -> str:
-    return (
-        f"{percent(row['pass_rate'])} ({interval(row['ci_low'], row['ci_high'])}, "
-        f"n\u00a0=\u00a0{row['n']:,})"
-    )
+def _recalled(rates: pd.DataFrame) -> str:
+    """Recall of trained facts under one condition, and of others, where they were asked about."""
+
+    def rate(row: dict[str, Any]) -> str:
+        return with_interval(row["pass_rate"], row["ci_low"], row["ci_high"], "percent")
+
+    rows = rates.to_dict("records")
+    text = f"{label(rows[-1]['condition'])} recalls {rate(rows[-1])}"
+    return text + (f", and {rate(rows[0])} of facts never told" if len(rows) > 1 else "")

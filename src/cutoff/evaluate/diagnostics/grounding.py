@@ -5,7 +5,7 @@ there: retrieved ones may have been shortened, and a number may name a passage t
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -14,9 +14,7 @@ from cutoff.evaluate.answering import context
 from cutoff.evaluate.judging import reference
 from cutoff.evaluate.stats import averages
 from cutoff.experiment import ALL_CONDITIONS, CONDITIONS
-from cutoff.report.wording import interval, label, percent
-
-Record = dict[str, Any]
+from cutoff.report.wording import label, with_interval
 
 MEASURES = (
     "answer_in_context",
@@ -37,7 +35,7 @@ def cited(text: str) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-def citations(question: Record, response: Record) -> Record:
+def citations(question: Mapping[str, Any], response: Mapping[str, Any]) -> dict[str, bool | None]:
     """Diagnostics of a RAG answer; all null where there was no context.
 
     ``retrieval_hit``: a gold passage was in the context. ``citation_present``: something
@@ -48,7 +46,7 @@ def citations(question: Record, response: Record) -> Record:
     if kind == "none":
         return dict.fromkeys(names)
     gold = set(question["gold_passage_ids"])
-    passages = dict(enumerate(context(kind, question)["context_passage_ids"], start=1))
+    passages = dict(enumerate(context(kind, dict(question))["context_passage_ids"], start=1))
     numbers = cited(response["response"])
     right = all(passages.get(number) in gold for number in numbers) if numbers else None
     return dict(
@@ -66,8 +64,10 @@ def holds(text: str, answer: str) -> bool:
     return bool(wanted.strip()) and wanted in f" {' '.join(reference.words(said))} "
 
 
-def scores(questions: Sequence[Record], responses: Sequence[Record]) -> pd.DataFrame:
+def scores(answers: pd.DataFrame) -> pd.DataFrame:
     """One row per answer with passages: how it used the passages that its prompt held.
+
+    ``answers``: see ``joined.join``.
 
     Columns: question_id, paper_id, stratum, condition, and as shares or flags from 0 to 1
 
@@ -87,33 +87,24 @@ def scores(questions: Sequence[Record], responses: Sequence[Record]) -> pd.DataF
     Adlakha V, BehnamGhader P, Lu XH, Meade N, Reddy S (2024). Evaluating correctness and
     faithfulness of instruction-following models for question answering. TACL 12, 681-699.
     """
-    of = {question["question_id"]: question for question in questions}
-    rows = []
-    for response in responses:
-        kind = ALL_CONDITIONS[response["condition"]].context
-        if kind == "none":
-            continue
-        question = of[response["question_id"]]
-        names = ("question_id", "paper_id", "stratum")
-        rows.append(
-            {name: question[name] for name in names}
-            | {"condition": response["condition"]}
-            | _score(question, context(kind, question), response["response"])
-        )
-    return pd.DataFrame(
-        rows, columns=["question_id", "paper_id", "stratum", "condition", *MEASURES]
-    )
+    names = ["question_id", "paper_id", "stratum", "condition"]
+    rows = [
+        {name: row[name] for name in names} | _score(row)
+        for row in answers.to_dict("records")
+        if ALL_CONDITIONS[row["condition"]].context != "none"
+    ]
+    return pd.DataFrame(rows, columns=[*names, *MEASURES])
 
 
-def _score(question: Record, prompt: Record, text: str) -> Record:
-    passages = dict(enumerate(prompt["context_passage_ids"], start=1))
-    texts = dict(enumerate(prompt["context"], start=1))
-    gold = set(question["gold_passage_ids"])
+def _score(row: Mapping[str, Any]) -> dict[str, float | None]:
+    passages = dict(enumerate(row["context_passage_ids"], start=1))
+    texts = dict(enumerate(row["context"], start=1))
+    text, answer = row["response"], row["reference"]
+    gold = set(row["gold_passage_ids"])
     there = {number for number, name in passages.items() if name in gold}
     numbers = cited(text)
     right = there.intersection(numbers)
-    answer = question["reference"]
-    asked = set(reference.words(reference.plain(question["question"])))
+    asked = set(reference.words(reference.plain(row["question"])))
     said = reference.words(reference.plain(reference.CITATION.sub(" ", text)))
     new = [word for word in said if word not in asked]
     known = {word for t in texts.values() for word in reference.words(reference.plain(t))}
@@ -130,37 +121,25 @@ def _score(question: Record, prompt: Record, text: str) -> Record:
 
 
 def by_condition(frame: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> pd.DataFrame:
-    """``means.by_condition`` of every measure of ``scores``."""
+    """``averages.by_condition`` of every measure of ``scores``."""
     return averages.by_condition(frame, MEASURES, replicates, seed)
 
 
 def reading(table: pd.DataFrame) -> str:
-    """What the measures say of retrieved passages on new papers, in sentences."""
-    rows = {
-        (row["condition"], row["measure"]): row
-        for row in table[table["stratum"] == "all_post"].to_dict("records")
-    }
-    conditions = [name for name in dict.fromkeys(n for n, _ in rows) if name in CONDITIONS]
-    if not conditions:
+    """How much of what was cited is evidence, and of what is said stands in the passages."""
+    rows = table[table["stratum"].eq("all_post") & table["condition"].isin(CONDITIONS)]
+    if rows.empty:
         return "**Citations: not measured**, because no answer had passages."
 
     def all_of(measure: str) -> str:
-        parts = []
-        for name in conditions:
-            row = rows[name, measure]
-            if row["n"]:
-                inside = interval(row["ci_low"], row["ci_high"])
-                parts.append(f"{label(name)} {percent(row['estimate'])} ({inside})")
-            else:
-                parts.append(f"{label(name)} not measured")
-        return ", ".join(parts)
+        return ", ".join(
+            f"{label(row.condition)} "
+            f"{with_interval(row.estimate, row.ci_low, row.ci_high, 'percent')}"
+            for row in rows[rows["measure"] == measure].itertuples()
+        )
 
-    there = rows[conditions[0], "answer_in_context"]
     return (
-        f"**Of what was cited, this much was evidence: {all_of('citation_precision')}.** Answers "
-        f"that cite anything: {all_of('cited')}. The reference answer stood in the retrieved "
-        f"passages of {percent(there['estimate'])} of {there['n']:,} questions, and among the "
-        f"answers that cite, in a cited passage: {all_of('answer_in_cited')}. Of the words that an "
-        f"answer adds to its question, this much stands in the passages: {all_of('grounded')}. "
-        "New papers; 95 % intervals, papers resampled."
+        f"**Of what was cited, this much was evidence: {all_of('citation_precision')}.** Of the "
+        "words that an answer adds to its question, this much stands in its passages: "
+        f"{all_of('grounded')}."
     )

@@ -1,8 +1,7 @@
 """Judge-free measures against the judge, and the planned contrasts without one.
 
 A measure that ranks right answers above wrong ones supports the judge; a conclusion that all
-of them share does not depend on it. ``verdicts`` turns a flag into verdicts, so that every
-statistic of the report can be had without a judge.
+of them share does not depend on it.
 """
 
 from typing import Any
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 from cutoff import bootstrap
 from cutoff.bootstrap import Array
 from cutoff.evaluate.calibration.agreement import cohen
-from cutoff.evaluate.diagnostics.metrics import KEYS, QUALITY, SHARES
-from cutoff.evaluate.stats import averages
-from cutoff.evaluate.stats.differences import sign_flip_test
+from cutoff.evaluate.diagnostics.metrics import QUALITY, SHARES
+from cutoff.evaluate.stats import differences
+from cutoff.evaluate.stats.averages import by_stratum
+from cutoff.evaluate.stats.effect_table import by_question, contrast_values
 from cutoff.experiment import CONTRASTS
 from cutoff.report.wording import label
 
@@ -24,44 +24,31 @@ LEADING = "stated"  # fixed before any result: a measure chosen by its result wo
 DIGITS = 3  # of a score, for ranking
 
 
-def verdicts(scores: pd.DataFrame, measure: str = LEADING) -> pd.DataFrame:
-    """``metrics.scores`` as verdicts of the flag ``measure``, for ``evaluate.statistics``."""
-    if measure not in SHARES:
-        raise ValueError(f"{measure} is no flag; one of {', '.join(SHARES)}")
-    passed = scores[measure].astype("Float64").astype("boolean")
-    return scores[list(KEYS)].assign(passed=passed)
-
-
-def agreement(
-    scores: pd.DataFrame, verdicts: pd.DataFrame, replicates: int = 10_000, seed: int = 0
-) -> pd.DataFrame:
+def agreement(scores: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> pd.DataFrame:
     """How well each measure tells answers that the judge passed from those that it did not.
 
-    ``scores`` are those of ``metrics``, ``verdicts`` those of ``scoring``. Columns: measure,
-    n (answers with both), n_papers, passed, auc, ci_low, ci_high (95 %, papers resampled),
-    same and kappa. ``auc`` is the chance that a passed answer scores higher than a failed
-    one, ties half (Mann-Whitney): 0.5 is no agreement, 1 is perfect; missing where the judge
-    passed all or none, and without an interval where resampling never changes it. ``same`` is
-    the share of equal decisions and ``kappa`` Cohen's, for flags only. Answers without a
-    verdict or a score do not count.
+    ``scores`` are those of ``metrics``. Columns: measure, n (answers with both), n_papers,
+    passed, auc, auc_low, auc_high (95 %, papers resampled), same and kappa. ``auc`` is the
+    chance that a passed answer scores higher than a failed one, ties half (Mann-Whitney): 0.5 is
+    no agreement, 1 is perfect; missing where the judge passed all or none, and without an
+    interval where resampling never changes it. ``same`` is the share of equal decisions and
+    ``kappa`` Cohen's, for flags only. Answers without a verdict or a score do not count.
     """
-    judged = verdicts[["question_id", "condition", "passed"]].dropna()
-    both = scores.merge(judged, on=["question_id", "condition"], validate="one_to_one")
     rows = []
     for measure in QUALITY:
-        known = both[both[measure].notna()]
+        known = scores.dropna(subset=["passed", measure])
         passed = known["passed"].astype(bool).to_numpy()
-        values = known[measure].to_numpy(float)
-        papers, _ = pd.factorize(known["paper_id"])
+        values, papers = known[measure].to_numpy(float), known["paper_id"].to_numpy()
         auc, low, high = _auc(values, passed, papers, replicates, seed)
-        same = kappa = np.nan
+        row = {"measure": measure, "n": len(known), "n_papers": len(set(papers))}
+        row |= {"passed": int(passed.sum()), "auc": auc, "auc_low": low, "auc_high": high}
         if measure in SHARES and len(known):
-            same, kappa = _kappa(values > 0.5, passed)
-        rows.append(
-            (measure, len(known), len(set(papers)), int(passed.sum()), auc, low, high, same, kappa)
-        )
-    names = "measure n n_papers passed auc ci_low ci_high same kappa".split()
-    return pd.DataFrame(rows, columns=names)
+            flags = values > 0.5
+            both = [[np.sum((flags == a) & (passed == b)) for b in (0, 1)] for a in (0, 1)]
+            row |= {"same": (flags == passed).mean(), "kappa": float(cohen(np.array(both, float)))}
+        rows.append(row)
+    names = "measure n n_papers passed auc auc_low auc_high same kappa".split()
+    return pd.DataFrame(rows).reindex(columns=names)
 
 
 def contrasts(scores: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> pd.DataFrame:
@@ -71,34 +58,19 @@ def contrasts(scores: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> 
     ci_low, ci_high (95 %, papers resampled), p_by_paper (whole papers flipped, not adjusted).
     A difference of a score is in the score's own unit, not in points of pass rate.
     """
-    rows = []
-    for stratum, part in averages.by_stratum(scores):
+    frames = []
+    for stratum, part in by_stratum(scores):
         planned = [contrast for contrast in CONTRASTS if stratum in contrast.planned]
-        if not planned:
-            continue
-        for measure in QUALITY:
-            wide = part.pivot(
-                index=["paper_id", "question_id"], columns="condition", values=measure
-            )
-            papers, _ = pd.factorize(wide.index.get_level_values("paper_id"))
-            values = np.column_stack(
-                [
-                    (wide[list(c.plus)].sum(axis=1, skipna=False)
-                     - wide[list(c.minus)].sum(axis=1, skipna=False)).to_numpy(float)
-                    for c in planned
-                ]
-            )  # fmt: skip
-            _, low, high, _ = bootstrap.means(values, papers, replicates, seed)
-            p = sign_flip_test(values, papers, replicates, seed)
-            for i, contrast in enumerate(planned):
-                known = ~np.isnan(values[:, i])
-                mean = values[known, i].mean() if known.any() else np.nan
-                rows.append(
-                    (measure, contrast.name, stratum, int(known.sum()), len(set(papers[known])))
-                    + (mean, low[i], high[i], p[i] if known.any() else np.nan)
-                )
+        for measure in QUALITY if planned else ():
+            wide = by_question(part, measure)
+            values = {name: wide[name].to_numpy() for name in wide.columns}
+            columns = np.column_stack([contrast_values(values, c) for c in planned])
+            papers = wide.index.get_level_values("paper_id").to_numpy()
+            found = differences.paired(columns, papers, replicates, seed)
+            names = [contrast.name for contrast in planned]
+            frames.append(found.assign(measure=measure, name=names, stratum=stratum))
     names = "measure name stratum n n_papers difference ci_low ci_high p_by_paper".split()
-    return pd.DataFrame(rows, columns=names)
+    return pd.concat(frames, ignore_index=True)[names]
 
 
 def support(planned: pd.DataFrame, judge_free: pd.DataFrame) -> pd.DataFrame:
@@ -115,38 +87,15 @@ def support(planned: pd.DataFrame, judge_free: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
-def written(agreement: pd.DataFrame) -> pd.DataFrame:
-    """``agreement`` for reading: labels, and every number with its digits."""
-    rows = agreement.to_dict("records")
-    return pd.DataFrame(
-        {
-            "Measure": [label(row["measure"]) for row in rows],
-            "n": agreement["n"],
-            "Passed scores higher (0.5 = chance)": [_digits(row["auc"]) for row in rows],
-            "95\u00a0% interval": [
-                "–" if np.isnan(row["ci_low"])
-                else f"{_digits(row['ci_low'])} to {_digits(row['ci_high'])}"
-                for row in rows
-            ],
-            "Cohen’s κ": [_digits(row["kappa"]) for row in rows],
-        }
-    )  # fmt: skip
-
-
 def reading(agreement: pd.DataFrame, support: pd.DataFrame) -> str:
     """Whether the measures know what the judge knows, and whether conclusions depend on it."""
-    known = agreement.dropna(subset=["auc"]).sort_values("auc", ascending=False, kind="stable")
-    if known.empty:
+    if agreement["auc"].isna().all():
         first = "**Agreement with the judge: cannot tell**, because it passed all answers or none."
     else:
-        said = ", ".join(
-            f"{label(row.measure)} {_digits(row.auc)}"
-            + ("" if np.isnan(row.ci_low) else f" ({row.ci_low:.3f} to {row.ci_high:.3f})")
-            for row in known.itertuples()
-        )
+        best = agreement.loc[agreement["auc"].idxmax()]
         first = (
-            f"**How often an answer that passed scores higher than one that failed: {said}** "
-            "(0.5 is chance; 95 % intervals, papers resampled)."
+            f"**{label(best['measure'])} agrees best with the judge: an answer that passed scores "
+            f"higher than one that failed with a chance of {best['auc']:.3f}** (0.5 is none)."
         )
     measures = [name for name in support.columns if name in QUALITY]
     settled = support[support["judge"].isin(["up", "down"])]
@@ -159,18 +108,9 @@ def reading(agreement: pd.DataFrame, support: pd.DataFrame) -> str:
     led = int((settled[LEADING] == settled["judge"]).sum()) if LEADING in measures else 0
     return (
         f"{first} Of {len(settled)} planned contrasts whose interval excludes zero by the judge, "
-        f"{led} do in the same direction by {label(LEADING).lower()}, the measure that leads where "
-        "the judge cannot be trusted. "
-        + (
-            f"In the opposite direction: {'; '.join(opposite)}."
-            if opposite
-            else "No measure points in the opposite direction anywhere."
-        )
+        f"{led} do in the same direction by {label(LEADING).lower()}. "
+        f"In the opposite direction: {'; '.join(opposite) or 'none by any measure'}."
     )
-
-
-def _digits(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.3f}"
 
 
 def _directions(rows: pd.DataFrame) -> "pd.Series[Any]":
@@ -180,12 +120,6 @@ def _directions(rows: pd.DataFrame) -> "pd.Series[Any]":
         default="open",
     )
     return pd.Series(found, index=rows.index).replace("", None)
-
-
-def _kappa(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> tuple[float, float]:
-    """Share of equal decisions, and Cohen's kappa; missing where chance alone agrees fully."""
-    confusion = np.array([[np.sum((ours == a) & (theirs == b)) for b in (0, 1)] for a in (0, 1)])
-    return float((ours == theirs).mean()), float(cohen(confusion.astype(float)))
 
 
 def _auc(

@@ -1,6 +1,6 @@
 """Judge-free measures of every answer: what a rule can say without any judge.
 
-    scores = metrics.scores(questions, responses, stage.params)
+    scores = metrics.scores(answers, stage.params)
 
 None of them knows the condition, none can be talked to, and all of them are blind to meaning:
 a right answer in other words scores low, a wrong name in the right sentence scores high. So
@@ -13,43 +13,22 @@ set gives for it (``statement``), and the better of the two counts.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from cutoff import embeddings
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.evaluate.diagnostics import grounding, refusals
 from cutoff.evaluate.judging import reference
 from cutoff.evaluate.stats import averages
 from cutoff.params import Params
 
-if TYPE_CHECKING:  # slow to import
-    from rouge_score.rouge_scorer import RougeScorer
-    from sacrebleu.metrics import BLEU
-
-Record = dict[str, Any]
-
-QUALITY = (
-    "stated",
-    "exact_match",
-    "numeric_match",
-    "token_f1",
-    "rouge_l",
-    "bleu",
-    "similarity",
-)
-BEHAVIOUR = (
-    "declined",
-    "looped",
-    "cut_off",
-    "words",
-    "completion_tokens",
-    "prompt_tokens",
-    "latency_seconds",
-)
+QUALITY = ("stated", "exact_match", "numeric_match", "token_f1", "similarity")
+LENGTHS = ("completion_tokens", "prompt_tokens", "latency_seconds")
+BEHAVIOUR = ("declined", "looped", "cut_off", "words", *LENGTHS)
 SHARES = ("stated", "exact_match", "numeric_match", "declined", "looped", "cut_off")
 KEYS = ("question_id", "paper_id", "stratum", "condition")
 
@@ -58,12 +37,11 @@ LONGEST_LOOP_WORDS = 24
 STUTTER = re.compile(r"(\S{1,8}?)\1{7,}")  # "!!!!!!!!": what a broken model says
 
 
-def scores(
-    questions: Sequence[Record], responses: Sequence[Record], p: Params | None = None
-) -> pd.DataFrame:
+def scores(answers: pd.DataFrame, p: Params | None = None) -> pd.DataFrame:
     """One row per answer with every measure; citation markers count for none of them.
 
-    Columns beside question_id, paper_id, stratum, condition; the first seven from 0 to 1:
+    ``answers``: see ``joined.join``. Columns beside question_id, paper_id, stratum, condition and
+    passed; the first four from 0 to 1:
 
     * ``stated``: the reference stands in the response (whole words, or a quantity by value),
       denied or not, alone or in a list.
@@ -71,9 +49,6 @@ def scores(
     * ``numeric_match``: all quantities of the reference are stated, by value; missing where
       the reference holds none.
     * ``token_f1``: words in common (Rajpurkar et al. 2016, SQuAD).
-    * ``rouge_l``: longest common subsequence, F measure (Lin 2004; rouge-score, no stemming).
-    * ``bleu``: of the sentence (Papineni et al. 2002; sacrebleu, effective order, exponential
-      smoothing), as a proportion.
     * ``similarity``: cosine of the embeddings by ``p.embedding_model``, -1 to 1; missing
       without ``p``, and where that model cannot be had.
     * ``declined``: it says that it has no answer, and does not give the reference.
@@ -84,38 +59,19 @@ def scores(
 
     An empty response scores 0 wherever text is compared.
     """
-    of = {question["question_id"]: question for question in questions}
-    asked = [of[response["question_id"]] for response in responses]
-    texts = [_plain(response["response"]) for response in responses]
-    wanted = [_answers(question) for question in asked]
-    rows = [
-        {name: question[name] for name in KEYS[:3]}
-        | {"condition": response["condition"]}
-        | _compared(text, golds, question["reference"])
-        | _behaviour(response, question)
-        for response, question, text, golds in zip(responses, asked, texts, wanted, strict=True)
-    ]
-    frame = pd.DataFrame(rows, columns=[*KEYS, *QUALITY, *BEHAVIOUR])
-    frame["similarity"] = _similarities(texts, wanted, p)
+    measured = pd.DataFrame([_measured(row) for row in answers.to_dict("records")])
+    frame = answers[[*KEYS, "passed"]].reset_index(drop=True).join(measured)
+    frame["similarity"] = _similarities(answers, p)
+    frame = frame.reindex(columns=[*KEYS, "passed", *QUALITY, *BEHAVIOUR])
     return frame.astype(dict.fromkeys((*QUALITY, *BEHAVIOUR), float))
 
 
 def by_condition(frame: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> pd.DataFrame:
-    """``means.by_condition`` of every measure, tidy; ``unit`` says what the numbers are."""
+    """``averages.by_condition`` of every measure; ``unit`` says what the numbers are."""
     table = averages.by_condition(frame, (*QUALITY, *BEHAVIOUR), replicates, seed)
     units = dict.fromkeys(("words", "completion_tokens", "prompt_tokens"), "number")
     units |= {"latency_seconds": "s"} | dict.fromkeys(SHARES, "share")
-    table["unit"] = [units.get(name, "score") for name in table["measure"]]
-    return table
-
-
-def grid(table: pd.DataFrame, measures: Sequence[str], stratum: str = "all_post") -> pd.DataFrame:
-    """``by_condition`` for reading: a row per condition, a column per measure, means only."""
-    rows = table[(table["stratum"] == stratum) & table["measure"].isin(list(measures))]
-    wide = rows.pivot(index="condition", columns="measure", values="estimate")
-    order = list(dict.fromkeys(rows["condition"]))
-    digits = {name: 3 if name in (*QUALITY, *SHARES) else 2 for name in measures}
-    return wide.loc[order, list(measures)].round(digits).reset_index().rename_axis(columns=None)
+    return table.assign(unit=[units.get(name, "score") for name in table["measure"]])
 
 
 # --- one answer ------------------------------------------------------------------------
@@ -149,63 +105,39 @@ def _plain(text: str) -> str:
     return re.sub(r"\s+", " ", reference.CITATION.sub(" ", text)).strip()
 
 
-def _answers(question: Record) -> list[str]:
+def _right(row: Mapping[str, Any]) -> list[str]:
     """The right wordings: reference and statement, each once."""
-    known = (question["reference"], question.get("statement") or question["reference"])
-    return list(dict.fromkeys(known))
+    return list(dict.fromkeys((row["reference"], row["statement"] or row["reference"])))
 
 
-def _compared(text: str, golds: Sequence[str], answer: str) -> Record:
+def _measured(row: Mapping[str, Any]) -> dict[str, Any]:
+    text = _plain(row["response"])
     said = reference.words(reference.plain(text))
-    wanted = [reference.words(reference.plain(gold)) for gold in golds]
-    numbers = reference.quantities(reference.plain(answer))
-    stated = reference.quantities(reference.plain(text))
+    wanted = [reference.words(reference.plain(right)) for right in _right(row)]
+    numbers = reference.quantities(reference.plain(row["reference"]))
+    given = reference.quantities(reference.plain(text))
+    stated = grounding.holds(text, row["reference"])
     return {
-        "stated": grounding.holds(text, answer),
+        "stated": stated,
         "exact_match": bool(said) and said in wanted,
-        "numeric_match": all(n in stated for n in numbers) if numbers else None,
-        "token_f1": max(token_f1(said, gold) for gold in wanted),
-        "rouge_l": _rouge().score_multi(golds, text)["rougeL"].fmeasure if said else 0.0,
-        "bleu": _bleu().sentence_score(text, golds).score / 100 if said else 0.0,
-    }
-
-
-def _behaviour(response: Record, question: Record) -> Record:
-    text = response["response"]
-    stated = grounding.holds(text, question["reference"])
-    return {
+        "numeric_match": all(n in given for n in numbers) if numbers else None,
+        "token_f1": max(token_f1(said, right) for right in wanted),
         "declined": refusals.declines(text) and not stated,
-        "looped": loops(text),
-        "cut_off": response["finish_reason"] == "length",
-        "words": len(_plain(text).split()),
-        **{name: response[name] for name in BEHAVIOUR[-3:]},
+        "looped": loops(row["response"]),
+        "cut_off": row["finish_reason"] == "length",
+        "words": len(text.split()),
+        **{name: row[name] for name in LENGTHS},
     }
 
 
-@lru_cache(maxsize=1)
-def _rouge() -> "RougeScorer":
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer(["rougeL"], use_stemmer=False)
-
-
-@lru_cache(maxsize=1)
-def _bleu() -> "BLEU":
-    from sacrebleu.metrics import BLEU
-
-    return BLEU(effective_order=True)
-
-
-def _similarities(
-    texts: Sequence[str], wanted: Sequence[Sequence[str]], p: Params | None
-) -> "np.ndarray":
+def _similarities(answers: pd.DataFrame, p: Params | None) -> "np.ndarray":
     """Cosine of every text and the nearest of its right wordings; NaN where not measured."""
-    missing = np.full(len(texts), np.nan)
-    if p is None or not texts:
+    missing = np.full(len(answers), np.nan)
+    if p is None or answers.empty:
         return missing
-    from cutoff import embeddings
-
-    every = list(dict.fromkeys([*texts, *(gold for golds in wanted for gold in golds)]))
+    texts = [_plain(text) for text in answers["response"]]
+    wanted = [_right(row) for row in answers[["reference", "statement"]].to_dict("records")]
+    every = list(dict.fromkeys([*texts, *(right for both in wanted for right in both)]))
     try:
         vectors = embeddings.embed(every, p.embedding_model, cache=embeddings.cache_of(p))
     except DeadlineReached:
@@ -216,7 +148,7 @@ def _similarities(
     of = dict(zip(every, vectors, strict=True))
     return np.array(
         [
-            max(float(of[text] @ of[gold]) for gold in golds) if text else 0.0
-            for text, golds in zip(texts, wanted, strict=True)
+            max(float(of[text] @ of[right]) for right in both) if text else 0.0
+            for text, both in zip(texts, wanted, strict=True)
         ]
     )

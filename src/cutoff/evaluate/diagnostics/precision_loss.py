@@ -1,7 +1,6 @@
 """What fewer bits cost: pass rates in pairs, facts against skills, size and speed.
 
-effects = bits.effects(quantisation.verdicts(...), p)
-report.say(bits.reading(effects, bits.facts_and_skills(effects), bits.costs(...)))
+effects = precision_loss.effects(quantisation.verdicts(...), p)
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,44 +12,44 @@ import pandas as pd
 from cutoff import bootstrap, models
 from cutoff.evaluate.diagnostics.quantisation import compared_conditions, under
 from cutoff.evaluate.stats import differences
-from cutoff.experiment import CONDITIONS, POST_STRATA, STRATA
+from cutoff.evaluate.stats.averages import by_stratum
+from cutoff.experiment import CONDITIONS
 from cutoff.params import Params
-from cutoff.report.claims import is_effect
-from cutoff.report.wording import interval, label, p_value, percent, points
+from cutoff.records import Response
+from cutoff.report.claims import established
+from cutoff.report.wording import evidence, label, percent, with_interval
 from cutoff.run import folders
 
-Record = dict[str, Any]
-
 FACTS, SKILLS = "seen", "unseen_paper"  # injected facts, and what reading new papers asks for
+KEYS = ["paper_id", "question_id", "stratum"]
 
 
 def effects(frame: pd.DataFrame, p: Params) -> pd.DataFrame:
     """What the served weights gain or lose against each compared quantisation, by stratum.
 
-    ``frame``: see ``verdicts``. Columns: condition, stratum, a (compared), b (served), planned,
-    changed (share of answers with another text), rate_a, rate_b and those of
+    ``frame``: see ``quantisation.verdicts``. Columns: condition, stratum, a (compared), b
+    (served), planned, changed (share of answers with another text), rate_a, rate_b and those of
     ``differences.summary`` (difference is b - a), p_holm over the planned rows: all new
     papers, ``seen`` without retrieval and ``unseen_paper`` with it.
     """
     rows = []
-    for (name, condition), part in _compared(frame, p):
-        for stratum in STRATA:
-            rows_of = part[part["stratum"].isin(_within(stratum))]
-            if rows_of.empty:
-                continue
-            found = differences.summary(
-                (rows_of["b"] - rows_of["a"]).to_numpy(dtype=float),
-                rows_of["paper_id"].to_numpy(),
-                p.bootstrap_replicates,
-                p.seed,
-            )
-            known = rows_of.dropna(subset=["a", "b"])
-            own = {"none": FACTS, "retrieved": SKILLS}[CONDITIONS[condition].context]
-            found |= {"condition": condition, "stratum": stratum, "a": name, "b": p.quantization}
-            found |= {"planned": stratum in ("all_post", own)}
-            found |= {"changed": rows_of["changed"].mean()}
-            found |= {f"rate_{side}": known[side].mean() for side in "ab"}
-            rows.append(found)
+    for (name, condition), part in frame.groupby(["quantization", "condition"], sort=False):
+        if name == p.quantization:
+            continue
+        served = frame[frame["quantization"].eq(p.quantization) & frame["condition"].eq(condition)]
+        sides = {
+            side: of.set_index(KEYS)["passed"].astype("Float64").astype(float)
+            for side, of in (("a", part), ("b", served))
+        }
+        both = pd.DataFrame({**sides, "changed": part.set_index(KEYS)["changed"]}).reset_index()
+        own = {"none": FACTS, "retrieved": SKILLS}[CONDITIONS[condition].context]
+        for stratum, asked in by_stratum(both):
+            values, papers = (asked["b"] - asked["a"]).to_numpy(), asked["paper_id"].to_numpy()
+            row = {"condition": condition, "stratum": stratum, "a": name, "b": p.quantization}
+            row |= {"planned": stratum in ("all_post", own), "changed": asked["changed"].mean()}
+            known = asked.dropna(subset=["a", "b"])
+            row |= {"rate_a": known["a"].mean(), "rate_b": known["b"].mean()}
+            rows.append(row | differences.summary(values, papers, p.bootstrap_replicates, p.seed))
     names = (
         "condition stratum a b planned n n_missing n_papers changed rate_a rate_b gained lost "
         "difference ci_low ci_high p p_by_paper p_holm mde"
@@ -68,11 +67,7 @@ def facts_and_skills(table: pd.DataFrame) -> pd.DataFrame:
     Skills: the first with retrieval, on papers that were not trained. Columns: a, b,
     facts_condition, facts (difference of rates), facts_rate (with ``a``), facts_n, the same for
     skills, difference (facts - skills) with ci_low, ci_high (95 %); no row where one is absent.
-
-    The two are about different papers, so they are independent, and their intervals (papers
-    resampled) are combined by the square-and-add method, which keeps their asymmetry.
-    Zou GY, Donner A (2008). Construction of confidence limits about effect measures: a general
-    approach. Statistics in Medicine 27, 1693-1702.
+    The two are about different papers, so they are independent (``bootstrap.difference``).
     """
     rows = []
     for (a, b), part in table.groupby(["a", "b"], sort=False):
@@ -96,7 +91,7 @@ def facts_and_skills(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def costs(
-    stage: folders.Run, responses: Sequence[Record], others: Mapping[str, Sequence[Record]]
+    stage: folders.Run, responses: Sequence[Response], others: Mapping[str, Sequence[Response]]
 ) -> pd.DataFrame:
     """Size and speed of every quantisation under every compared condition.
 
@@ -105,12 +100,10 @@ def costs(
     sending to the last byte). Measured once on this machine with ``parallel`` requests in
     flight, waiting included, which is no benchmark of an idle server.
     """
-    p = stage.params
-    given = {name: list(answers) for name, answers in others.items()}
-    given = {p.quantization: list(responses), **given} if others else {}
+    given = {stage.params.quantization: responses, **others} if others else {}
     rows = []
     for name, answers in given.items():
-        for condition in compared_conditions(p):
+        for condition in compared_conditions(stage.params):
             own = [r for r in answers if r["condition"] == condition]
             seconds = [r["latency_seconds"] for r in own]
             tokens = sum(r["completion_tokens"] for r in own)
@@ -124,116 +117,43 @@ def costs(
     return pd.DataFrame(rows, columns=names)
 
 
-def written(table: pd.DataFrame) -> pd.DataFrame:
-    """The planned rows of ``effects`` for reading."""
-    shown = table[table["planned"].eq(True)]
-    return pd.DataFrame(
-        {
-            "condition": shown["condition"],
-            "stratum": shown["stratum"],
-            "From": shown["a"],
-            "To": shown["b"],
-            "n": shown["n"],
-            "n_missing": shown["n_missing"],
-            "other texts": shown["changed"].map(percent),
-            "rate_from": shown["rate_a"].map(percent),
-            "rate_to": shown["rate_b"].map(percent),
-            **{name: shown[name] for name in ("gained", "lost", "difference", "ci_low", "ci_high")},
-            **{name: shown[name] for name in ("p_holm", "mde")},
-        }
-    ).rename(columns={"rate_from": "passes before", "rate_to": "passes after"})
-
-
 def reading(table: pd.DataFrame, split: pd.DataFrame, cost: pd.DataFrame) -> str:
-    """What the tables say: pass rates, facts against skills, size and speed; "" without any.
+    """What the tables say: pass rates, facts against skills, size; "" without any.
 
     ``table``, ``split``, ``cost``: of ``effects``, ``facts_and_skills`` and ``costs``.
     """
+    size = cost.groupby("quantization")["megabytes"].max()
     paragraphs = []
     for (a, b), part in table.groupby(["a", "b"], sort=False):
-        pooled = part[part["stratum"] == "all_post"].to_dict("records")
-        parts = "; ".join(_effect(row) for row in pooled)
-        n_effects = sum(is_effect(row) for row in pooled)
+        pooled = part[part["stratum"] == "all_post"]
+        told = [f"{label(row['condition'])} {evidence(row)}" for row in pooled.to_dict("records")]
+        n_effects = int(established(pooled).sum())
         count = f"{n_effects} of {len(pooled)} conditions" if n_effects else "no condition"
-        head = f"On new papers {b} is shown to differ from {a} under {count}"
-        text = f"**{head}**: {parts}."
         own = split[(split["a"] == a) & (split["b"] == b)].to_dict("records")
-        text += " " + (_split(own[0]) if own else _no_split())
-        paragraphs.append(text + " " + _cost(cost, a, b))
+        paragraphs.append(
+            f"**On new papers {b} is shown to differ from {a} under {count}**: {'; '.join(told)}. "
+            f"{_split(own[0]) if own else NO_SPLIT} A {b} model takes {size[b]:,.1f}\u00a0MB, "
+            f"{percent(size[b] / size[a])} of {a}."
+        )
     return "\n\n".join(paragraphs)
 
 
-def _effect(row: Mapping[str, Any]) -> str:
-    p = p_value(row["p_holm"])
-    text = (
-        f"{label(row['condition'])} passes {percent(row['rate_b'])} instead of "
-        f"{percent(row['rate_a'])} ({points(row['difference'])} points, 95\u00a0% interval "
-        f"{interval(row['ci_low'], row['ci_high'])}, "
-        f"p\u00a0{p if p.startswith('<') else '= ' + p}, n\u00a0=\u00a0{row['n']:,}"
-    )
-    if row["n_missing"]:
-        text += f", {row['n_missing']} left out without a verdict"
-    if not is_effect(dict(row)):
-        text += f", smallest detectable {points(row['mde'], False)} points"
-    return text + ")"
+NO_SPLIT = (
+    "Whether fewer bits lose facts rather than skills is not measured: `compare_conditions` needs "
+    "a condition without retrieval, on trained facts, and one with it, on papers not trained on."
+)
 
 
 def _split(row: Mapping[str, Any]) -> str:
     numbers = (
-        f"trained facts without retrieval change by {points(row['facts'])} points (from "
-        f"{percent(row['facts_rate'])}, n\u00a0=\u00a0{row['facts_n']:,}, "
-        f"{label(row['facts_condition'])}), reading of papers not trained on by "
-        f"{points(row['skills'])} (from {percent(row['skills_rate'])}, "
-        f"n\u00a0=\u00a0{row['skills_n']:,}, {label(row['skills_condition'])}); the difference is "
-        f"{points(row['difference'])} points, 95\u00a0% interval "
-        f"{interval(row['ci_low'], row['ci_high'])}"
+        f"{with_interval(row['facts'], np.nan, np.nan)} against "
+        f"{with_interval(row['skills'], np.nan, np.nan)}, a difference of "
+        f"{with_interval(row['difference'], row['ci_low'], row['ci_high'])}"
     )
     if pd.isna(row["ci_low"]) or row["ci_low"] <= 0 <= row["ci_high"]:
         return f"**Whether fewer bits lose facts rather than skills cannot be told**: {numbers}."
     more = "more" if row["difference"] < 0 else "less"
     return (
-        f"**Fewer bits seem to cost injected facts {more} than skills**: {numbers}. This is one "
-        "comparison by its interval, outside the planned contrasts."
+        f"**Fewer bits seem to cost injected facts {more} than skills**: {numbers}; one comparison "
+        "by its interval, outside the planned contrasts."
     )
-
-
-def _no_split() -> str:
-    return (
-        "Whether fewer bits lose facts rather than skills is not measured: that needs trained "
-        "facts under a condition without retrieval and untrained papers under one with it in "
-        "`compare_conditions`."
-    )
-
-
-def _cost(cost: pd.DataFrame, a: str, b: str) -> str:
-    size = cost.groupby("quantization")["megabytes"].max()
-    times = cost.pivot(index="condition", columns="quantization", values="latency")
-    seconds = "; ".join(
-        f"{label(condition)} {row[b]:.2g}\u00a0s instead of {row[a]:.2g}\u00a0s"
-        for condition, row in times.iterrows()
-    )
-    return (
-        f"A {b} model takes {size[b]:,.1f}\u00a0MB, {percent(size[b] / size[a])} of the "
-        f"{size[a]:,.1f}\u00a0MB of {a}. Median time of an answer, measured once beside whatever "
-        f"else ran, waiting included: {seconds}."
-    )
-
-
-def _compared(frame: pd.DataFrame, p: Params) -> list[tuple[tuple[str, str], pd.DataFrame]]:
-    """((compared quantisation, condition), a row per question with a, b and changed)."""
-    numbers = frame.assign(passed=frame["passed"].astype("Float64").astype(float))
-    index = ["question_id", "paper_id", "stratum"]
-    found = []
-    for (name, condition), part in numbers.groupby(["quantization", "condition"], sort=False):
-        if name == p.quantization:
-            continue
-        served = numbers[
-            (numbers["quantization"] == p.quantization) & (numbers["condition"] == condition)
-        ].set_index(index)["passed"]
-        both = part.set_index(index).rename(columns={"passed": "a"}).assign(b=served)
-        found.append(((name, condition), both.reset_index()))
-    return found
-
-
-def _within(stratum: str) -> tuple[str, ...]:
-    return POST_STRATA if stratum == "all_post" else (stratum,)

@@ -1,8 +1,8 @@
 """The same weights with fewer and more bits: what does quantisation cost in answers?
 
     others = quantisation.answer(stage, questions)
-    frame = quantisation.verdicts(stage, questions, responses, judgements, others)
-    effects = bits.effects(frame, stage.params)
+    frame = quantisation.verdicts(stage, questions, answers, others)
+    effects = precision_loss.effects(frame, stage.params)
 
 ``compare_conditions`` are answered once more by the weights of ``compare_quantizations``, by the
 same engine, from the same prompts, and judged by the same judge. An answer that came out with
@@ -20,14 +20,13 @@ from cutoff import models
 from cutoff.engines import serving
 from cutoff.errors import CutoffError
 from cutoff.evaluate import answering
-from cutoff.evaluate.judging import judge
+from cutoff.evaluate.answering import key
+from cutoff.evaluate.judging import judge, rubric
 from cutoff.evaluate.pairs import pairwise, preferences
 from cutoff.experiment import CONDITIONS
 from cutoff.params import Params, nearest
 from cutoff.report.wording import label
 from cutoff.run import folders
-
-Record = dict[str, Any]
 
 
 def obstacle(stage: folders.Run) -> str:
@@ -38,22 +37,15 @@ def obstacle(stage: folders.Run) -> str:
     p = stage.params
     names, provider = models.compared_quantizations(p), serving.measured_provider(stage)
     compared_conditions(p)
+    why = {
+        "transformers": "`transformers` answers from unquantised weights; ask with llama_cpp",
+        "openai": "the server at base_url has its own weights; ask with llama_cpp or ollama",
+    }.get(provider, "")
     if not names:
-        return (
-            f"**What quantisation costs in answers is not measured**: compare_quantizations = "
-            f"{p.compare_quantizations} names nothing beside {p.quantization}, which answers."
-        )
-    if provider == "transformers":
-        return (
-            "**What quantisation costs in answers is not measured**: `transformers` answers from "
-            "the unquantised weights. Export and ask with provider=llama_cpp."
-        )
-    if provider == "openai":
-        return (
-            "**What quantisation costs in answers is not measured**: the precision of the weights "
-            "is that of the server at base_url. Ask with provider=llama_cpp or ollama."
-        )
-    return _missing_on_ollama(p, names) if provider == "ollama" else ""
+        why = f"compare_quantizations names nothing beside {p.quantization}, which answers"
+    elif provider == "ollama":
+        why = _missing_on_ollama(p, names)
+    return f"**What quantisation costs in answers is not measured**: {why}." if why else ""
 
 
 def compared_conditions(p: Params) -> tuple[str, ...]:
@@ -73,18 +65,17 @@ def compared_conditions(p: Params) -> tuple[str, ...]:
     return names
 
 
-def answer(stage: folders.Run, questions: Sequence[Record]) -> dict[str, list[Record]]:
+def answer(stage: folders.Run, questions: Sequence[Any]) -> dict[str, list[Any]]:
     """Answers of every compared quantisation, from ``responses.<quantisation>.jsonl``.
 
-    Records and resume as in ``conditions.answer``; {} where there is an ``obstacle``.
+    Records and resume as in ``answering.answer``; {} where there is an ``obstacle``.
     """
     if obstacle(stage):
         return {}
-    p = stage.params
     on_ollama = serving.measured_provider(stage) == "ollama"
     given = {}
-    for name in models.compared_quantizations(p):
-        asked = {c: CONDITIONS[c].model for c in compared_conditions(p)}
+    for name in models.compared_quantizations(stage.params):
+        asked = {c: CONDITIONS[c].model for c in compared_conditions(stage.params)}
         if on_ollama:  # there a quantisation is a model of its own
             asked = {c: _on_ollama(model, name) for c, model in asked.items()}
         given[name] = answering.answer_all(under(stage, name), questions, asked, f".{name}")
@@ -93,38 +84,42 @@ def answer(stage: folders.Run, questions: Sequence[Record]) -> dict[str, list[Re
 
 def verdicts(
     stage: folders.Run,
-    questions: Sequence[Record],
-    responses: Sequence[Record],
-    judgements: Sequence[Record],
-    others: Mapping[str, Sequence[Record]],
+    questions: Sequence[Any],
+    answers: pd.DataFrame,
+    others: Mapping[str, Sequence[Any]],
 ) -> pd.DataFrame:
     """One row per quantisation, condition and question; the served quantisation comes too.
 
-    Columns: question_id, paper_id, stratum, condition, quantization, passed (True, False or
-    missing), changed (the judge sees another text than that of the served weights).
+    ``answers``: those of the served weights with their verdicts, see ``joined.join``. Columns:
+    question_id, paper_id, stratum, condition, quantization, passed (True, False or missing),
+    changed (the judge sees another text than that of the served weights).
     """
-    of = {question["question_id"]: question for question in questions}
-    compared = compared_conditions(stage.params)
-    shown = {r["key"]: _shown(of, r) for r in responses if r["condition"] in compared}
-    passed = {answering.key(j["condition"], j["question_id"]): j["passed"] for j in judgements}
-    rows = [_row(of, r, stage.params.quantization, passed[r["key"]], False)
-            for r in responses if r["condition"] in compared and others]  # fmt: skip
-    for name, answers in others.items():
-        changed = [r for r in answers if _shown(of, r) != shown[r["key"]]]
-        judged = judge.judge(stage, questions, changed, label=name) if changed else []
-        new = {r["key"]: j["passed"] for r, j in zip(changed, judged, strict=True)}
-        rows += [
-            _row(of, r, name, new.get(r["key"], passed[r["key"]]), r["key"] in new) for r in answers
-        ]
-    names = "question_id paper_id stratum condition quantization passed changed".split()
-    return pd.DataFrame(rows, columns=names).astype({"passed": "boolean"})
+    names = ["question_id", "paper_id", "stratum", "condition", "passed"]
+    served = answers[answers["condition"].isin(compared_conditions(stage.params))]
+    keys = [key(*both) for both in zip(served["condition"], served["question_id"], strict=True)]
+    shown = dict(zip(keys, map(rubric.without_citations, served["response"]), strict=True))
+    frames = [served[names].assign(quantization=stage.params.quantization, changed=False)]
+    for name, given in others.items():
+        new = [r for r in given if rubric.without_citations(r["response"]) != shown[r["key"]]]
+        judged = judge.judge(stage, questions, new, label=name) if new else []
+        passed = {r["key"]: j["passed"] for r, j in zip(new, judged, strict=True)}
+        both = zip(keys, served["passed"], strict=True)
+        frames.append(
+            served[names].assign(
+                quantization=name,
+                changed=[k in passed for k in keys],
+                passed=[passed.get(k, before) for k, before in both],
+            )
+        )
+    frame = pd.concat(frames if others else [frames[0][:0]], ignore_index=True)
+    return frame.astype({"passed": "boolean"})
 
 
 def pairs(
     stage: folders.Run,
-    questions: Sequence[Record],
-    responses: Sequence[Record],
-    others: Mapping[str, Sequence[Record]],
+    questions: Sequence[Any],
+    responses: Sequence[Any],
+    others: Mapping[str, Sequence[Any]],
 ) -> pd.DataFrame:
     """Wins of the served weights against the compared ones, side by side: ``preferences.table``.
 
@@ -138,17 +133,15 @@ def pairs(
     for name, answers in others.items():
         texts = {r["key"]: r["response"] for r in answers}
         made = [
-            pairwise.Pair(f"{c}@{name}", f"{c}@{p.quantization}", q, texts[key], served[key])
+            pairwise.Pair(f"{c}@{name}", f"{c}@{p.quantization}", q, texts[k], served[k])
             for c in compared_conditions(p)
             for q in asked
-            for key in [answering.key(c, q["question_id"])]
+            for k in [key(c, q["question_id"])]
         ]
         basis = [*(r for r in responses if r["key"] in texts), *answers]
         records = pairwise.compare(p, stage.folder / f"pairwise.{name}.jsonl", made, basis)
         frames.append(pairwise.outcomes(records, questions))
-    if not frames:
-        return preferences.table(pairwise.outcomes([], questions))
-    both = pd.concat(frames, ignore_index=True)
+    both = pd.concat(frames, ignore_index=True) if frames else pairwise.outcomes([], questions)
     for side in "ab":
         both[side] = both[side].map(lambda name: ", ".join(map(label, name.split("@"))))
     return preferences.table(both, p.bootstrap_replicates, p.seed)
@@ -165,7 +158,7 @@ def _on_ollama(model: str, quantization: str) -> str:
 
 
 def _missing_on_ollama(p: Params, names: Sequence[str]) -> str:
-    """A sentence with the commands that make the models which Ollama lacks; empty if none."""
+    """The commands that make the models which Ollama lacks, as a reason; empty if none."""
     from cutoff.engines import ollama_api
 
     known, commands = set(ollama_api.models(p.base_url)), []
@@ -181,25 +174,6 @@ def _missing_on_ollama(p: Params, names: Sequence[str]) -> str:
     if not commands:
         return ""
     return (
-        "**What quantisation costs in answers is not measured**: Ollama does not hold the models "
-        f"of {' and '.join(names)}. Make them in the run's folder with `"
-        + "` and `".join(commands)
-        + "`, or ask with provider=llama_cpp, and run 04 again."
+        f"Ollama does not hold the models of {' and '.join(names)}. Make them in the run's folder "
+        f"with `{'` and `'.join(commands)}`, or ask with provider=llama_cpp, and run 04 again"
     )
-
-
-def _shown(of: Mapping[str, Record], response: Record) -> str:
-    return judge.item(of[response["question_id"]], response).response
-
-
-def _row(
-    of: Mapping[str, Record], response: Record, name: str, passed: bool | None, changed: bool
-) -> Record:
-    question = of[response["question_id"]]
-    return {
-        **{column: question[column] for column in ("question_id", "paper_id", "stratum")},
-        "condition": response["condition"],
-        "quantization": name,
-        "passed": passed,
-        "changed": changed,
-    }

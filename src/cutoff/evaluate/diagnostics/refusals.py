@@ -6,17 +6,13 @@ would look perfect on them, so the same rate on ordinary questions stands beside
 """
 
 import re
-from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from cutoff.evaluate.diagnostics import grounding
 from cutoff.evaluate.judging import reference
 from cutoff.evaluate.stats import averages
-from cutoff.report.wording import interval, label, percent
-
-Record = dict[str, Any]
+from cutoff.report.wording import label, percent, with_interval
 
 UNANSWERABLE = "unanswerable"
 ANSWERABLE = "all_post"
@@ -41,38 +37,27 @@ def declines(text: str) -> bool:
     return not said or bool(reference.REFUSAL.search(said) or DECLINES.search(said))
 
 
-def scores(
-    questions: Sequence[Record],
-    responses: Sequence[Record],
-    judgements: Sequence[Record] = (),
-) -> pd.DataFrame:
-    """One row per answer: question_id, paper_id, stratum, condition, and as flags
+def scores(answers: pd.DataFrame) -> pd.DataFrame:
+    """One row per answer (see ``joined.join``): question_id, paper_id, stratum, condition, and
 
     * ``declined``: by its phrases it has no answer, and it does not hold the reference.
     * ``guessed``: it holds the reference.
-    * ``not_attempted``: the judge says so; missing without ``judgements`` and where it failed.
+    * ``not_attempted``: the judge says so; missing where it gave no verdict.
     """
-    of = {question["question_id"]: question for question in questions}
-    verdicts = {(j["condition"], j["question_id"]): j["verdict"] for j in judgements}
-    rows = []
-    for response in responses:
-        question = of[response["question_id"]]
-        guessed = grounding.holds(response["response"], question["reference"])
-        verdict = verdicts.get((response["condition"], response["question_id"]), "judge_failed")
-        rows.append(
-            {name: question[name] for name in ("question_id", "paper_id", "stratum")}
-            | {"condition": response["condition"]}
-            | {"declined": declines(response["response"]) and not guessed, "guessed": guessed}
-            | {"not_attempted": None if verdict == "judge_failed" else verdict == "not_attempted"}
-        )
-    frame = pd.DataFrame(rows, columns=["question_id", "paper_id", "stratum", "condition", *FLAGS])
+    frame = answers[["question_id", "paper_id", "stratum", "condition"]].copy()
+    both = zip(answers["response"], answers["reference"], strict=True)
+    frame["guessed"] = [grounding.holds(said, wanted) for said, wanted in both]
+    frame["declined"] = [declines(said) for said in answers["response"]]
+    frame["declined"] &= ~frame["guessed"].astype(bool)
+    judged = answers["verdict"].where(answers["verdict"] != "judge_failed")
+    frame["not_attempted"] = judged.eq("not_attempted").where(judged.notna(), None)
     return frame.astype(dict.fromkeys(FLAGS, "boolean"))
 
 
 def by_condition(
     unanswerable: pd.DataFrame, ordinary: pd.DataFrame, replicates: int = 10_000, seed: int = 0
 ) -> pd.DataFrame:
-    """``means.by_condition`` of the flags: the stratum ``unanswerable``, and beside it the
+    """``averages.by_condition`` of the flags: the stratum ``unanswerable``, and beside it the
     ordinary questions on new papers (``all_post``) and on those before the cutoff."""
     both = [frame for frame in (unanswerable, ordinary) if len(frame)]
     strata = (UNANSWERABLE, ANSWERABLE, "control")
@@ -94,9 +79,7 @@ def reading(table: pd.DataFrame) -> str:
         )
     return (
         f"**Of {must['n'].max():,} questions that nothing in the corpus answers, declined: "
-        f"{_rates(must)}.** Every other answer there is invented. {ordinary} Recognised by "
-        "phrases; 95 % intervals, papers resampled. No prompt invites a model to decline, and no "
-        "training example does."
+        f"{_rates(must)}.** {ordinary}"
     )
 
 
@@ -106,7 +89,6 @@ def _rates(rows: pd.DataFrame) -> str:
     if (rows["estimate"] == 0).all():
         return f"none, under any condition (at most {percent(rows['ci_high'].max())} each)"
     return ", ".join(
-        f"{label(row['condition'])} {percent(row['estimate'])}"
-        f" ({interval(row['ci_low'], row['ci_high'])})"
-        for row in rows.to_dict("records")
+        f"{label(row.condition)} {with_interval(row.estimate, row.ci_low, row.ci_high, 'percent')}"
+        for row in rows.itertuples()
     )

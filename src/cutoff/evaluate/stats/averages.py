@@ -21,23 +21,36 @@ def by_condition(
     ``frame``: a row per question and condition with paper_id, stratum, condition and the
     measures (numbers, flags or missing). Columns: stratum (``all_post`` pools the new
     papers), condition, measure, n (known values), n_papers, estimate, ci_low, ci_high
-    (95 %). Missing values count nowhere; an interval is missing where there is one paper
-    only, or where a measure never varies without being 0 or 1.
+    (95 %, see ``bootstrap.means``). Missing values count nowhere.
     """
-    rows = []
+    frames = []
     for stratum, part in by_stratum(frame, strata):
         for condition, own in part.groupby("condition", sort=False):
-            values = own[list(measures)].astype(float).to_numpy()
-            papers = own["paper_id"].to_numpy()
-            _, low, high, _ = bootstrap.means(values, papers, replicates, seed)
-            for i, measure in enumerate(measures):
-                known = values[:, i][~np.isnan(values[:, i])]
-                ends = _sound(known, low[i], high[i])
-                n_papers = len(set(papers[~np.isnan(values[:, i])]))
-                mean = known.mean() if len(known) else np.nan
-                rows.append((stratum, condition, measure, len(known), n_papers, mean, *ends))
+            values, papers = own[list(measures)].astype(float), own["paper_id"]
+            known = values.notna()
+            found = bootstrap.means(values.to_numpy(), papers.to_numpy(), replicates, seed)
+            floor = np.where((values < 0).any(), -np.inf, 0.0)  # a share cannot fall below 0
+            columns = {
+                "stratum": stratum,
+                "condition": condition,
+                "measure": list(measures),
+                "n": known.sum().to_numpy(),
+                "n_papers": [papers[known[name]].nunique() for name in measures],
+                "estimate": found.estimate,
+                "ci_low": np.maximum(found.low, floor),
+                "ci_high": found.high,
+            }
+            frames.append(pd.DataFrame(columns))
     names = "stratum condition measure n n_papers estimate ci_low ci_high".split()
-    return pd.DataFrame(rows, columns=names)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=names)
+
+
+def grid(table: pd.DataFrame, measures: Sequence[str], stratum: str = "all_post") -> pd.DataFrame:
+    """``by_condition`` for reading: a row per condition, a column per measure, means only."""
+    rows = table[(table["stratum"] == stratum) & table["measure"].isin(list(measures))]
+    wide = rows.pivot(index="condition", columns="measure", values="estimate")
+    wide = wide.reindex(index=list(dict.fromkeys(rows["condition"])), columns=list(measures))
+    return wide.astype(float).round(3).reset_index().rename_axis(columns=None)
 
 
 def by_stratum(
@@ -49,12 +62,3 @@ def by_stratum(
         for name in strata
     ]
     return [(name, part) for name, part in groups if len(part)]
-
-
-def _sound(known: "np.ndarray", low: float, high: float) -> tuple[float, float]:
-    """The interval within the scale of a share, where the values are shares. Where nothing varies
-    only all 0 or all 1 has the score interval that ``bootstrap.means`` falls back to."""
-    if not len(known) or (np.ptp(known) == 0 and known[0] not in (0, 1)):
-        return np.nan, np.nan
-    share = known.min() >= 0 and known.max() <= 1
-    return (max(0.0, low), min(1.0, high)) if share else (low, high)

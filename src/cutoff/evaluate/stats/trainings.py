@@ -6,36 +6,37 @@ own, which only further trainings can show (``training_seeds`` above 1).
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from scipy import stats
 
-from cutoff.evaluate import answering
-from cutoff.evaluate.answering import Record
-from cutoff.evaluate.judging import judge, scoring
+from cutoff.evaluate import answering, joined
+from cutoff.evaluate.judging import judge
 from cutoff.evaluate.stats import effect_table
 from cutoff.experiment import CONDITIONS
-from cutoff.report.wording import percent, points
+from cutoff.report.wording import points
 from cutoff.run import folders
 
 
 def contrasts(
     stage: folders.Run,
-    questions: Sequence[Record],
-    judgements: Sequence[Record],
+    questions: Sequence[dict[str, Any]],
+    answers: pd.DataFrame,
     training_seed: int,
 ) -> pd.DataFrame:
-    """``statistics.planned_contrasts`` with the models of one further seed.
+    """``effect_table.planned_contrasts`` with the models of one further seed.
 
-    Answers and judges what that seed's models are asked; the base model's ``judgements``
-    are those of the first seed, because it has no training.
+    Answers and judges what that seed's models are asked; the base model's ``answers`` (see
+    ``joined.join``) are those of the first seed, because it has no training.
     """
     p = stage.params
     responses = answering.answer(stage, questions, training_seed)
-    new = judge.judge(stage, questions, responses, training_seed)
-    kept = [j for j in judgements if CONDITIONS[j["condition"]].model == "base"]
-    verdicts = scoring.verdicts(questions, [*kept, *new])
-    return effect_table.planned_contrasts(verdicts, p.bootstrap_replicates, p.seed)
+    judgements = judge.judge(stage, questions, responses, training_seed)
+    untrained = [name for name, c in CONDITIONS.items() if c.model == "base"]
+    kept = answers[answers["condition"].isin(untrained)]
+    both = pd.concat([kept, joined.join(questions, responses, judgements)])
+    return effect_table.planned_contrasts(both, p.bootstrap_replicates, p.seed)
 
 
 def spread(by_seed: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
@@ -78,39 +79,19 @@ def spread(by_seed: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     return table.reset_index()
 
 
-def written(table: pd.DataFrame) -> pd.DataFrame:
-    """``spread`` for reading: labels, and differences in percentage points."""
-    seeds = [name for name in table.columns if name.startswith("seed ")]
-    numbers = table[[*seeds, "mean"]].map(points)
-    numbers["sd"] = table["sd"].map(lambda sd: points(sd, sign=False))
-    ends = table[["ci_low", "ci_high"]]
-    share = table["seed_share"].map(percent).rename("due to training")
-    return pd.concat([table[["name", "stratum"]], numbers, ends, share], axis=1)
-
-
 def reading(table: pd.DataFrame) -> str:
     """What the spread says, in a sentence; with one seed, that it is not known."""
     seeds = table.filter(regex="^seed ")
-    n_seeds = seeds.shape[1]
-    if n_seeds < 2:
+    if seeds.shape[1] < 2:
         return (
             "**One training seed: how much another training would change is not known here.** "
             "`training_seeds=3` trains, exports and asks three models of each kind."
         )
-    largest = table.loc[table["sd"].idxmax()]
-    signs = (seeds > 0).nunique(axis=1)
     without_zero = ((table["ci_low"] > 0) | (table["ci_high"] < 0)).sum()
     return (
-        f"**Between {n_seeds} trainings the contrasts scatter with a standard deviation of "
+        f"**Between {seeds.shape[1]} trainings the contrasts scatter with a standard deviation of "
         f"{points(table['sd'].median(), False)} points (median) and at most "
-        f"{points(largest['sd'], False)}.** Of the variance of one training's difference, "
-        f"{percent(table['seed_share'].median())} (median) is the luck of the training, the rest "
-        f"the choice of papers. {(signs == 1).sum()} of {len(table)} contrasts keep their "
-        f"direction in every training; {without_zero} of {len(table)} intervals of the mean over "
-        "trainings, which include this spread, exclude zero."
-        + (
-            " Two trainings tell little about their spread: these intervals are very wide."
-            if n_seeds == 2
-            else ""
-        )
+        f"{points(table['sd'].max(), False)}.** {((seeds > 0).nunique(axis=1) == 1).sum()} of "
+        f"{len(table)} contrasts keep their direction in every training; {without_zero} intervals "
+        "of the mean over trainings exclude zero."
     )
