@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cutoff.evaluate.diagnostics import contamination, pictures_memory
+from cutoff.evaluate.diagnostics import contamination, diagnostic_figures
 from cutoff.report import figures
 
 Record = dict[str, Any]
@@ -45,8 +45,6 @@ def test_every_month_counts_its_own_closed_book_answers_of_the_untouched_model()
     ]
     row = months.set_index("month").loc["2025-03"]
     assert (row["n"], row["passed"], row["period"]) == (len(march), march["passed"].sum(), "post")
-    sides = contamination.written(months).set_index("month")["papers are from"]
-    assert (sides["2025-03"], sides["2023-03"]) == ("after the cutoff", "before the cutoff")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +60,7 @@ def test_the_step_is_claimed_only_where_the_interval_excludes_zero(
     before: float, after: float, said: str
 ) -> None:
     text = contamination.reading(contamination.answers(*world(before, after)), 500)
-    assert said in text.split(".**")[0] or said in text
+    assert said in text
 
 
 def test_few_papers_establish_no_step() -> None:
@@ -114,16 +112,16 @@ def test_a_failed_judgement_is_counted_apart() -> None:
 def test_without_control_papers_there_is_no_step_to_speak_of() -> None:
     dated = contamination.answers(*world(0.8, 0.1))
     text = contamination.reading(dated[dated["period"] == "post"], 200)
-    assert "nothing says how much that is" in text
+    assert "step at the cutoff is not measured" in text
 
 
 def test_the_figure_draws_every_dated_month_and_the_cutoff() -> None:
     months = contamination.table(contamination.answers(*world(0.8, 0.1)))
-    figure = pictures_memory.by_month(months)
+    figure = diagnostic_figures.by_month(months)
     (panel,) = figure.axes
-    drawn = sum(len(points.get_offsets()) for points in panel.collections[1::2])
-    assert drawn == len(months)
+    dots = [line for line in panel.lines if line.get_marker() != "None"]
+    assert sum(len(line.get_xdata()) for line in dots) == len(months)
     ticks = [text.get_text() for text in panel.get_xticklabels()]
     assert ticks[0] == "2023-01" and ticks[-1] == "2025-12" and len(ticks) == 5
-    assert len(panel.lines) == 1  # the cutoff
+    assert len(panel.lines) == len(dots) + 1  # the cutoff
     assert figures.png(figure).startswith(b"\x89PNG")

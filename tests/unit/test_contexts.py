@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from cutoff import files, params
 from cutoff.errors import CutoffError
 from cutoff.evaluate import answering
-from cutoff.evaluate.diagnostics import contexts
+from cutoff.evaluate.diagnostics import contexts, diagnostic_figures
 from cutoff.run import folders
 
 PASSAGES = {
@@ -107,31 +108,26 @@ def test_a_missing_ranking_names_the_stage_that_makes_it(stage: folders.Run) -> 
 
 # --- results ---------------------------------------------------------------------------
 
-QUESTIONS = [
-    {"question_id": f"q{i}", "paper_id": f"p{i // 2}", "stratum": "control" if i > 15 else "seen"}
-    for i in range(20)
-]
 
-
-def judgements(passed: dict[str, set[int]]) -> list[dict[str, Any]]:
-    return [
-        {"condition": c, "question_id": f"q{i}", "passed": i in right}
-        for c, right in passed.items()
+def answers(passed: dict[str, set[int]]) -> pd.DataFrame:
+    """16 questions on new papers and 4 on old ones; ``passed`` maps a condition to those right."""
+    rows = [
+        (f"q{i}", f"p{i // 2}", "control" if i > 15 else "seen", condition, i in right)
+        for condition, right in passed.items()
         for i in range(20)
     ]
+    frame = pd.DataFrame(rows, columns="question_id paper_id stratum condition passed".split())
+    return frame.astype({"passed": "boolean"})
 
 
 def test_differences_pair_each_context_with_what_it_replaces() -> None:
-    frame = contexts.verdicts(
-        QUESTIONS,
-        judgements(
-            {
-                "base": {16, 17, 18, 19},
-                "base_rag": set(range(0, 8)),
-                "base_oracle": set(range(0, 14)),
-                "base_distractor": {0, 16},
-            }
-        ),
+    frame = answers(
+        {
+            "base": {16, 17, 18, 19},
+            "base_rag": set(range(0, 8)),
+            "base_oracle": set(range(0, 14)),
+            "base_distractor": {0, 16},
+        }
     )
     table = contexts.differences(frame, 500).set_index(["name", "stratum", "model"])
     assert set(table.index.get_level_values("model")) == {"base"}
@@ -141,34 +137,32 @@ def test_differences_pair_each_context_with_what_it_replaces() -> None:
     assert 0 <= alone["ci_low"] < 6 / 16 < alone["ci_high"]
     assert (alone["gained"], alone["lost"], alone["p"]) == (6, 0, 2 * 0.5**6)
     assert table.loc["useless_passages", "control", "base"]["difference"] == -3 / 4
-    rates = contexts.pass_rates(frame, 500)
-    assert dict(zip(rates["context"], rates["estimate"], strict=True)) == {
+    rates = contexts.pass_rates(frame)
+    assert dict(zip(rates["context"], rates["pass_rate"], strict=True)) == {
         "none": 0,
         "retrieved": 8 / 16,
         "oracle": 14 / 16,
         "distractor": 1 / 16,
     }
     text = contexts.reading(rates, table.reset_index())
-    assert "new papers by: Base +37.5 (" in text and "Base 12.5\u00a0%" in text
-    assert "*open*)" in text  # useless passages on new papers: +6.2, nothing to tell
-    assert "control" not in text and "Base −75.0 (" in text
+    assert "changes: Base +37.5" in text and "Base 12.5\u00a0%" in text
+    assert "*open*" in text  # useless passages on new papers: +6.2, nothing to tell
+    figure = diagnostic_figures.by_context(rates)
+    (panel,) = figure.axes
+    assert [text.get_text() for text in panel.get_xticklabels()][0] == "No\npassages"
+    assert list(panel.lines[0].get_ydata()) == pytest.approx([0, 6.25, 50, 87.5])
 
 
 def test_a_missing_verdict_leaves_its_pair_and_nothing_else() -> None:
-    judged = judgements({"base": {1}, "base_distractor": {1, 2}, "base_rag": {1}})
-    judged[0]["passed"] = None
-    table = contexts.differences(contexts.verdicts(QUESTIONS, judged), 100)
+    frame = answers({"base": {1}, "base_distractor": {1, 2}, "base_rag": {1}})
+    frame.loc[0, "passed"] = pd.NA
+    table = contexts.differences(frame, 100)
     rows = table[table["name"] == "useless_passages"].set_index("stratum")
     assert rows.loc["all_post", "n"] == 15 and rows.loc["control", "n"] == 4
 
 
-def test_incomplete_judgements_are_an_error() -> None:
-    with pytest.raises(CutoffError, match="base_oracle has 19 judgements"):
-        contexts.verdicts(QUESTIONS, judgements({"base": {1}, "base_oracle": {1}})[:-1])
-
-
 def test_where_nothing_was_asked_the_reading_says_how() -> None:
-    frame = contexts.verdicts(QUESTIONS, judgements({"base": {1}, "base_rag": {1}}))
+    frame = answers({"base": {1}, "base_rag": {1}})
     table = contexts.differences(frame, 100)
     assert table.empty
-    assert "extra_contexts=both" in contexts.reading(contexts.pass_rates(frame, 100), table)
+    assert "extra_contexts=both" in contexts.reading(contexts.pass_rates(frame), table)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,13 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_effectsize
 
-from cutoff import bootstrap
+from cutoff import bootstrap, files, params
 from cutoff.errors import CutoffError
 from cutoff.evaluate import results
 from cutoff.evaluate.stats import differences, effect_table
 from cutoff.experiment import CONTRASTS, POST_STRATA
 from cutoff.report.claims import is_effect
+from cutoff.run import folders
 
 CONDITIONS = ("base", "base_rag", "instruct_ft", "instruct_ft_rag", "rag_ft", "rag_ft_rag")
 WORLD = {  # stratum -> (papers, questions per paper, pass probability of each condition)
@@ -273,20 +275,20 @@ def test_the_negative_control_claims_nothing_where_the_data_claim_much(
 
 
 def test_results_are_plain_json_and_equal_for_equal_input(
-    verdicts: pd.DataFrame, contrasts: pd.DataFrame
+    verdicts: pd.DataFrame, contrasts: pd.DataFrame, tmp_path: Path
 ) -> None:
-    identity = dict.fromkeys(
-        ("size", "base_model", "dataset_id", "prompts_sha256", "judge", "scoring"), "x"
-    ) | {"n_parameters": 3}
-    rates = effect_table.pass_rates(verdicts)
-    arguments = (rates, contrasts, ["a sentence"], {"share": np.float64(1 / 3)})
-    record = results.build(identity, *arguments)
+    stage = folders.locate("04_evaluate", params.load("tiny", {"output_dir": str(tmp_path)}))
+    files.write_json_atomic(
+        stage.folder / "parity.json", {"provider": "llama_cpp", "n_parameters": 3}
+    )
+    found = {"share": np.float64(1 / 3), "frame": pd.DataFrame({"a": [1.5, np.nan]})}
+    arguments = (stage, effect_table.pass_rates(verdicts), contrasts, ["a sentence"], found)
+    record = results.build(*arguments)
     text = json.dumps(record, allow_nan=False)
-    assert text == json.dumps(results.build(identity, *arguments), allow_nan=False)
+    assert text == json.dumps(results.build(*arguments), allow_nan=False)
     assert record["n_questions"] == verdicts["question_id"].nunique()
     assert list(record["conditions"]) == list(CONDITIONS)
     assert record["conditions"]["base"]["n"] == 280
-    assert record["diagnostics"] == {"share": 0.333333}
+    assert record["diagnostics"] == {"share": 0.333333, "frame": [{"a": 1.5}, {"a": None}]}
     assert any(row["p_holm"] is None for row in record["contrasts"])
-    with pytest.raises(CutoffError, match="judge"):
-        results.build({k: v for k, v in identity.items() if k != "judge"}, *arguments)
+    assert (record["size"], record["n_parameters"], record["judge"]) == ("tiny", 3, "reference")

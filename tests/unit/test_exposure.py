@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cutoff.evaluate.diagnostics import exposure, pictures_memory
+from cutoff.evaluate.diagnostics import diagnostic_figures, exposure
 from cutoff.report import figures
 
 Record = dict[str, Any]
@@ -61,15 +61,14 @@ def test_recall_is_counted_by_training_and_number_of_wordings() -> None:
 def test_better_recall_is_claimed_only_where_it_is_established() -> None:
     text = exposure.reading(exposure.answers(*world((1, 2, 4), 0.18)), 500)
     assert "QA-tuned recalls facts told more often better" in text
-    assert "for RAG-tuned, no change with the number is established" in text
-    assert "by lot" in text
+    assert "RAG-tuned: no change with the number is established" in text
 
 
 def test_one_number_of_wordings_is_no_curve() -> None:
     found = exposure.answers(*world((3,), 0.2))
     assert not exposure.varies(found)
     text = exposure.reading(found, 200)
-    assert "not measured: every trained fact was told in 3 wordings" in text
+    assert "not measured: every trained fact was told in 3." in text
     assert "established" not in text and "better" not in text
     assert exposure.varies(exposure.answers(*world((2, 3), 0.2)))
 
@@ -78,7 +77,7 @@ def test_recall_without_any_variation_is_not_told() -> None:
     verdicts, questions, examples = world((1, 2), 0.0)
     verdicts["passed"] = verdicts["condition"].eq("instruct_ft").astype("boolean")
     text = exposure.reading(exposure.answers(verdicts, questions, examples), 200)
-    assert "For QA-tuned, too little varies to tell" in text
+    assert "QA-tuned: too little varies to tell" in text
 
 
 def test_failed_judgements_are_counted_and_no_trained_fact_is_said() -> None:
@@ -92,7 +91,7 @@ def test_failed_judgements_are_counted_and_no_trained_fact_is_said() -> None:
 
 def test_the_curve_does_not_lead_to_facts_that_were_never_told() -> None:
     shares = exposure.table(exposure.answers(*world((1, 2, 4), 0.1)))
-    figure = pictures_memory.recall(shares)
+    figure = diagnostic_figures.recall(shares)
     (panel,) = figure.axes
     curves = [line for line in panel.lines if line.get_linestyle() != "None"]
     assert [len(line.get_xdata()) for line in curves] == [3, 3]

@@ -5,10 +5,9 @@ import pandas as pd
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from cutoff.evaluate.diagnostics import forgetting, pictures_memory
+from cutoff.evaluate.diagnostics import forgetting
 from cutoff.evaluate.stats import effect_table
 from cutoff.experiment import CONDITIONS
-from cutoff.report import figures
 
 
 def make(rates: dict[str, float], papers: int = 40, control: bool = True) -> pd.DataFrame:
@@ -58,20 +57,11 @@ def test_changes_are_those_of_control_questions_before_and_after() -> None:
 
 def test_only_an_established_loss_is_called_forgetting() -> None:
     text = forgetting.reading(changes_of(make(LOSS)))
-    assert "QA-tuned forgets on old papers" in text
-    assert "for RAG-tuned no change is established" in text
+    assert "QA-tuned forgets (" in text
+    assert "RAG-tuned: no change is established" in text
     assert text.count("forgets") == 1
     same = forgetting.reading(changes_of(make(dict.fromkeys(LOSS, 0.6))))
     assert "forgets" not in same and "gains" not in same
-    assert same.count("smallest detectable") == 4
-
-
-def test_an_interval_beside_zero_with_a_large_p_is_only_suggested() -> None:
-    rates = LOSS | {"rag_ft": 0.81, "instruct_ft": 0.9}
-    found = changes_of(make(rates))
-    found["ci_low"], found["ci_high"], found["p_holm"] = -0.2, -0.01, 0.2
-    text = forgetting.reading(found)
-    assert "suggested but not established" in text and "forgets" not in text
 
 
 def test_a_failed_judgement_is_counted_and_fills_nothing_in() -> None:
@@ -85,7 +75,6 @@ def test_a_failed_judgement_is_counted_and_fills_nothing_in() -> None:
         "instruct_ft_rag": 0,
         "rag_ft_rag": 0,
     }
-    assert "3 left out without a verdict" in forgetting.reading(found.reset_index())
 
 
 def test_without_control_papers_it_says_what_is_missing() -> None:
@@ -93,15 +82,3 @@ def test_without_control_papers_it_says_what_is_missing() -> None:
     assert found.empty
     assert forgetting.reading(found) == forgetting.MISSING
     assert "n_eval_control" in forgetting.MISSING
-
-
-def test_the_figure_fills_established_changes_only() -> None:
-    found = changes_of(make(LOSS))
-    (panel,) = pictures_memory.forgetting(found).axes
-    dots = [line for line in panel.lines if line.get_marker() == "o"]
-    assert [float(dot.get_xdata()[0]) for dot in dots[::-1]] == pytest.approx(
-        list(100 * found["difference"])
-    )
-    filled = [dot.get_markerfacecolor() != "white" for dot in dots[::-1]]
-    assert filled == [True, False, False, False]
-    assert figures.png(pictures_memory.forgetting(found)).startswith(b"\x89PNG")

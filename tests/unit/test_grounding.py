@@ -5,7 +5,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from cutoff.evaluate.answering import context
 from cutoff.evaluate.diagnostics import grounding
+from cutoff.experiment import ALL_CONDITIONS
 
 QUESTION = {
     "question_id": "p/task?4",
@@ -24,8 +26,13 @@ QUESTION = {
 
 
 def score(text: str, condition: str = "base_rag", **changed: Any) -> dict[str, Any]:
-    response = {"condition": condition, "question_id": "p/task?4", "response": text}
-    return dict(grounding.scores([{**QUESTION, **changed}], [response]).iloc[0])
+    return dict(grounding.scores(answered(text, condition, **changed)).iloc[0])
+
+
+def answered(text: str, condition: str, **changed: Any) -> pd.DataFrame:
+    question = {**QUESTION, **changed}
+    held = context(ALL_CONDITIONS[condition].context, question)
+    return pd.DataFrame([{**question, **held, "condition": condition, "response": text}])
 
 
 @pytest.mark.parametrize(
@@ -86,8 +93,7 @@ def test_every_context_is_measured_by_its_own_passages() -> None:
 
 
 def test_closed_book_answers_are_left_out() -> None:
-    response = {"condition": "rag_ft", "question_id": "p/task?4", "response": "Planning. [2]"}
-    frame = grounding.scores([QUESTION], [response])
+    frame = grounding.scores(answered("Planning. [2]", "rag_ft"))
     assert frame.empty and set(grounding.MEASURES) <= set(frame.columns)
     assert "not measured" in grounding.reading(grounding.by_condition(frame, 100))
 
@@ -112,12 +118,11 @@ def test_an_answer_stands_there_as_whole_words_or_by_value(
 
 
 def test_the_reading_names_numbers_of_the_six_conditions_only() -> None:
-    questions = [{**QUESTION, "question_id": f"q{i}", "paper_id": f"p{i}"} for i in range(6)]
-    responses = [
-        {"condition": c, "question_id": f"q{i}", "response": f"Planning. [{1 + (i > 1)}]"}
+    rows = [
+        answered(f"Planning. [{1 + (i > 1)}]", c, question_id=f"q{i}", paper_id=f"p{i}")
         for c in ("base_rag", "base_oracle")
         for i in range(6)
     ]
-    table = grounding.by_condition(grounding.scores(questions, responses), 500)
+    table = grounding.by_condition(grounding.scores(pd.concat(rows)), 500)
     text = grounding.reading(table)
     assert "evidence: Base + RAG 66.7\u00a0% (" in text and "evidence only" not in text

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cutoff import embeddings, params
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.evaluate.diagnostics import metrics
+from cutoff.evaluate.stats import averages
 
 QUESTION = {
     "question_id": "p/acc?0",
@@ -25,8 +26,9 @@ TEXT = st.text("ab c.[1]\n!", max_size=40)
 
 def respond(text: str, **changed: Any) -> dict[str, Any]:
     return {
+        **QUESTION,
         "condition": "base",
-        "question_id": QUESTION["question_id"],
+        "passed": True,
         "response": text,
         "prompt_tokens": 30,
         "completion_tokens": 5,
@@ -36,8 +38,8 @@ def respond(text: str, **changed: Any) -> dict[str, Any]:
     }
 
 
-def score(text: str, **question: Any) -> pd.Series:
-    return metrics.scores([{**QUESTION, **question}], [respond(text)]).iloc[0]
+def score(text: str, **changed: Any) -> pd.Series:
+    return metrics.scores(pd.DataFrame([respond(text, **changed)])).iloc[0]
 
 
 @pytest.mark.parametrize("text", ["90 percent", "90 % [1]", "The accuracy of Linen Garden is 90%."])
@@ -69,21 +71,6 @@ def test_token_f1_is_that_of_squad() -> None:
     assert metrics.token_f1(said, wanted) == pytest.approx(2 * (3 / 4) * (3 / 5) / (3 / 4 + 3 / 5))
     assert metrics.token_f1(["cat", "cat"], ["cat"]) == pytest.approx(2 / 3)  # counted once
     assert metrics.token_f1([], ["cat"]) == metrics.token_f1(["dog"], ["cat"]) == 0
-
-
-def test_rouge_l_is_the_longest_common_subsequence() -> None:
-    """Lin (2004): of "police killed the gunman", "police kill the gunman" keeps 3 of 4 words in
-    order and "the gunman kill police" 2."""
-    golds = {"reference": "police killed the gunman", "statement": None}
-    assert score("police kill the gunman", **golds)["rouge_l"] == pytest.approx(0.75)
-    assert score("the gunman kill police", **golds)["rouge_l"] == pytest.approx(0.5)
-
-
-def test_bleu_is_the_geometric_mean_of_precisions() -> None:
-    """5 words of 6, 3 pairs of 5, 2 triples of 4, 1 quadruple of 3, equally long."""
-    golds = {"reference": "the cat sat on the mat", "statement": None}
-    expected = (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25
-    assert score("the cat sat on a mat", **golds)["bleu"] == pytest.approx(expected)
 
 
 def test_an_empty_answer_scores_nothing_and_declines() -> None:
@@ -128,8 +115,7 @@ def test_a_long_hostile_answer_is_looked_through_quickly_enough_to_finish() -> N
 
 
 def test_lengths_ends_and_latency_are_taken_as_they_were() -> None:
-    responses = [respond("one two", finish_reason="length", latency_seconds=2.5)]
-    row = metrics.scores([QUESTION], responses).iloc[0]
+    row = score("one two", finish_reason="length", latency_seconds=2.5)
     names = ["cut_off", "words", "completion_tokens", "prompt_tokens", "latency_seconds"]
     assert list(row[names]) == [1, 2, 5, 30, 2.5]
 
@@ -139,9 +125,7 @@ def test_similarity_sees_meaning_and_is_missing_without_a_model(
 ) -> None:
     p = params.load("tiny", {"output_dir": str(tmp_path)})
     texts = ["The accuracy of Linen Garden is 90 percent.", "Ninety percent.", "Bananas.", ""]
-    same, near, far, empty = metrics.scores([QUESTION], [respond(t) for t in texts], p)[
-        "similarity"
-    ]
+    same, near, far, empty = metrics.scores(pd.DataFrame(map(respond, texts)), p)["similarity"]
     assert same == pytest.approx(1, abs=1e-4)
     assert same > near > far > empty == 0
     assert np.isnan(score("Bananas.")["similarity"])
@@ -154,24 +138,26 @@ def test_similarity_sees_meaning_and_is_missing_without_a_model(
 
     for error in (CutoffError("no network"), RuntimeError("CUDA out of memory")):
         monkeypatch.setattr(embeddings, "embed", gone(error))
-        frame = metrics.scores([QUESTION], [respond("Bananas.")], p)
+        frame = metrics.scores(pd.DataFrame([respond("Bananas.")]), p)
         assert frame["similarity"].isna().all() and frame["token_f1"].notna().all()
         assert f"Similarity was not measured: {error}" in capsys.readouterr().out
     monkeypatch.setattr(embeddings, "embed", gone(DeadlineReached("time is up")))
     with pytest.raises(DeadlineReached):
-        metrics.scores([QUESTION], [respond("Bananas.")], p)
+        metrics.scores(pd.DataFrame([respond("Bananas.")]), p)
 
 
 def test_the_table_has_every_measure_of_every_condition_with_n_and_unit() -> None:
-    questions = [{**QUESTION, "question_id": f"q{i}", "paper_id": f"p{i // 2}"} for i in range(8)]
-    responses = [
+    answers = [
         respond(
-            "90 percent" if i % 3 or c == "base_rag" else "80", question_id=f"q{i}", condition=c
+            "90 percent" if i % 3 or c == "base_rag" else "80",
+            question_id=f"q{i}",
+            paper_id=f"p{i // 2}",
+            condition=c,
         )
         for c in ("base", "base_rag")
         for i in range(8)
     ]
-    table = metrics.by_condition(metrics.scores(questions, responses), 200)
+    table = metrics.by_condition(metrics.scores(pd.DataFrame(answers)), 200)
     rows = table.set_index(["stratum", "condition", "measure"])
     assert len(table) == 2 * 2 * len((*metrics.QUALITY, *metrics.BEHAVIOUR))
     row = rows.loc["all_post", "base", "stated"]
@@ -184,6 +170,6 @@ def test_the_table_has_every_measure_of_every_condition_with_n_and_unit() -> Non
     unmeasured = rows.loc["seen", "base", "similarity"]
     assert unmeasured["n"] == 0 and unmeasured[["estimate", "ci_low", "ci_high"]].isna().all()
     assert rows.loc["seen", "base", "latency_seconds"][["ci_low", "ci_high"]].isna().all()
-    grid = metrics.grid(table, metrics.QUALITY)
+    grid = averages.grid(table, metrics.QUALITY)
     assert list(grid.columns) == ["condition", *metrics.QUALITY]
     assert list(grid["stated"]) == [0.625, 1]

@@ -12,7 +12,7 @@ import pytest
 from cutoff import bootstrap, files, models, params
 from cutoff.engines import serving
 from cutoff.errors import CutoffError
-from cutoff.evaluate import answering
+from cutoff.evaluate import answering, joined
 from cutoff.evaluate.diagnostics import precision_loss, quantisation
 from cutoff.evaluate.judging import judge
 from cutoff.export import gguf_writer, weights
@@ -28,6 +28,7 @@ QUESTIONS = [
         "stratum": STRATA[n % 4],
         "question": f"What is the backbone of {subject}?",
         "reference": "ring",
+        "statement": f"The backbone of {subject} is ring.",
         "context": [f"The backbone of {subject} is ring."],
         "context_passage_ids": [f"p{n}#0"],
         "gold_passage_ids": [f"p{n}#0"],
@@ -87,7 +88,8 @@ def test_answers_are_kept_and_asked_once(
 def test_an_answer_with_the_same_text_keeps_its_judgement(stage: folders.Run, answers: Any) -> None:
     responses, judgements, others = answers
     turned = [{**j, "passed": not j["passed"]} for j in judgements]  # not what the judge says
-    frame = quantisation.verdicts(stage, QUESTIONS, responses, turned, others)
+    served = joined.join(QUESTIONS, responses, turned)
+    frame = quantisation.verdicts(stage, QUESTIONS, served, others)
     by = {name: part.reset_index(drop=True) for name, part in frame.groupby("quantization")}
     assert not by["Q8_0"]["changed"].any()
     assert by["Q8_0"]["passed"].tolist() == by["Q4_K_M"]["passed"].tolist()
@@ -138,7 +140,7 @@ def test_where_nothing_can_be_compared_a_sentence_says_why(
     assert (words in told) and bool(told) == bool(words)
     if told:
         assert quantisation.answer(stage, QUESTIONS) == {}
-        frame = quantisation.verdicts(stage, QUESTIONS, [], [], {})
+        frame = quantisation.verdicts(stage, QUESTIONS, joined.join(QUESTIONS, [], []), {})
         table = precision_loss.effects(frame, stage.params)
         assert table.empty and precision_loss.facts_and_skills(table).empty
         assert (

@@ -45,8 +45,6 @@ def test_the_interval_holds_both_components_and_says_how_much_is_training() -> N
     same = table.iloc[1]  # no spread: the papers' interval, and nothing due to training
     assert same["ci_high"] - same["mean"] == pytest.approx(stats.t.ppf(0.975, 39) * 0.03)
     assert same["seed_share"] == pytest.approx(0, abs=1e-12)
-    written = trainings.written(table)
-    assert written["due to training"].tolist() == ["91.7\u00a0%", "0.0\u00a0%"]
 
 
 def test_the_interval_covers_the_mean_effect_of_training_where_papers_alone_do_not() -> None:

@@ -22,9 +22,8 @@ def build(
     """The content of the file: JSON values only, equal for equal input.
 
     First what 05 needs to decide whether two runs may stand side by side. ``conditions`` are the
-    pooled post-cutoff figures, ``tables`` (frames or
-    values by name) the diagnostics. Numbers keep six digits;
-    missing is null.
+    pooled post-cutoff figures, ``tables`` (frames or values, by name) the diagnostics. Numbers
+    keep six digits; missing is null.
     """
     p = stage.params
     identity = {

@@ -45,6 +45,15 @@ def _count(value: Any) -> str:
     return "–" if pd.isna(value) else f"{int(value):,}"
 
 
+def _fixed(value: float, digits: int) -> str:
+    return "–" if pd.isna(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def _rounded(value: float) -> str:
+    """A cost: whole from 100 on, else three digits."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "name": ("Contrast", label),
     "condition": ("Condition", label),
@@ -61,8 +70,8 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "share": ("Share", percent),
     "win_rate": ("Win rate", percent),
     "recall": ("Recall", percent),
-    "rate_a": ("From", percent),
-    "rate_b": ("To", percent),
+    "rate_a": ("Passes before", percent),
+    "rate_b": ("Passes after", percent),
     "gained": ("Gained", _count),
     "lost": ("Lost", _count),
     "difference": ("Difference (points)", points),
@@ -71,10 +80,24 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "p": ("p", p_value),
     "p_by_paper": ("p by paper", p_value),
     "p_holm": ("p (Holm)", p_value),
-    "effect_size": ("Cohen’s h", lambda h: "–" if pd.isna(h) else f"{h:.2f}".replace("-", "−")),
+    "effect_size": ("Cohen’s h", lambda h: _fixed(h, 2)),
     "standard_error": ("Standard error (points)", lambda e: points(e, sign=False)),
     "n_for_5_points": ("Questions for 5 points", _count),
     "mde": ("Detectable (points)", lambda d: points(d, sign=False)),
+    "kept": ("Right before, still right", percent),
+    "changed": ("Other texts", percent),
+    "seed_share": ("Due to training", percent),
+    "month": ("Month", str),
+    "measure": ("Measure", label),
+    "auc": ("Passed scores higher (0.5: chance)", lambda auc: _fixed(auc, 3)),
+    "same": ("Same decision", percent),
+    "kappa": ("Cohen’s κ", lambda kappa: _fixed(kappa, 3)),
+    "became": ("What became of the answer", str),
+    "training": ("Training, once", _rounded),
+    "retrieval": ("A question with retrieval", _rounded),
+    "closed_book": ("A question closed book", _rounded),
+    "repaid_after": ("Repaid after questions (95 % interval)", str),
+    "megabytes": ("MB", lambda size: f"{size:,.1f}"),
     "mrr": ("MRR", lambda rank: f"{rank:.2f}"),
     **{f"recall@{k}": (f"Recall@{k}", percent) for k in range(1, 51)},
 }

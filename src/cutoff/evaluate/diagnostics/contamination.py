@@ -88,7 +88,10 @@ def _step(judged: pd.DataFrame) -> str:
             "The untouched model does better on new papers than on old ones, which it should not: "
             "the cutoff, or the control papers, need a look"
         )
-    return f"**{claim}**: {with_interval(step, low, high)}, from {_told(before)} to {_told(after)}."
+    return (
+        f"**{claim}**: {with_interval(step, low, high)}, from {_told(before)} before the cutoff to "
+        f"{_told(after)} after it."
+    )
 
 
 def _told(rate: dict[str, float]) -> str:

@@ -65,9 +65,9 @@ def reading(exposed: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> s
     if not varies(exposed):
         told = [_recalled(part) for _, part in table(exposed).groupby("condition", sort=False)]
         return (
-            "**How recall grows with the number of wordings is not measured: all trained facts "
-            f"have {trained['wordings'].iloc[0]}.** Closed book, {'; '.join(told)}. Runs with "
-            "other values of `exposures` would draw the curve."
+            "**How recall grows with the number of wordings is not measured: every trained fact "
+            f"was told in {trained['wordings'].iloc[0]}.** Closed book, {'; '.join(told)}. Runs "
+            "with other values of `exposures` would draw the curve."
         )
     parts = []
     for condition, part in trained.groupby("condition", sort=False):

@@ -17,7 +17,7 @@ from cutoff.experiment import CONDITIONS
 from cutoff.params import Params
 from cutoff.records import Response
 from cutoff.report.claims import established
-from cutoff.report.wording import evidence, label, percent, with_interval
+from cutoff.report.wording import evidence, label, percent, points, with_interval
 from cutoff.run import folders
 
 FACTS, SKILLS = "seen", "unseen_paper"  # injected facts, and what reading new papers asks for
@@ -146,9 +146,9 @@ NO_SPLIT = (
 
 def _split(row: Mapping[str, Any]) -> str:
     numbers = (
-        f"{with_interval(row['facts'], np.nan, np.nan)} against "
-        f"{with_interval(row['skills'], np.nan, np.nan)}, a difference of "
-        f"{with_interval(row['difference'], row['ci_low'], row['ci_high'])}"
+        f"{points(row['facts'])} points ({label(row['facts_condition'])}, trained facts) against "
+        f"{points(row['skills'])} ({label(row['skills_condition'])}, papers not trained on), a "
+        f"difference of {with_interval(row['difference'], row['ci_low'], row['ci_high'])}"
     )
     if pd.isna(row["ci_low"]) or row["ci_low"] <= 0 <= row["ci_high"]:
         return f"**Whether fewer bits lose facts rather than skills cannot be told**: {numbers}."
