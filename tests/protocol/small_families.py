@@ -1,6 +1,5 @@
 """Small random models with the true structure of each family, and llama.cpp to run them."""
 
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +27,8 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+
+from cutoff.engines import llama_cpp as engine
 
 VOCABULARY = 768  # rows of the embedding; the tokenizers have fewer tokens
 LETTERS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
@@ -235,29 +236,13 @@ class LlamaCpp:
 @contextmanager
 def llama_cpp(weights: Path, lora: Path | None = None) -> Iterator[LlamaCpp]:
     """llama.cpp serving ``weights``, with a LoRA adapter over them unless ``None``."""
-    import xllamacpp
-
-    settings = xllamacpp.CommonParams()
-    settings.model.path = str(weights)
-    settings.hostnames = ["127.0.0.1"]
-    settings.port = 0
-    settings.api_keys = [secrets.token_hex(8)]
-    settings.n_parallel = 1
-    settings.n_ctx = 512
-    settings.fit_params = False
-    settings.warmup = False
-    settings.ui = False
-    settings.cpuparams.n_threads = 1
-    settings.cpuparams_batch.n_threads = 1
-    settings.verbosity = -1
-    if lora is not None:
-        settings.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(lora), 1.0)]
-    server = xllamacpp.Server(settings)
-    headers = {"Authorization": f"Bearer {settings.api_keys[0]}"}
-    with httpx.Client(
-        base_url=server.listening_address, headers=headers, timeout=60, trust_env=False
-    ) as client:
-        running = LlamaCpp(client)
-        running.post("/completion", prompt="a", n_predict=1)  # its loop runs from here on
-        yield running
-    del server
+    with (
+        engine.serve(weights, 512, 1, lora, threads=1) as endpoint,
+        httpx.Client(
+            base_url=endpoint.base_url,
+            headers={"Authorization": f"Bearer {endpoint.api_key}"},
+            timeout=60,
+            trust_env=False,
+        ) as client,
+    ):
+        yield LlamaCpp(client)
