@@ -223,29 +223,20 @@ def test_the_tokenizer_inside_is_the_tokenizer_of_the_folder(tmp_path: Path) -> 
     assert {name: field(path, f"tokenizer.{name}") for name in expected} == expected
 
 
-@pytest.mark.parametrize("family", ["qwen2", "qwen3", "llama"])
-def test_llama_cpp_splits_odd_texts_as_the_tokenizer_does(family: str, tmp_path: Path) -> None:
-    base = small_families.build(family, True, tmp_path / "base", num_hidden_layers=1)
-    tokenizer = load_tokenizer(base)
-    gguf_writer.write_gguf(base, None, tmp_path / "m.gguf")
-    with small_families.llama_cpp(tmp_path / "m.gguf") as server:
-        for text in (*small_families.ODD_TEXTS, "".join(small_families.ODD_TEXTS)):
-            expected = tokenizer(text, add_special_tokens=False)["input_ids"]
-            assert server.tokenize(text) == expected, text
-
-
 @pytest.mark.parametrize(("family", "n_bos"), [("qwen2", 0), ("qwen3", 0), ("llama", 1)])
-def test_a_chat_has_as_many_bos_tokens_on_the_server_as_in_training(
+def test_llama_cpp_reads_odd_texts_and_chats_as_the_tokenizer_does(
     family: str, n_bos: int, tmp_path: Path
 ) -> None:
     """The Llama template writes a BOS and llama.cpp adds one; the prompt must have one."""
     base = small_families.build(family, True, tmp_path / "base", num_hidden_layers=1)
-    tokenizer = load_tokenizer(base)
-    path = tmp_path / "m.gguf"
+    tokenizer, path = load_tokenizer(base), tmp_path / "m.gguf"
     gguf_writer.write_gguf(base, None, path)
     chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why 42?"}]
     trained = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
     with small_families.llama_cpp(path) as server:
+        for text in (*small_families.ODD_TEXTS, "".join(small_families.ODD_TEXTS)):
+            expected = tokenizer(text, add_special_tokens=False)["input_ids"]
+            assert server.tokenize(text) == expected, text
         text = server.post("/apply-template", messages=chat)["prompt"]
         assert server.tokenize(text, add_special=True) == trained
         reply = server.post("/v1/chat/completions", messages=chat, max_tokens=1)
@@ -276,15 +267,6 @@ def test_llama_cpp_stops_at_every_token_at_which_transformers_does(tmp_path: Pat
         gguf_writer.write_gguf(base, None, tmp_path / "m.gguf")
 
 
-def test_an_unsupported_architecture_is_named_with_those_supported(
-    base_model: Path, tmp_path: Path
-) -> None:
-    other = copy_of(base_model, tmp_path)
-    change_config(other, architectures=["GemmaForCausalLM"])
-    with pytest.raises(CutoffError, match="GemmaForCausalLM.*Qwen2.*Qwen3.*Llama"):
-        gguf_writer.write_gguf(other, None, tmp_path / "other.gguf")
-
-
 YARN = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0}
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e6, "factor": 8.0}
 
@@ -292,9 +274,11 @@ LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e6, "factor": 8.0}
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
+        ({"architectures": ["GemmaForCausalLM"]}, "Gemma.* is none of Qwen2.*Qwen3.*Llama"),
         ({"rope_parameters": YARN}, "RoPE scaling yarn"),
         ({"rope_parameters": None, "rope_theta": 1e6, "rope_scaling": YARN}, "RoPE scaling yarn"),
         ({"rope_parameters": LLAMA3}, "RoPE scaling llama3"),  # not with Qwen2 in llama.cpp
+        ({"rope_parameters": None}, "no rope_theta"),
         ({"use_sliding_window": True}, "sliding windows"),
         ({"layer_types": ["full_attention", "sliding_attention"]}, "layers of several types"),
         ({"attention_bias": True, "hidden_act": "gelu"}, "biases of.*and the activation gelu"),
