@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 Statistic = Callable[[Array], Array]
 
 CHUNK = 500  # replicates drawn at a time: their weights fit into the cache
+FEWEST_PAPERS = 10  # for a slope, or a difference between papers
 
 
 class Intervals(NamedTuple):
@@ -142,14 +143,17 @@ def slope(
 ) -> tuple[float, float, float]:
     """(slope, low, high): least-squares change of ``y`` per unit of ``x``, 95 % interval.
 
-    All missing where ``x`` does not vary or there is one paper; the interval also where every
-    ``y`` is equal: that is no proof of a slope of zero.
+    All missing where ``x`` does not vary. The interval is missing with fewer than
+    ``FEWEST_PAPERS`` papers, over which a bootstrap promises too much, and where every ``y`` is
+    equal: that is no proof of a slope of zero.
     """
-    if len(x) < 2 or np.ptp(x) == 0 or len(set(papers)) < 2:
+    if len(x) < 2 or np.ptp(x) == 0:
         return (np.nan,) * 3
     x = x - x.mean()  # the sums of squares would lose digits on calendar years
     columns = np.column_stack([np.ones(len(x)), x, y, x * x, x * y])
     found = intervals(totals(columns, papers), _slopes, replicates, seed)
+    if len(set(papers)) < FEWEST_PAPERS:
+        return float(found.estimate), np.nan, np.nan
     return float(found.estimate), float(found.low), float(found.high)
 
 

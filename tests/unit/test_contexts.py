@@ -146,7 +146,6 @@ def test_differences_pair_each_context_with_what_it_replaces() -> None:
     }
     text = contexts.reading(rates, table.reset_index())
     assert "changes: Base +37.5" in text and "Base 12.5\u00a0%" in text
-    assert "*open*" in text  # useless passages on new papers: +6.2, nothing to tell
     figure = diagnostic_figures.by_context(rates)
     (panel,) = figure.axes
     assert [text.get_text() for text in panel.get_xticklabels()][0] == "No\npassages"

@@ -20,7 +20,7 @@ def make(rates: dict[str, float], papers: int = 40, control: bool = True) -> pd.
             for condition in CONDITIONS:
                 passed = stratum == "control" and draw < rates[condition]
                 rows.append((f"{stratum}{i}", f"{stratum}-p{i // 2}", stratum, condition, passed))
-    frame = pd.DataFrame(rows, columns=list(effect_table.COLUMNS))
+    frame = pd.DataFrame(rows, columns="question_id paper_id stratum condition passed".split())
     return frame.astype({"passed": "boolean"})
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from cutoff.evaluate.answering import context
 from cutoff.evaluate.diagnostics import grounding
+from cutoff.evaluate.stats import averages
 from cutoff.experiment import ALL_CONDITIONS
 
 QUESTION = {
@@ -95,7 +96,9 @@ def test_every_context_is_measured_by_its_own_passages() -> None:
 def test_closed_book_answers_are_left_out() -> None:
     frame = grounding.scores(answered("Planning. [2]", "rag_ft"))
     assert frame.empty and set(grounding.MEASURES) <= set(frame.columns)
-    assert "not measured" in grounding.reading(grounding.by_condition(frame, 100))
+    assert "not measured" in grounding.reading(
+        averages.by_condition(frame, grounding.MEASURES, 100)
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,6 +126,6 @@ def test_the_reading_names_numbers_of_the_six_conditions_only() -> None:
         for c in ("base_rag", "base_oracle")
         for i in range(6)
     ]
-    table = grounding.by_condition(grounding.scores(pd.concat(rows)), 500)
+    table = averages.by_condition(grounding.scores(pd.concat(rows)), grounding.MEASURES, 500)
     text = grounding.reading(table)
     assert "evidence: Base + RAG 66.7\u00a0% (" in text and "evidence only" not in text

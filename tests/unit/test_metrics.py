@@ -157,11 +157,13 @@ def test_the_table_has_every_measure_of_every_condition_with_n_and_unit() -> Non
         for c in ("base", "base_rag")
         for i in range(8)
     ]
-    table = metrics.by_condition(metrics.scores(pd.DataFrame(answers)), 200)
+    table = averages.by_condition(
+        metrics.scores(pd.DataFrame(answers)), metrics.QUALITY + metrics.BEHAVIOUR, 200
+    )
     rows = table.set_index(["stratum", "condition", "measure"])
     assert len(table) == 2 * 2 * len((*metrics.QUALITY, *metrics.BEHAVIOUR))
     row = rows.loc["all_post", "base", "stated"]
-    assert (row["n"], row["n_papers"], row["estimate"], row["unit"]) == (8, 4, 5 / 8, "share")
+    assert (row["n"], row["n_papers"], row["estimate"]) == (8, 4, 5 / 8)
     assert 0 <= row["ci_low"] < row["estimate"] < row["ci_high"] <= 1
     sure = rows.loc["seen", "base_rag", "stated"]
     assert sure["ci_low"] < sure["estimate"] == sure["ci_high"] == 1  # no perfect certainty

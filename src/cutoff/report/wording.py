@@ -115,6 +115,15 @@ def with_interval(value: float, low: float, high: float, unit: str = "points") -
     return text if pd.isna(value) or pd.isna(low) else f"{text} ({interval(low, high)})"
 
 
+def each(frame: pd.DataFrame, name: str, value: str, unit: str = "percent") -> str:
+    """``Base 8.6 % (5.8 to 12.5), QA-tuned ...``: the label ``name`` of every row of ``frame`` and
+    its ``value`` with ci_low and ci_high."""
+    return ", ".join(
+        f"{label(row[name])} {with_interval(row[value], row['ci_low'], row['ci_high'], unit)}"
+        for row in frame.to_dict("records")
+    )
+
+
 def evidence(row: Mapping[str, Any]) -> str:
     """The numbers behind a sentence about a difference, in the order of every report.
 

@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 
 from cutoff import bootstrap
+from cutoff.evaluate.diagnostics.grounding import words
 from cutoff.evaluate.judging import reference
 from cutoff.evaluate.stats.averages import by_stratum
 from cutoff.experiment import CONDITIONS, POST_STRATA, RAG_CONDITIONS
@@ -128,14 +129,10 @@ def _kind(own: Mapping[str, Any], twin: Mapping[str, Any]) -> str:
 
 def _ignores(own: Mapping[str, Any], closed_book: str) -> bool:
     """Whether little or nothing that an answer says anew stands in its passages."""
-    new = _words(own["response"]) - _words(closed_book) - _words(own["question"])
-    new -= reference.FUNCTION_WORDS
-    held = {word for passage in own["context"] for word in _words(passage)}
+    known = words(closed_book) + words(own["question"])
+    new = set(words(own["response"])) - set(known) - reference.FUNCTION_WORDS
+    held = {word for passage in own["context"] for word in words(passage)}
     return not new or len(new & held) < LEAST_FROM_PASSAGES * len(new)
-
-
-def _words(text: str) -> set[str]:
-    return set(reference.words(reference.plain(reference.CITATION.sub(" ", text))))
 
 
 def _share(group: pd.DataFrame, *kinds: str) -> dict[str, float]:

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from cutoff import bootstrap
+from cutoff.bootstrap import FEWEST_PAPERS
 from cutoff.records import Paper
 from cutoff.report.wording import with_interval
 
 CONDITION = "base"
 MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])(?!\d)")
-FEWEST_PAPERS = 10  # on each side; a bootstrap over fewer papers promises too much
 MISSING = (
     "**Whether the untouched model knew papers before it read them cannot be told by date:** no "
     "paper that was asked about has a date of its first version."
@@ -104,7 +104,7 @@ def _trend(post: pd.DataFrame, replicates: int, seed: int) -> str:
     years, passed = years_of(post["month"]).to_numpy(), post["passed"].to_numpy(float)
     papers = post["paper_id"].to_numpy()
     change, low, high = bootstrap.slope(years, passed, papers, replicates, seed)
-    if post["paper_id"].nunique() < FEWEST_PAPERS or np.isnan(low):
+    if np.isnan(low):
         return "Whether early new papers are known better than late ones cannot be told."
     numbers = f"({with_interval(change, low, high)} a year)"
     if high < 0:

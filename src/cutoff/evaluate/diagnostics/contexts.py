@@ -25,7 +25,7 @@ from cutoff.evaluate.stats.differences import summary
 from cutoff.evaluate.stats.effect_table import by_question
 from cutoff.experiment import ALL_CONDITIONS, MODELS, POST_STRATA
 from cutoff.params import Params
-from cutoff.report.wording import label, percent, with_interval
+from cutoff.report.wording import each, label, percent
 from cutoff.run import folders
 
 Record = dict[str, Any]
@@ -46,30 +46,28 @@ def add(stage: folders.Run, questions: Sequence[Record]) -> list[Record]:
     wanted = extra_contexts(stage.params)
     if not wanted:
         return list(questions)
-    folder = stage.dataset_folder
-    read = {
-        name: files.read_jsonl(stage.require(folder / f"{name}.jsonl", "01_generate"))
+    read = (
+        files.read_jsonl(stage.require(stage.dataset_folder / f"{name}.jsonl", "01_generate"))
         for name in ("passages", "retrieval")
-    }
-    passages = {passage["passage_id"]: passage for passage in read["passages"]}
-    rankings = {ranking["question_id"]: ranking["passage_ids"] for ranking in read["retrieval"]}
-    make = {"oracle": oracle, "distractor": distractor}
-    return [
-        question
-        | {
-            "extra_contexts": {
-                kind: _context(
-                    make[kind](question, rankings.get(question["question_id"], []), passages),
-                    kind,
-                    question,
-                    passages,
-                    stage.params,
-                )
-                for kind in wanted
-            }
-        }
-        for question in questions
-    ]
+    )
+    passages, rankings = (
+        {record[key]: record for record in records}
+        for key, records in zip(("passage_id", "question_id"), read, strict=True)
+    )
+    added = []
+    for question in questions:
+        ranking = rankings.get(question["question_id"], {}).get("passage_ids", [])
+        made = {"oracle": oracle(question, ranking, passages),
+                "distractor": distractor(question, ranking, passages)}  # fmt: skip
+        held = {kind: _fitting(made[kind], passages, stage.params) for kind in wanted}
+        if empty := [kind for kind in wanted if not held[kind]["context"]]:
+            raise CutoffError(
+                f"No {empty[0]} context for {question['question_id']}: the data set holds no such "
+                f"passage that fits context_tokens = {stage.params.context_tokens}; raise it, use "
+                f"more papers, or take {empty[0]} out of extra_contexts."
+            )
+        added.append(question | {"extra_contexts": held})
+    return added
 
 
 def oracle(
@@ -99,13 +97,7 @@ def distractor(
     return [name for name in ranking if name not in gold and not gives_away(name)]
 
 
-def _context(
-    names: Sequence[str],
-    kind: str,
-    question: Record,
-    passages: Mapping[str, Record],
-    p: Params,
-) -> Record:
+def _fitting(names: Sequence[str], passages: Mapping[str, Record], p: Params) -> Record:
     """The first ``top_k`` whole passages that fit ``context_tokens``; none is shortened."""
     chosen: list[str] = []
     room = p.context_tokens
@@ -113,16 +105,6 @@ def _context(
         if passages[name]["n_tokens"] <= room:
             chosen.append(name)
             room -= passages[name]["n_tokens"]
-    if not chosen:
-        raise CutoffError(
-            f"No {kind} context for {question['question_id']}: "
-            + (
-                f"its passages do not fit context_tokens = {p.context_tokens}; raise it"
-                if names
-                else "the data set holds no such passage; use more papers"
-            )
-            + f", or take {kind} out of extra_contexts."
-        )
     return {"context_passage_ids": chosen, "context": [passages[name]["text"] for name in chosen]}
 
 
@@ -189,8 +171,4 @@ def reading(rates: pd.DataFrame, table: pd.DataFrame) -> str:
 
 def _changes(table: pd.DataFrame, name: str, stratum: str) -> str:
     rows = table[(table["name"] == name) & (table["stratum"] == stratum)]
-    return ", ".join(
-        f"{label(row.model)} {with_interval(row.difference, row.ci_low, row.ci_high)}"
-        + ("" if row.ci_low > 0 or row.ci_high < 0 else " *open*")
-        for row in rows.itertuples()
-    )
+    return each(rows, "model", "difference", "points")

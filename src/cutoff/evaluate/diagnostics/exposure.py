@@ -7,7 +7,6 @@ zero: what a model answers by guessing, or from a paper's other facts.
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +14,9 @@ import pandas as pd
 from cutoff import bootstrap
 from cutoff.experiment import CONDITIONS
 from cutoff.records import Example, Question
-from cutoff.report.wording import label, with_interval
+from cutoff.report.wording import each, label, with_interval
 
 TRAINED = tuple(name for name, c in CONDITIONS.items() if c.model != "base" and c.context == "none")
-FEWEST_PAPERS = 10  # a bootstrap over fewer promises too much
 MISSING = (
     "**How often a fact must be told is not measured:** there are no questions on trained facts."
 )
@@ -63,18 +61,20 @@ def reading(exposed: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> s
     if trained.empty:
         return MISSING
     if not varies(exposed):
-        told = [_recalled(part) for _, part in table(exposed).groupby("condition", sort=False)]
+        shares = table(exposed)
+        told = each(shares[shares["wordings"] > 0], "condition", "pass_rate")
+        others = each(shares[shares["wordings"] == 0], "condition", "pass_rate")
         return (
             "**How recall grows with the number of wordings is not measured: every trained fact "
-            f"was told in {trained['wordings'].iloc[0]}.** Closed book, {'; '.join(told)}. Runs "
-            "with other values of `exposures` would draw the curve."
+            f"was told in {trained['wordings'].iloc[0]}.** Closed book, {told}; facts never "
+            f"told: {others or 'not asked'}. Other values of `exposures` would draw the curve."
         )
     parts = []
     for condition, part in trained.groupby("condition", sort=False):
         columns = part["wordings"].to_numpy(float), part["passed"].to_numpy(float)
         rise, low, high = bootstrap.slope(*columns, part["paper_id"].to_numpy(), replicates, seed)
         numbers = f"({with_interval(rise, low, high)} a wording)"
-        if part["paper_id"].nunique() < FEWEST_PAPERS or np.isnan(low):
+        if np.isnan(low):
             parts.append(f"{label(condition)}: too little varies to tell")
         elif low <= 0 <= high:
             parts.append(f"{label(condition)}: no change with the number is established {numbers}")
@@ -85,14 +85,3 @@ def reading(exposed: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> s
         f"**{'; '.join(parts)}.** The number of wordings was not drawn by lot: what is easy to "
         "word in many ways may be easy to learn as well."
     )
-
-
-def _recalled(rates: pd.DataFrame) -> str:
-    """Recall of trained facts under one condition, and of others, where they were asked about."""
-
-    def rate(row: dict[str, Any]) -> str:
-        return with_interval(row["pass_rate"], row["ci_low"], row["ci_high"], "percent")
-
-    rows = rates.to_dict("records")
-    text = f"{label(rows[-1]['condition'])} recalls {rate(rows[-1])}"
-    return text + (f", and {rate(rows[0])} of facts never told" if len(rows) > 1 else "")

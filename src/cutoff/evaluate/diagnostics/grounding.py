@@ -12,9 +12,8 @@ import pandas as pd
 
 from cutoff.evaluate.answering import context
 from cutoff.evaluate.judging import reference
-from cutoff.evaluate.stats import averages
 from cutoff.experiment import ALL_CONDITIONS, CONDITIONS
-from cutoff.report.wording import label, with_interval
+from cutoff.report.wording import each
 
 MEASURES = (
     "answer_in_context",
@@ -52,6 +51,11 @@ def citations(question: Mapping[str, Any], response: Mapping[str, Any]) -> dict[
     return dict(
         zip(names, (not gold.isdisjoint(passages.values()), bool(numbers), right), strict=True)
     )
+
+
+def words(text: str) -> list[str]:
+    """The words of ``text`` as the rules compare them, without citation markers."""
+    return reference.words(reference.plain(reference.CITATION.sub(" ", text)))
 
 
 def holds(text: str, answer: str) -> bool:
@@ -104,9 +108,7 @@ def _score(row: Mapping[str, Any]) -> dict[str, float | None]:
     there = {number for number, name in passages.items() if name in gold}
     numbers = cited(text)
     right = there.intersection(numbers)
-    asked = set(reference.words(reference.plain(row["question"])))
-    said = reference.words(reference.plain(reference.CITATION.sub(" ", text)))
-    new = [word for word in said if word not in asked]
+    new = [word for word in words(text) if word not in set(words(row["question"]))]
     known = {word for t in texts.values() for word in reference.words(reference.plain(t))}
     return {
         "answer_in_context": float(any(holds(t, answer) for t in texts.values())),
@@ -120,26 +122,19 @@ def _score(row: Mapping[str, Any]) -> dict[str, float | None]:
     }
 
 
-def by_condition(frame: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> pd.DataFrame:
-    """``averages.by_condition`` of every measure of ``scores``."""
-    return averages.by_condition(frame, MEASURES, replicates, seed)
-
-
 def reading(table: pd.DataFrame) -> str:
-    """How much of what was cited is evidence, and of what is said stands in the passages."""
+    """How much of what was cited is evidence, and of what is said stands in the passages.
+
+    ``table``: ``averages.by_condition`` of ``MEASURES``.
+    """
     rows = table[table["stratum"].eq("all_post") & table["condition"].isin(CONDITIONS)]
     if rows.empty:
         return "**Citations: not measured**, because no answer had passages."
-
-    def all_of(measure: str) -> str:
-        return ", ".join(
-            f"{label(row.condition)} "
-            f"{with_interval(row.estimate, row.ci_low, row.ci_high, 'percent')}"
-            for row in rows[rows["measure"] == measure].itertuples()
-        )
-
+    precision, grounded = (
+        each(rows[rows["measure"] == measure], "condition", "estimate")
+        for measure in ("citation_precision", "grounded")
+    )
     return (
-        f"**Of what was cited, this much was evidence: {all_of('citation_precision')}.** Of the "
-        "words that an answer adds to its question, this much stands in its passages: "
-        f"{all_of('grounded')}."
+        f"**Of what was cited, this much was evidence: {precision}.** Of the words that an answer "
+        f"adds to its question, this much stands in its passages: {grounded}."
     )

@@ -23,7 +23,7 @@ from cutoff import embeddings
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.evaluate.diagnostics import grounding, refusals
 from cutoff.evaluate.judging import reference
-from cutoff.evaluate.stats import averages
+from cutoff.evaluate.judging.rubric import without_citations
 from cutoff.params import Params
 
 QUALITY = ("stated", "exact_match", "numeric_match", "token_f1", "similarity")
@@ -66,14 +66,6 @@ def scores(answers: pd.DataFrame, p: Params | None = None) -> pd.DataFrame:
     return frame.astype(dict.fromkeys((*QUALITY, *BEHAVIOUR), float))
 
 
-def by_condition(frame: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> pd.DataFrame:
-    """``averages.by_condition`` of every measure; ``unit`` says what the numbers are."""
-    table = averages.by_condition(frame, (*QUALITY, *BEHAVIOUR), replicates, seed)
-    units = dict.fromkeys(("words", "completion_tokens", "prompt_tokens"), "number")
-    units |= {"latency_seconds": "s"} | dict.fromkeys(SHARES, "share")
-    return table.assign(unit=[units.get(name, "score") for name in table["measure"]])
-
-
 # --- one answer ------------------------------------------------------------------------
 
 
@@ -101,18 +93,14 @@ def loops(text: str) -> bool:
     return False
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"\s+", " ", reference.CITATION.sub(" ", text)).strip()
-
-
 def _right(row: Mapping[str, Any]) -> list[str]:
     """The right wordings: reference and statement, each once."""
     return list(dict.fromkeys((row["reference"], row["statement"] or row["reference"])))
 
 
 def _measured(row: Mapping[str, Any]) -> dict[str, Any]:
-    text = _plain(row["response"])
-    said = reference.words(reference.plain(text))
+    text = without_citations(row["response"])
+    said = grounding.words(text)
     wanted = [reference.words(reference.plain(right)) for right in _right(row)]
     numbers = reference.quantities(reference.plain(row["reference"]))
     given = reference.quantities(reference.plain(text))
@@ -135,7 +123,7 @@ def _similarities(answers: pd.DataFrame, p: Params | None) -> "np.ndarray":
     missing = np.full(len(answers), np.nan)
     if p is None or answers.empty:
         return missing
-    texts = [_plain(text) for text in answers["response"]]
+    texts = [without_citations(text) for text in answers["response"]]
     wanted = [_right(row) for row in answers[["reference", "statement"]].to_dict("records")]
     every = list(dict.fromkeys([*texts, *(right for both in wanted for right in both)]))
     try:

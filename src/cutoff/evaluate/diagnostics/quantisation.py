@@ -38,7 +38,7 @@ def obstacle(stage: folders.Run) -> str:
     names, provider = models.compared_quantizations(p), serving.measured_provider(stage)
     compared_conditions(p)
     why = {
-        "transformers": "`transformers` answers from unquantised weights; ask with provider=llama_cpp",
+        "transformers": "it answers from unquantised weights; ask with provider=llama_cpp",
         "openai": "the server at base_url has its own; ask with provider=llama_cpp or ollama",
     }.get(provider, "")
     if not names:

@@ -12,7 +12,7 @@ import pandas as pd
 from cutoff.evaluate.diagnostics import grounding
 from cutoff.evaluate.judging import reference
 from cutoff.evaluate.stats import averages
-from cutoff.report.wording import label, percent, with_interval
+from cutoff.report.wording import each, percent
 
 UNANSWERABLE = "unanswerable"
 ANSWERABLE = "all_post"
@@ -33,7 +33,7 @@ DECLINES = re.compile(
 
 def declines(text: str) -> bool:
     """True for an empty response and for one that says that it has no answer."""
-    said = " ".join(reference.words(reference.plain(reference.CITATION.sub(" ", text))))
+    said = " ".join(grounding.words(text))
     return not said or bool(reference.REFUSAL.search(said) or DECLINES.search(said))
 
 
@@ -84,11 +84,6 @@ def reading(table: pd.DataFrame) -> str:
 
 
 def _rates(rows: pd.DataFrame) -> str:
-    if rows.empty:
-        return "not measured"
-    if (rows["estimate"] == 0).all():
+    if len(rows) and (rows["estimate"] == 0).all():
         return f"none, under any condition (at most {percent(rows['ci_high'].max())} each)"
-    return ", ".join(
-        f"{label(row.condition)} {with_interval(row.estimate, row.ci_low, row.ci_high, 'percent')}"
-        for row in rows.itertuples()
-    )
+    return each(rows, "condition", "estimate") or "not measured"

@@ -1,8 +1,8 @@
 """From verdicts to pass rates and planned contrasts.
 
-Every function takes the tidy *verdicts* frame: one row per question and condition with
-the columns ``question_id``, ``paper_id``, ``stratum``, ``condition`` and ``passed``
-(True, False, or missing when the judge failed). A missing verdict is neither a pass nor
+Every function takes the tidy frame of ``joined.join``: one row per question and condition, of
+which ``question_id``, ``paper_id``, ``stratum``, ``condition`` and ``passed`` (True, False, or
+missing when the judge failed) count. A missing verdict is neither a pass nor
 a fail: the pairs it belongs to leave the contrasts that need them, and are counted.
 
 The unit that was sampled is the paper, not the question: questions about one paper share
@@ -19,12 +19,9 @@ import pandas as pd
 
 from cutoff import bootstrap
 from cutoff.bootstrap import Array
-from cutoff.errors import CutoffError
 from cutoff.evaluate.stats import differences
 from cutoff.evaluate.stats.averages import by_stratum
-from cutoff.experiment import CONTRASTS, STRATA, Contrast
-
-COLUMNS = ("question_id", "paper_id", "stratum", "condition", "passed")
+from cutoff.experiment import CONTRASTS, Contrast
 
 
 def pass_rates(verdicts: pd.DataFrame) -> pd.DataFrame:
@@ -33,7 +30,6 @@ def pass_rates(verdicts: pd.DataFrame) -> pd.DataFrame:
     Returns stratum (``all_post`` pools the three post-cutoff strata) and the columns of
     ``bootstrap.pass_rates`` by condition; rates are proportions.
     """
-    _checked(verdicts)
     frames = [
         bootstrap.pass_rates(rows, ["condition"]).assign(stratum=stratum)
         for stratum, rows in by_stratum(verdicts)
@@ -57,7 +53,7 @@ def planned_contrasts(
     rows that are detail only.
     """
     frames = []
-    for stratum, rows in by_stratum(_checked(verdicts)):
+    for stratum, rows in by_stratum(verdicts):
         wide = by_question(rows)
         passed = {name: wide[name].to_numpy() for name in wide.columns}
         values = np.column_stack([contrast_values(passed, contrast) for contrast in CONTRASTS])
@@ -126,32 +122,3 @@ def _sides(contrast: Contrast, passed: Mapping[str, Array]) -> dict[str, Any]:
         "rate_b": rate[with_rag] - rate[contrast.minus[0]],
         "test": "sign flip by paper",
     }
-
-
-def _checked(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """The same frame, every question being judged once under every condition."""
-    absent = [name for name in COLUMNS if name not in verdicts.columns]
-    if absent:
-        raise CutoffError(f"The verdicts have no column {', '.join(absent)}.")
-    if verdicts.empty:
-        raise CutoffError("There are no verdicts to analyse: run 04_evaluate's answering first.")
-    unknown = sorted(set(verdicts["stratum"]) - set(STRATA[1:]))
-    if unknown:
-        raise CutoffError(f"Unknown stratum {unknown[0]!r}; known are {', '.join(STRATA[1:])}.")
-    twice = verdicts[verdicts.duplicated(["question_id", "condition"])]
-    if len(twice):
-        first = twice.iloc[0]
-        raise CutoffError(
-            f"Question {first['question_id']} was judged twice under {first['condition']}."
-        )
-    wanted = {name for contrast in CONTRASTS for name in contrast.plus + contrast.minus}
-    if left_out := sorted(wanted - set(verdicts["condition"])):
-        raise CutoffError(f"No verdict at all for the condition {', '.join(left_out)}.")
-    answered = verdicts.groupby("question_id")["condition"].nunique()
-    incomplete = answered[answered < verdicts["condition"].nunique()]
-    if len(incomplete):
-        raise CutoffError(
-            f"{len(incomplete)} questions were not put to every condition, first "
-            f"{incomplete.index[0]}: a contrast would compare different questions."
-        )
-    return verdicts
