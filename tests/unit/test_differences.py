@@ -1,12 +1,14 @@
 """Gained, lost or neither: intervals that hold where few questions differ."""
 
 import itertools
+from operator import itemgetter
 
 import numpy as np
 import pytest
 from scipy import optimize, stats
 from statsmodels.stats.contingency_tables import mcnemar
 
+from cutoff import bootstrap
 from cutoff.evaluate.stats import differences
 
 
@@ -88,3 +90,19 @@ def test_a_missing_verdict_is_left_out_and_counted() -> None:
     assert found["difference"] == pytest.approx(1 / 3)
     nothing = differences.summary(np.full(3, np.nan), np.arange(3), 100, 0)
     assert nothing["n"] == 0 and np.isnan([nothing["p"], nothing["ci_low"], nothing["mde"]]).all()
+
+
+def test_the_interval_of_a_difference_of_differences_covers() -> None:
+    rng = np.random.default_rng(1)
+    inside = []
+    for _ in range(150):
+        ends = {}
+        for name, rate in (("one", 0.15), ("other", 0.05)):
+            paper = rng.random(30) < rate * 2  # half of the questions of such a paper are lost
+            values = -(paper[:, None] & (rng.random((30, 3)) < 0.5)).astype(float).ravel()
+            found = differences.summary(values, np.repeat(np.arange(30), 3), 200, 0)
+            ends[name] = found
+        names = itemgetter("difference", "ci_low", "ci_high")
+        _, low, high = bootstrap.difference(names(ends["other"]), names(ends["one"]))
+        inside.append(low <= -0.10 <= high)
+    assert 0.91 < np.mean(inside)

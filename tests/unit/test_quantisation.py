@@ -1,7 +1,6 @@
 """The same weights with fewer and more bits: asked alike, judged alike, compared in pairs."""
 
 import shutil
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cutoff import bootstrap, files, models, params
+from cutoff import files, models, params
 from cutoff.engines import serving
 from cutoff.errors import CutoffError
 from cutoff.evaluate import answering, joined
@@ -226,19 +225,3 @@ def test_a_loss_is_established_by_the_planned_rows_alone() -> None:
         table.reset_index(), precision_loss.facts_and_skills(table.reset_index()), COST
     )
     assert "39.9\u00a0%" in text and "differ from F16 under 1 of 2 conditions" in text
-
-
-def test_the_interval_of_a_difference_of_differences_covers() -> None:
-    rng = np.random.default_rng(1)
-    inside = []
-    for _ in range(150):
-        ends = {}
-        for name, rate in (("one", 0.15), ("other", 0.05)):
-            paper = rng.random(30) < rate * 2  # half of the questions of such a paper are lost
-            values = -(paper[:, None] & (rng.random((30, 3)) < 0.5)).astype(float).ravel()
-            found = precision_loss.differences.summary(values, np.repeat(np.arange(30), 3), 200, 0)
-            ends[name] = found
-        names = itemgetter("difference", "ci_low", "ci_high")
-        _, low, high = bootstrap.difference(names(ends["other"]), names(ends["one"]))
-        inside.append(low <= -0.10 <= high)
-    assert 0.91 < np.mean(inside)

@@ -1,7 +1,7 @@
 """Other contexts beside the retrieved one: the evidence alone, and passages without it.
 
     questions = contexts.add(stage, questions)
-    responses = conditions.answer_extra(stage, questions)
+    responses = answering.answer_extra(stage, questions)
 
 ``oracle`` is what a perfect retriever would bring: the evidence and nothing else.
 ``distractor`` is its opposite and looks as convincing: the passages that the retriever ranks
@@ -21,8 +21,7 @@ from cutoff.errors import CutoffError
 from cutoff.evaluate.answering import extra_contexts
 from cutoff.evaluate.diagnostics import grounding
 from cutoff.evaluate.stats.averages import by_stratum
-from cutoff.evaluate.stats.differences import summary
-from cutoff.evaluate.stats.effect_table import by_question
+from cutoff.evaluate.stats.effect_table import by_question, compared
 from cutoff.experiment import ALL_CONDITIONS, MODELS, POST_STRATA
 from cutoff.params import Params
 from cutoff.report.wording import each, label, percent
@@ -126,7 +125,7 @@ def differences(answers: pd.DataFrame, replicates: int = 10_000, seed: int = 0) 
     """What another context changes, per model and stratum, on the same questions.
 
     ``evidence_alone``: oracle minus retrieved. ``useless_passages``: distractor minus closed
-    book. Columns: name, stratum, model, a, b and those of ``differences.summary`` (b - a). No
+    book. Columns: name, stratum, model and those of ``effect_table.compared`` (b - a). No
     p value is adjusted: these rows were not planned.
     """
     name_of = {
@@ -136,13 +135,11 @@ def differences(answers: pd.DataFrame, replicates: int = 10_000, seed: int = 0) 
     rows = []
     for stratum, part in by_stratum(answers):
         wide = by_question(part)
-        papers = wide.index.get_level_values("paper_id").to_numpy()
         for (name, kind, without), model in itertools.product(DIFFERENCES, MODELS):
             a, b = name_of.get((model, without)), name_of.get((model, kind))
             if a and b:
-                values = (wide[b] - wide[a]).to_numpy()
-                row = {"name": name, "stratum": stratum, "model": model, "a": a, "b": b}
-                rows.append(row | summary(values, papers, replicates, seed))
+                row = {"name": name, "stratum": stratum, "model": model}
+                rows.append(row | compared(wide, a, b, replicates, seed))
     return pd.DataFrame(rows)
 
 

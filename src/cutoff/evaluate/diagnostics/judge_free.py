@@ -70,13 +70,13 @@ def contrasts(scores: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> 
             names = [contrast.name for contrast in planned]
             frames.append(found.assign(measure=measure, name=names, stratum=stratum))
     names = "measure name stratum n n_papers difference ci_low ci_high p_by_paper".split()
-    return pd.concat(frames, ignore_index=True)[names]
+    return pd.concat(frames or [pd.DataFrame(columns=names)], ignore_index=True)[names]
 
 
 def support(planned: pd.DataFrame, judge_free: pd.DataFrame) -> pd.DataFrame:
     """Judge and measures side by side: which direction each gives to every planned contrast.
 
-    ``planned``: ``statistics.planned_contrasts``; ``judge_free``: ``contrasts``. One row per
+    ``planned``: ``effect_table.planned_contrasts``; ``judge_free``: ``contrasts``. One row per
     planned contrast: name, stratum, judge, and a column per measure, each ``up``, ``down``
     (the interval excludes zero) or ``open``; missing where there is no interval.
     """

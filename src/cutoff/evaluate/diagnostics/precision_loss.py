@@ -3,6 +3,7 @@
 effects = precision_loss.effects(quantisation.verdicts(...), p)
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,8 @@ import pandas as pd
 
 from cutoff import bootstrap, models
 from cutoff.evaluate.diagnostics.quantisation import compared_conditions, under
-from cutoff.evaluate.stats import differences
 from cutoff.evaluate.stats.averages import by_stratum
+from cutoff.evaluate.stats.effect_table import by_question, compared
 from cutoff.experiment import CONDITIONS
 from cutoff.params import Params
 from cutoff.records import Response
@@ -21,35 +22,27 @@ from cutoff.report.wording import evidence, label, percent, points, with_interva
 from cutoff.run import folders
 
 FACTS, SKILLS = "seen", "unseen_paper"  # injected facts, and what reading new papers asks for
-KEYS = ["paper_id", "question_id", "stratum"]
 
 
 def effects(frame: pd.DataFrame, p: Params) -> pd.DataFrame:
     """What the served weights gain or lose against each compared quantisation, by stratum.
 
-    ``frame``: see ``quantisation.verdicts``. Columns: condition, stratum, a (compared), b
-    (served), planned, changed (share of answers with another text), rate_a, rate_b and those of
-    ``differences.summary`` (difference is b - a), p_holm over the planned rows: all new
-    papers, ``seen`` without retrieval and ``unseen_paper`` with it.
+    ``frame``: see ``quantisation.verdicts``. Columns: condition, stratum, planned, changed (share
+    of answers with another text) and those of ``effect_table.compared`` (a is compared, b
+    served), p_holm over the planned rows: all new papers, ``seen`` without retrieval and
+    ``unseen_paper`` with it.
     """
     rows = []
-    for (name, condition), part in frame.groupby(["quantization", "condition"], sort=False):
-        if name == p.quantization:
-            continue
-        served = frame[frame["quantization"].eq(p.quantization) & frame["condition"].eq(condition)]
-        sides = {
-            side: of.set_index(KEYS)["passed"].astype("Float64").astype(float)
-            for side, of in (("a", part), ("b", served))
-        }
-        both = pd.DataFrame({**sides, "changed": part.set_index(KEYS)["changed"]}).reset_index()
+    others = [name for name in frame["quantization"].unique() if name != p.quantization]
+    for name, condition in itertools.product(others, frame["condition"].unique()):
+        asked = frame[frame["condition"] == condition]
         own = {"none": FACTS, "retrieved": SKILLS}[CONDITIONS[condition].context]
-        for stratum, asked in by_stratum(both):
-            values, papers = (asked["b"] - asked["a"]).to_numpy(), asked["paper_id"].to_numpy()
-            row = {"condition": condition, "stratum": stratum, "a": name, "b": p.quantization}
-            row |= {"planned": stratum in ("all_post", own), "changed": asked["changed"].mean()}
-            known = asked.dropna(subset=["a", "b"])
-            row |= {"rate_a": known["a"].mean(), "rate_b": known["b"].mean()}
-            rows.append(row | differences.summary(values, papers, p.bootstrap_replicates, p.seed))
+        for stratum, part in by_stratum(asked):
+            wide = by_question(part.assign(condition=part["quantization"]))
+            changed = part.loc[part["quantization"] == name, "changed"].mean()
+            row = {"condition": condition, "stratum": stratum, "changed": changed}
+            row |= {"planned": stratum in ("all_post", own)}
+            rows.append(row | compared(wide, name, p.quantization, p.bootstrap_replicates, p.seed))
     names = (
         "condition stratum a b planned n n_missing n_papers changed rate_a rate_b gained lost "
         "difference ci_low ci_high p p_by_paper p_holm mde"

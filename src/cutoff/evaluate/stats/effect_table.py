@@ -19,6 +19,7 @@ import pandas as pd
 
 from cutoff import bootstrap
 from cutoff.bootstrap import Array
+from cutoff.errors import CutoffError
 from cutoff.evaluate.stats import differences
 from cutoff.evaluate.stats.averages import by_stratum
 from cutoff.experiment import CONTRASTS, Contrast
@@ -30,6 +31,8 @@ def pass_rates(verdicts: pd.DataFrame) -> pd.DataFrame:
     Returns stratum (``all_post`` pools the three post-cutoff strata) and the columns of
     ``bootstrap.pass_rates`` by condition; rates are proportions.
     """
+    if verdicts.empty:
+        raise CutoffError("There are no verdicts to analyse: the data set has no questions.")
     frames = [
         bootstrap.pass_rates(rows, ["condition"]).assign(stratum=stratum)
         for stratum, rows in by_stratum(verdicts)
@@ -88,6 +91,16 @@ def by_question(frame: pd.DataFrame, measure: str = "passed") -> pd.DataFrame:
     numbers = frame.assign(value=frame[measure].astype("Float64").astype(float))
     wide = numbers.pivot(index=["paper_id", "question_id"], columns="condition", values="value")
     return wide[list(dict.fromkeys(frame["condition"]))]
+
+
+def compared(wide: pd.DataFrame, a: str, b: str, replicates: int, seed: int) -> dict[str, Any]:
+    """Two columns of ``by_question``: a, b, rate_a, rate_b (of questions known on both sides)
+    and ``differences.summary`` of b - a."""
+    papers = wide.index.get_level_values("paper_id").to_numpy()
+    both = wide[[a, b]].dropna()
+    rates = {"a": a, "b": b, "rate_a": both[a].mean(), "rate_b": both[b].mean()}
+    values = (wide[b] - wide[a]).to_numpy()
+    return rates | differences.summary(values, papers, replicates, seed)
 
 
 def contrast_values(passed: Mapping[str, Array], contrast: Contrast) -> Array:
