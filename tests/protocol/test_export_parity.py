@@ -16,13 +16,14 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from cutoff import models, params, prompts
 from cutoff.errors import CutoffError
 from cutoff.export import families, gguf_tokenizer, gguf_writer, weights
-from cutoff.export.parity import chain, gate, measurement, transcripts
+from cutoff.export.parity import chain, gate, measurement, reference_model, served_model
+from cutoff.export.parity.transcript import Transcript, choose_prompts
 from cutoff.models import Files
 from cutoff.params import Params
 from cutoff.phantom import world
 
 CHOSEN: dict[str, Any] = {"max_new_tokens": 24, "parallel": 2, "num_ctx": 512}
-Reference = list[transcripts.Transcript]
+Reference = list[Transcript]
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +42,15 @@ def questions() -> list[dict[str, Any]]:
 def chats(questions: list[dict[str, Any]]) -> list[list[prompts.Message]]:
     """Closed-book and RAG prompts; one with text that is split differently by other rules."""
     odd = prompts.render_rag("Who's at 1234-ab (x)?", ["It is 97 percent.\n\n  The end.", "12M."])
-    return [*transcripts.choose_prompts(questions, 7), odd]
+    return [*choose_prompts(questions, 7), odd]
 
 
 @pytest.fixture(scope="module")
 def references(base_model: Path, adapter: Path, chats: Any) -> dict[str, Reference]:
     """The phantom's answers in transformers: without and with the adapter."""
     return {
-        "base": transcripts.from_transformers(base_model, None, chats, 24),
-        "tuned": transcripts.from_transformers(base_model, adapter, chats, 24),
+        "base": reference_model.answer(base_model, None, chats, 24),
+        "tuned": reference_model.answer(base_model, adapter, chats, 24),
     }
 
 
@@ -148,7 +149,7 @@ def test_the_gate_opens_for_other_families_merged_and_beside(
     """Also where the model has a BOS token."""
     base = decided(build(family, family == "qwen3", tmp_path / "b", max_position_embeddings=2048))
     adapter = small_adapter(base, tmp_path / "adapter")
-    reference = transcripts.from_transformers(base, adapter, chats[:3], 8)
+    reference = reference_model.answer(base, adapter, chats[:3], 8)
     for mode in ("merged", "adapter"):
         chosen = {"export_mode": mode, "quantization": "Q8_0", "max_new_tokens": 8}
         files = models.files_of(tmp_path, "tuned", load(**chosen))
@@ -190,12 +191,12 @@ def test_penalties_and_temperature_that_a_model_brings_do_not_reach_the_referenc
     config = GenerationConfig.from_pretrained(other)
     config.update(repetition_penalty=3.0, do_sample=True, temperature=5.0)
     config.save_pretrained(other)
-    assert transcripts.from_transformers(other, None, chats[:2], 24) == references["base"][:2]
+    assert reference_model.answer(other, None, chats[:2], 24) == references["base"][:2]
 
 
 def test_two_servings_of_one_file_give_the_same_answers(exported: Any, references: Any) -> None:
     path, reference = exported("base").full, references["base"]
-    first, second = (transcripts.from_llama_cpp(path, reference, load()) for _ in range(2))
+    first, second = (served_model.from_llama_cpp(path, reference, load()) for _ in range(2))
     assert first == second
     assert [a.next_tokens for a in first] == [a.next_tokens for a in second]
 
@@ -233,7 +234,7 @@ def test_another_number_of_bos_tokens_closes_the_gate(
     changed = template.read_text().replace("{{- bos_token }}", "{{- bos_token }}" * n_bos)
     assert changed != template.read_text()
     template.write_text(changed)
-    reference = transcripts.from_transformers(base, None, chats[:2], 4)
+    reference = reference_model.answer(base, None, chats[:2], 4)
     chosen = {"num_ctx": 2048, "max_new_tokens": 4}
     found = measure(export(other, tmp_path), base, reference, questions[:1], **chosen)
     assert broken(found) == chain.BOS
@@ -290,7 +291,7 @@ def test_query_and_key_rows_in_the_order_of_another_family_close_the_gate(
 ) -> None:
     """Swapped where they must stay (Qwen2), left where they must be swapped (Llama)."""
     base = build(family, False, tmp_path / "base", max_position_embeddings=2048)
-    reference = transcripts.from_transformers(base, None, chats[:3], 4)
+    reference = reference_model.answer(base, None, chats[:3], 4)
     name = {"qwen2": "Qwen2ForCausalLM", "llama": "LlamaForCausalLM"}[family]
     right = families.FAMILIES[name]
     wrong = replace(right, interleaved=not right.interleaved)
@@ -315,7 +316,7 @@ def test_an_end_of_turn_that_is_not_recognised_closes_the_gate(
     exported: Any, base_model: Path, references: Any, questions: Any
 ) -> None:
     p = load()
-    served = transcripts.from_llama_cpp(exported("base").full, references["base"], p)
+    served = served_model.from_llama_cpp(exported("base").full, references["base"], p)
     assert sum(answer.stopped for answer in served) > 0.8 * len(served)
     endless = [replace(a, answer_ids=a.answer_ids[:-1], stopped=False) for a in served]
     limits = measurement.limits(base_model, questions, p)

@@ -13,7 +13,8 @@ from cutoff.chat_template import load_tokenizer
 from cutoff.engines import ollama_api, serving
 from cutoff.errors import CutoffError
 from cutoff.export import modelfile, registration, weights
-from cutoff.export.parity import chain, measurement, transcripts
+from cutoff.export.parity import chain, measurement, served_model
+from cutoff.export.parity.transcript import choose_prompts
 from cutoff.models import Files
 from cutoff.params import Params
 
@@ -58,16 +59,16 @@ def test_what_is_registered_answers_as_the_files_do(
 ) -> None:
     rows = registration.register(files, base_model, p)
     assert [row["served_as"] for row in rows] == ["cutoff-tiny-base", "cutoff-tiny-rag-ft"]
-    chats = transcripts.choose_prompts([QUESTION] * 4, 4)
+    chats = choose_prompts([QUESTION] * 4, 4)
     limits = measurement.limits(base_model, [QUESTION], p)
     for model, trained in (("base", None), ("rag_ft", adapter)):
         subject = measurement.subject(model, base_model, trained, chats, p)
-        direct = transcripts.from_llama_cpp(
+        direct = served_model.from_llama_cpp(
             files[model].served, subject.reference, p, files[model].lora
         )
         name = serving.name_on_server(model, p)
         with ollama_api.connect(name, p.base_url) as engine:
-            asked = transcripts.from_engine(engine, base_model, subject.reference, p)
+            asked = served_model.from_engine(engine, base_model, subject.reference, p)
             found = measurement.measure_served(subject, "Ollama", engine, limits, p)
         assert [a.text for a in asked] == [a.text for a in direct]
         assert all(row["passed"] for row in found) and len(found) == 3
@@ -111,7 +112,7 @@ def test_a_template_that_renders_something_else_closes_the_gate(
     parameters = modelfile.parameters(p, base_model)
     wrong = "{{ range .Messages }}{{ .Role }}: {{ .Content }}\n{{ end }}"
     registration.create("wrong", p.base_url, files["base"], wrong, parameters)
-    chats = transcripts.choose_prompts([QUESTION], 1)
+    chats = choose_prompts([QUESTION], 1)
     subject = measurement.subject("base", base_model, None, chats, p)
     limits = measurement.limits(base_model, [QUESTION], p)
     with ollama_api.connect("wrong", p.base_url) as engine:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from cutoff import params
 from cutoff.errors import CutoffError
 from cutoff.export import file_facts
-from cutoff.export.parity import chain, gate, measurement, transcripts
+from cutoff.export.parity import chain, gate, measurement
+from cutoff.export.parity.transcript import Transcript, choose_prompts
 
 token_ids = st.lists(st.integers(0, 5), max_size=8)
 LIMITS: dict[str, Any] = {
@@ -28,18 +29,18 @@ LIMITS: dict[str, Any] = {
 }
 
 
-def answer(prompt: list[int], reply: list[int], **fields: Any) -> transcripts.Transcript:
+def answer(prompt: list[int], reply: list[int], **fields: Any) -> Transcript:
     given: dict[str, Any] = {"text": "", "stopped": True, "n_read": len(prompt)} | fields
-    return transcripts.Transcript([], prompt, reply, **given)
+    return Transcript([], prompt, reply, **given)
 
 
 REFERENCE = [answer([1, 2], [7, 8, 9]), answer([3], [4, 5])]
 
 
 def rows(
-    served: list[transcripts.Transcript],
-    f16: list[transcripts.Transcript] = REFERENCE,
-    reference: list[transcripts.Transcript] = REFERENCE,
+    served: list[Transcript],
+    f16: list[Transcript] = REFERENCE,
+    reference: list[Transcript] = REFERENCE,
     model: str = "base",
     **limits: Any,
 ) -> dict[tuple[str, str], chain.Link]:
@@ -150,7 +151,7 @@ def test_a_model_that_never_stopped_by_itself_does_not_close_the_gate() -> None:
 def test_a_server_is_held_against_texts_counts_and_ends() -> None:
     limits = chain.Limits(**LIMITS)
 
-    def broken(served: list[transcripts.Transcript]) -> set[str]:
+    def broken(served: list[Transcript]) -> set[str]:
         found = chain.compare_served("base", "Ollama", REFERENCE, served, limits)
         assert {row["link"] for row in found} == {"Ollama"}
         return {row["metric"] for row in found if not row["passed"]}
@@ -175,12 +176,12 @@ def test_thresholds_come_from_the_parameters_and_room_from_the_model(base_model:
 
 def test_both_kinds_of_prompts_are_chosen_from_the_whole_list() -> None:
     questions = [{"question": f"Q{n}?", "context": ["passage"]} for n in range(100)]
-    chats = transcripts.choose_prompts(questions, 10)
+    chats = choose_prompts(questions, 10)
     contents = [chat[-1]["content"] for chat in chats]
     assert sum("Passages:" in content for content in contents) == 5
     assert "Q90?" in contents[-1]
     assert len({content for content in contents}) == 10
-    assert len(transcripts.choose_prompts(questions[:3], 10)) == 3
+    assert len(choose_prompts(questions[:3], 10)) == 3
 
 
 # --- the gate -----------------------------------------------------------------------------

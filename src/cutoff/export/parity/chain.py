@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from cutoff.export.parity import divergence
-from cutoff.export.parity.transcripts import Transcript
+from cutoff.export.parity.transcript import Transcript
 
 READING = "tokenizer and template"
 BOS = "BOS"

@@ -19,10 +19,10 @@ from cutoff import deadline, files
 from cutoff.chat_template import load_tokenizer
 from cutoff.engines import chat, serving
 from cutoff.export import file_facts, gguf_tokenizer
-from cutoff.export.parity import chain, transcripts
+from cutoff.export.parity import chain, reference_model, served_model
 from cutoff.export.parity.chain import Limits, Link
 from cutoff.export.parity.gate import WORDS
-from cutoff.export.parity.transcripts import Transcript
+from cutoff.export.parity.transcript import Transcript
 from cutoff.models import Files
 from cutoff.params import Params
 from cutoff.prompts import Message, render_rag
@@ -42,7 +42,7 @@ def subject(
     model: str, base: Path, adapter: Path | None, chats: Sequence[list[Message]], p: Params
 ) -> Subject:
     """The reference of one model: ``chats`` answered with the adapter beside the base model."""
-    answers = transcripts.from_transformers(base, adapter, chats, p.max_new_tokens)
+    answers = reference_model.answer(base, adapter, chats, p.max_new_tokens)
     return Subject(model, base, answers)
 
 
@@ -81,7 +81,7 @@ def measure(
         paths[p.quantization] = of_model.served
     reference = subject.reference
     given = {
-        name: transcripts.from_llama_cpp(path, reference, p, of_model.lora)
+        name: served_model.from_llama_cpp(path, reference, p, of_model.lora)
         for name, path in paths.items()
     }
     known = [file_facts.read(path) for path in paths.values()]
@@ -108,9 +108,9 @@ def measure_served(
     p: Params,
 ) -> list[Link]:
     """The link to a server that is asked as in 04; ``server`` is its name in the table."""
-    as_texts = transcripts.retokenised(subject.base, subject.reference)
-    served = transcripts.from_engine(engine, subject.base, subject.reference, p)
-    return chain.compare_served(subject.model, server, as_texts, served, held_against)
+    as_texts = served_model.retokenised(subject.base, subject.reference)
+    given = served_model.from_engine(engine, subject.base, subject.reference, p)
+    return chain.compare_served(subject.model, server, as_texts, given, held_against)
 
 
 def table(found: Sequence[Link]) -> pd.DataFrame:
