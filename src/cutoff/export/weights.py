@@ -33,8 +33,5 @@ def export(files: Files, base: Path, adapter: Path | None, p: Params) -> int:
 
 def every_file(of_models: Iterable[Files]) -> list[Path]:
     """All files of the models, each once: in 16 bits, quantised, compared, then adapters."""
-    of_models = list(of_models)
-    files = [*(f.full for f in of_models), *(f.served for f in of_models)]
-    files += [path for f in of_models for path in f.compared.values()]
-    files += [f.lora for f in of_models if f.lora is not None]
-    return list(dict.fromkeys(files))
+    of_each = [(f.full, f.served, *f.compared.values(), f.lora) for f in of_models]
+    return list(dict.fromkeys(path for kind in zip(*of_each, strict=True) for path in kind if path))

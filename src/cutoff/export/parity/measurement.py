@@ -115,12 +115,13 @@ def measure_served(
 
 def table(found: Sequence[Link]) -> pd.DataFrame:
     """The links for people: columns link, metric, required and one column per model."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for link in found:
-        row = rows.setdefault((link["link"], link["metric"]), {})
-        row["link"], row["metric"] = link["link"], link["metric"]
-        # Stop rates are held against each model's own; the highest stands for all.
-        required = max(link["threshold"], row.get("threshold", link["threshold"]))
-        row["threshold"], row["required"] = required, f"{WORDS[link['rule']]}{required:g}"
-        row[wording.label(link["model"])] = link["value"]
-    return pd.DataFrame(rows.values()).drop(columns="threshold")
+    links = pd.DataFrame(found)
+    # Stop rates are held against each model's own; the highest threshold stands for all.
+    highest = links.groupby(["link", "metric"])["threshold"].transform("max")
+    links["required"] = [
+        f"{WORDS[rule]}{x:g}" for rule, x in zip(links["rule"], highest, strict=True)
+    ]
+    links["model"] = links["model"].map(wording.label)
+    rows = ["link", "metric", "required"]
+    wide = links.pivot_table("value", rows, "model", sort=False)
+    return wide.reset_index().rename_axis(columns=None)
