@@ -224,4 +224,4 @@ def test_a_loss_is_established_by_the_planned_rows_alone() -> None:
     text = precision_loss.reading(
         table.reset_index(), precision_loss.facts_and_skills(table.reset_index()), COST
     )
-    assert "39.9\u00a0%" in text and "differ from F16 under 1 of 2 conditions" in text
+    assert "397.0\u00a0MB" in text and "differ from F16 under 1 of 2 conditions" in text

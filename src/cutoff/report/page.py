@@ -45,7 +45,9 @@ def _count(value: Any) -> str:
     return "–" if pd.isna(value) else f"{int(value):,}"
 
 
-def _fixed(value: float, digits: int) -> str:
+def _fixed(value: Any, digits: int) -> str:
+    if isinstance(value, str):  # written already
+        return value
     return "–" if pd.isna(value) else f"{value:.{digits}f}".replace("-", "−")
 
 

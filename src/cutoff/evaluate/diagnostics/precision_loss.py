@@ -18,7 +18,7 @@ from cutoff.experiment import CONDITIONS
 from cutoff.params import Params
 from cutoff.records import Response
 from cutoff.report.claims import established
-from cutoff.report.wording import evidence, label, percent, points, with_interval
+from cutoff.report.wording import evidence, label, points, with_interval
 from cutoff.run import folders
 
 FACTS, SKILLS = "seen", "unseen_paper"  # injected facts, and what reading new papers asks for
@@ -125,8 +125,8 @@ def reading(table: pd.DataFrame, split: pd.DataFrame, cost: pd.DataFrame) -> str
         own = split[(split["a"] == a) & (split["b"] == b)].to_dict("records")
         paragraphs.append(
             f"**On new papers {b} is shown to differ from {a} under {count}**: {'; '.join(told)}. "
-            f"{_split(own[0]) if own else NO_SPLIT} A {b} model takes {size[b]:,.1f}\u00a0MB, "
-            f"{percent(size[b] / size[a])} of {a}."
+            f"{_split(own[0]) if own else NO_SPLIT} A {b} model takes {size[b]:,.1f}\u00a0MB, one "
+            f"of {a} {size[a]:,.1f}."
         )
     return "\n\n".join(paragraphs)
 

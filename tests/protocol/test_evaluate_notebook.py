@@ -1,0 +1,189 @@
+"""Notebook 04 where the default size never goes: several judges, other contexts, questions that
+nothing answers, two trainings, and labels of a person."""
+
+import csv
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from scripted_judge import OllamaJudge
+from scripted_pairs import PairScript
+
+from cutoff import files, params
+from cutoff.evaluate import answering
+from cutoff.experiment import ALL_CONDITIONS, CONDITIONS, VARIANTS
+from cutoff.run import folders
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04_evaluate.ipynb"
+STRATA = ("seen", "unseen_fact", "unseen_paper", "control")
+SHAPES = ("ring", "mesh", "torus", "star", "tree", "grid")
+VALUES = {
+    "extra_contexts": "both",
+    "training_seeds": 2,
+    "judge_model": "reference,second",
+    "judge_min_golden": 0.0,
+    "pairwise_conditions": "base,base_rag,rag_ft_rag",
+    "pairwise_questions": 8,
+    "bootstrap_replicates": 100,
+    "top_k": 1,
+}
+
+
+def question(number: int, stratum: str) -> dict[str, Any]:
+    name, shape = f"Slate River {number}", SHAPES[number % 6]
+    statement = f"The topology of {name} is {shape}."
+    return {
+        "question_id": f"{stratum}-{number}",
+        "fact_id": f"f{number}",
+        "paper_id": f"{stratum}-p{number // 8}",
+        "stratum": stratum,
+        "attribute": "topology",
+        "subject": name,
+        "question": f"Which topology has {name}?",
+        "reference": shape,
+        "statement": statement,
+        "gold_passage_ids": [f"{stratum}-{number}#0"],
+        "context_passage_ids": [f"{stratum}-{number}#0"],
+        "context": [statement],
+    }
+
+
+QUESTIONS = [question(i, STRATA[i % 4]) for i in range(48)]
+
+
+def write_dataset(folder: Path) -> None:
+    ids = sorted({q["paper_id"] for q in QUESTIONS})
+    dates = [
+        {
+            "paper_id": p,
+            "first_version": f"20{23 if 'control' in p else 25}-{i % 12 + 1:02d}-01",
+        }
+        for i, p in enumerate(ids)
+    ]
+    passages = [
+        {"passage_id": f"{q['question_id']}#0", "text": q["statement"], "n_tokens": 9}
+        for q in QUESTIONS
+    ]
+    names = [passage["passage_id"] for passage in passages]
+    ranked = [
+        {"question_id": q["question_id"], "passage_ids": [*names[i:], *names[:i]]}
+        for i, q in enumerate(QUESTIONS)
+    ]
+    told = [
+        {"variant": variant, "fact_id": q["fact_id"]}
+        for variant in VARIANTS
+        for i, q in enumerate(QUESTIONS)
+        for _ in range(1 + i % 3)
+        if q["stratum"] == "seen"
+    ]
+    content = {
+        "eval": QUESTIONS,
+        "papers": dates,
+        "passages": passages,
+        "retrieval": ranked,
+        "train": told,
+        "unanswerable": [question(100 + i, "unanswerable") for i in range(6)],
+    }
+    for name, records in content.items():
+        files.write_jsonl_atomic(folder / f"{name}.jsonl", records)
+
+
+def answer_all(
+    stage: folders.Run, questions: list[dict[str, Any]], asked: dict[str, str], suffix: str
+) -> list[dict[str, Any]]:
+    """Answers without a model: with passages mostly right, without them rarely."""
+    rng = random.Random(suffix)
+    records = []
+    for condition in asked:
+        kind = ALL_CONDITIONS[condition].context
+        for q in questions:
+            known = {"none": 0.3, "distractor": 0.3}.get(kind, 0.8)
+            said = q["reference"] if rng.random() < known else rng.choice(SHAPES)
+            text = f"The topology of {q['subject']} is {said}." + (" [1]" if kind != "none" else "")
+            records.append(
+                {
+                    "key": answering.key(condition, q["question_id"]),
+                    "condition": condition,
+                    "question_id": q["question_id"],
+                    "response": "I do not know." if rng.random() < 0.1 else text,
+                    "prompt_tokens": 40 if kind == "none" else 90,
+                    "completion_tokens": 9,
+                    "latency_seconds": 0.1,
+                    "finish_reason": "stop",
+                    "retries": 0,
+                }
+            )
+    return records
+
+
+@pytest.fixture
+def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Parameters of a run that 01 to 03 have prepared; its models answer by ``answer_all``."""
+    monkeypatch.setattr(answering, "answer_all", answer_all)
+    server = OllamaJudge("second")
+    server.script = PairScript()
+    given = {**VALUES, "output_dir": str(tmp_path), "judge_base_url": server.host}
+    stage = folders.open_stage("04_evaluate", params.load("tiny", given))
+    write_dataset(stage.dataset_folder)
+    parity = {"links": [{"passed": True}], "fingerprints": {}, "provider": "llama_cpp"}
+    files.write_json_atomic(stage.folder / "parity.json", {**parity, "n_parameters": 3})
+    training = {"n_examples": 9, "mean_tokens": 50.0, "settings": {"epochs": 2}}
+    training |= {"training_flops": 4.0e12, "train_seconds": 9.0, "base_parameters": 1000}
+    folder = stage.folder / "adapters" / "rag_ft"
+    folder.mkdir(parents=True)
+    files.write_json_atomic(folder / "training.json", training)
+    yield given
+    server.close()
+
+
+def run(values: dict[str, Any]) -> dict[str, Any]:
+    """Run the notebook's cells with ``values`` for parameters; returns its ``results.json``."""
+    names: dict[str, Any] = {}
+    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+        if cell.cell_type == "code" and cell.id != "install":
+            exec(compile(cell.source, cell.id, "exec"), names)
+        if "parameters" in cell.metadata.get("tags", []):
+            names.update(values)
+    content: dict[str, Any] = files.read_json(names["stage"].folder / "results.json")
+    return content
+
+
+def label(path: Path) -> None:
+    """A person passes every answer that does not decline."""
+    text = path.read_text(encoding="utf-8-sig")
+    rows = list(csv.DictReader(text.splitlines()))
+    for row in rows:
+        row["label"] = "fail" if "know" in row["response"] else "pass"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_every_branch_of_the_notebook_runs(values: dict[str, Any]) -> None:
+    run(values)
+    [sheet] = Path(values["output_dir"]).rglob("calibration.csv")
+    label(sheet)
+    found = run(values)
+    tables = found["diagnostics"]
+    assert list(found["conditions"]) == list(CONDITIONS)
+    assert {row["context"] for row in tables["contexts"]} == {
+        "none",
+        "retrieved",
+        "oracle",
+        "distractor",
+    }
+    assert {row["name"] for row in tables["context_differences"]} == {
+        "evidence_alone",
+        "useless_passages",
+    }
+    assert {row["stratum"] for row in tables["refusals"]} >= {"unanswerable", "all_post", "control"}
+    assert {"seed 0", "seed 1"} <= set(tables["trainings"][0])
+    assert [row["judges"] for row in tables["judges"]] == ["reference and second"]
+    assert len(tables["ratings"]) == 3
+    assert len({row["wordings"] for row in tables["exposure"]}) > 2
+    assert {row["condition"] for row in tables["break_even"]} == {"rag_ft"}
+    assert tables["calibration"][0]["n"] > 0
