@@ -125,3 +125,12 @@ def test_means_leave_unknown_values_out_and_are_never_certain() -> None:
 def test_holm_leaves_missing_values_missing_and_uncounted() -> None:
     adjusted = bootstrap.holm(pd.Series([0.01, np.nan, 0.04]))
     assert adjusted[[0, 2]] == pytest.approx([0.02, 0.04]) and math.isnan(adjusted[1])
+
+
+def test_a_failed_judgement_counts_apart_and_a_missing_label_is_a_group() -> None:
+    passed = pd.array([True, False, None, True], dtype="boolean")
+    rows = {"paper_id": list("aabb"), "month": ["1", "1", "1", None], "passed": passed}
+    rates = bootstrap.pass_rates(pd.DataFrame(rows), ["month"])
+    names = ["n", "judge_failed", "n_papers", "passed"]
+    assert rates[names].to_numpy().tolist() == [[2, 1, 1, 1], [1, 0, 1, 1]]
+    assert rates["month"].isna().tolist() == [False, True]

@@ -102,13 +102,6 @@ def test_dates_that_are_none_are_no_months() -> None:
         assert contamination.month(wrong) is None
 
 
-def test_a_failed_judgement_is_counted_apart() -> None:
-    verdicts, papers = world(0.8, 0.1)
-    verdicts.loc[verdicts["condition"].eq("base").idxmax(), "passed"] = pd.NA
-    months = contamination.table(contamination.answers(verdicts, papers))
-    assert (months["n"].sum(), months["judge_failed"].sum()) == (179, 1)
-
-
 def test_without_control_papers_there_is_no_step_to_speak_of() -> None:
     dated = contamination.answers(*world(0.8, 0.1))
     text = contamination.reading(dated[dated["period"] == "post"], 200)

@@ -144,8 +144,6 @@ def test_differences_pair_each_context_with_what_it_replaces() -> None:
         "oracle": 14 / 16,
         "distractor": 1 / 16,
     }
-    text = contexts.reading(rates, table.reset_index())
-    assert "changes: Base +37.5" in text and "Base 12.5\u00a0%" in text
     figure = diagnostic_figures.by_context(rates)
     (panel,) = figure.axes
     assert [text.get_text() for text in panel.get_xticklabels()][0] == "No\npassages"
@@ -158,10 +156,3 @@ def test_a_missing_verdict_leaves_its_pair_and_nothing_else() -> None:
     table = contexts.differences(frame, 100)
     rows = table[table["name"] == "useless_passages"].set_index("stratum")
     assert rows.loc["all_post", "n"] == 15 and rows.loc["control", "n"] == 4
-
-
-def test_where_nothing_was_asked_the_reading_says_how() -> None:
-    frame = answers({"base": {1}, "base_rag": {1}})
-    table = contexts.differences(frame, 100)
-    assert table.empty
-    assert "extra_contexts=both" in contexts.reading(contexts.pass_rates(frame), table)

@@ -64,19 +64,6 @@ def test_only_an_established_loss_is_called_forgetting() -> None:
     assert "forgets" not in same and "gains" not in same
 
 
-def test_a_failed_judgement_is_counted_and_fills_nothing_in() -> None:
-    verdicts = make(LOSS)
-    hit = verdicts["stratum"].eq("control") & verdicts["condition"].eq("rag_ft")
-    verdicts.loc[verdicts[hit].index[:3], "passed"] = pd.NA
-    found = changes_of(verdicts).set_index("b")
-    assert found["n_missing"].to_dict() == {
-        "instruct_ft": 0,
-        "rag_ft": 3,
-        "instruct_ft_rag": 0,
-        "rag_ft_rag": 0,
-    }
-
-
 def test_without_control_papers_it_says_what_is_missing() -> None:
     found = changes_of(make(LOSS, control=False))
     assert found.empty

@@ -100,13 +100,3 @@ def test_support_says_which_way_each_measure_points(scores: pd.DataFrame) -> Non
     value = planned.set_index(["name", "stratum"]).loc["ft_instead_of_rag", "seen"]
     expected = "up" if value["ci_low"] > 0 else "down" if value["ci_high"] < 0 else "open"
     assert row["judge"] == expected
-
-
-def test_the_reading_names_what_points_the_other_way(scores: pd.DataFrame) -> None:
-    planned = effect_table.planned_contrasts(scores, 300)
-    agreement = judge_free.agreement(scores, 100)
-    straight = judge_free.support(planned, judge_free.contrasts(scores, 300))
-    assert "none by any measure" in judge_free.reading(agreement, straight)
-    turned = judge_free.contrasts(scores.assign(token_f1=-scores["token_f1"]), 300)
-    text = judge_free.reading(agreement, judge_free.support(planned, turned))
-    assert "In the opposite direction: " in text and "Token F1" in text.split("opposite")[1]

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from cutoff import files, models, params
-from cutoff.engines import serving
 from cutoff.errors import CutoffError
 from cutoff.evaluate import answering, joined
 from cutoff.evaluate.diagnostics import precision_loss, quantisation
@@ -71,17 +70,6 @@ def test_the_compared_weights_answer_the_same_prompts(
     served = [r["response"] for r in responses]
     assert texts["F16"] != served  # the other model
     assert texts["Q8_0"] == served  # the same one
-
-
-def test_answers_are_kept_and_asked_once(
-    stage: folders.Run, answers: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(serving, "serve", None)  # nobody is asked
-    assert quantisation.answer(stage, QUESTIONS) == answers[2]
-    assert {path.name for path in stage.folder.glob("responses.*.jsonl")} == {
-        "responses.F16.jsonl",
-        "responses.Q8_0.jsonl",
-    }
 
 
 def test_an_answer_with_the_same_text_keeps_its_judgement(stage: folders.Run, answers: Any) -> None:
