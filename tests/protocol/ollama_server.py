@@ -240,7 +240,7 @@ class OllamaServer(Loopback):
         architecture = metadata(model.weights, "general.architecture")
         length = f"{architecture}.context_length"
         lines = [
-            f"{key:<30} {json.dumps(value)}"
+            f"{key:<30} {json.dumps(value) if isinstance(value, str) else f'{value:g}'}"
             for key, values in model.parameters.items()
             for value in (values if isinstance(values, list) else [values])
         ]

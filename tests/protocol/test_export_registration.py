@@ -156,13 +156,6 @@ def test_no_server_a_missing_file_and_a_full_disk_each_say_what_to_do(
         registration.register(files, base_model, p)
 
 
-def test_settings_are_equal_however_they_are_written() -> None:
-    listed = 'temperature                    0\nstop                           "<|im_end|>"\n'
-    given = registration.as_listed({"stop": ["<|im_end|>"], "temperature": 0.0})
-    assert registration.listed(listed) == given
-    assert registration.listed(listed) != registration.as_listed({"temperature": 0.0})
-
-
 def test_the_command_for_another_server_names_every_model_and_its_template(
     p: Params, tmp_path: Path, base_model: Path
 ) -> None:

@@ -68,10 +68,9 @@ def test_agreement_stops_counting_at_the_first_difference() -> None:
 
 
 def test_bos_tokens_are_counted_at_the_beginning_only() -> None:
-    assert chain.leading([5, 5, 1, 5], [5]) == 2
-    assert chain.leading([5, 6, 1], [5, 6]) == 2
-    assert chain.leading([1, 5], [5]) == 0
-    assert chain.leading([1, 5], []) == 0
+    assert chain.split([5, 5, 1, 5], [5]) == (2, [1, 5])
+    assert chain.split([5, 6], [5, 6]) == (2, [])
+    assert chain.split([1, 5], [5]) == chain.split([1, 5], []) == (0, [1, 5])
 
 
 def test_all_links_of_a_faithful_model_hold() -> None:

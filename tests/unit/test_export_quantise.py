@@ -155,7 +155,9 @@ def test_a_disk_that_fills_up_leaves_an_error_and_no_file(
     base_model: Path, f16: Path, tmp_path: Path
 ) -> None:
     with file_size_limit(1_000_000):
-        with pytest.raises(CutoffError, match=r"base.F16.gguf could not be quantised .*failed to.*disk full"):
+        with pytest.raises(
+            CutoffError, match=r"base.F16.gguf could not be quantised .*failed to.*disk full"
+        ):
             quantise.quantise(f16, tmp_path / "x.gguf", "Q4_K_M")
         with pytest.raises(CutoffError, match="Cannot write .*m.gguf"):
             gguf_writer.write_gguf(base_model, None, tmp_path / "m.gguf")

@@ -8,7 +8,7 @@ the chat formats below, and only where it renders other conversations exactly as
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,16 @@ def parameters(p: Params, base: Path) -> dict[str, Any]:
     }
 
 
+def settings(parameters: Mapping[str, Any]) -> list[str]:
+    """The parameters as Ollama writes and lists them, a line each: ``num_ctx 1024``, sorted."""
+    pairs = [
+        (name, value)
+        for name, given in parameters.items()
+        for value in (given if isinstance(given, list) else [given])
+    ]
+    return sorted(f'{n} "{v}"' if isinstance(v, str) else f"{n} {v:g}" for n, v in pairs)
+
+
 def write_modelfile(base: Path, of_model: Files, target: Path, p: Params) -> str:
     """Write the Modelfile of one exported model and return its text.
 
@@ -158,10 +168,7 @@ def write_modelfile(base: Path, of_model: Files, target: Path, p: Params) -> str
         for word, path in zip(("FROM", "ADAPTER"), of_model.paths, strict=False)
     ]
     lines.append(f'TEMPLATE """{go_template(base)}"""')
-    for name, value in parameters(p, base).items():
-        values = value if isinstance(value, list) else [value]
-        shown = [f'"{v}"' if isinstance(v, str) else f"{v:g}" for v in values]
-        lines += [f"PARAMETER {name} {text}" for text in shown]
+    lines += [f"PARAMETER {line}" for line in settings(parameters(p, base))]
     text = "\n".join(lines) + "\n"
     files.write_text_atomic(target, text)
     return text

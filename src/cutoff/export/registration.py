@@ -5,7 +5,6 @@ of the Modelfile. Any other server (vLLM, SGLang) is started by a person, with w
 ``vllm_command`` prints.
 """
 
-import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -76,35 +75,12 @@ def _is_the_same(
     """Whether what the server shows is what ``create`` would make: same files, same settings."""
     # Layers are named after their content: FROM /.../blobs/sha256-<hex>
     layers = LAYER.findall(shown.get("modelfile") or "")
+    settings = filter(None, (shown.get("parameters") or "").splitlines())
     return (
         layers == [files.sha256_file(path) for path in exported.paths]
         and (shown.get("template") or "") == template
-        and listed(shown.get("parameters") or "") == as_listed(parameters)
+        and sorted(" ".join(line.split()) for line in settings) == modelfile.settings(parameters)
     )
-
-
-def listed(text: str) -> list[tuple[str, str]]:
-    """Ollama's list of parameters: a name and a value a line, texts in quotation marks."""
-    pairs = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
-    return sorted((n, json.loads(v) if v.startswith('"') else _plain(v)) for n, v in pairs)
-
-
-def as_listed(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The parameters of ``create`` in the same form, a list of values as several parameters."""
-    pairs = [
-        (name, value)
-        for name, given in parameters.items()
-        for value in (given if isinstance(given, list) else [given])
-    ]
-    return sorted((name, _plain(value)) for name, value in pairs)
-
-
-def _plain(value: Any) -> str:
-    """A number as Ollama writes it: 0 for 0.0."""
-    try:
-        return f"{float(value):g}"
-    except ValueError:
-        return str(value)
 
 
 def vllm_command(adapters: Mapping[str, Path | None], base: Path, p: Params, folder: Path) -> str:

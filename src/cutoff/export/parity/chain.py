@@ -4,8 +4,10 @@ Every number compares with transformers, so errors cannot add up unseen, and a l
 counts only the prompts that the earlier ones let through, so that a fault shows where it is.
 """
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import TypedDict
 
 from cutoff.export.parity import divergence
@@ -38,6 +40,7 @@ class Link(TypedDict):
     passed: bool
 
 
+HOLDS = {"min": operator.ge, "max": operator.le, "equal": operator.eq}  # value, threshold
 Number = tuple[str, str, float | None, str, float]  # link, metric, value, rule, threshold
 
 
@@ -77,29 +80,35 @@ def compare(
     ``chain`` maps the files to what llama.cpp made of them; the last one is served. Token ids,
     BOS tokens and lengths admit no tolerance. ``origins``: what each file was made from.
     """
-    last = list(chain.values())[-1]
+    *_, last = chain.values()
     pairs = list(zip(reference, last, strict=True))
-    bos = limits.bos_ids
-    same_ids = [without(a.prompt_ids, bos) == without(b.prompt_ids, bos) for a, b in pairs]
-    # Training may have had none or one; the number farthest from that stands for all.
-    wanted = min(max(leading(a.prompt_ids, bos) for a in reference), 1)
-    n_bos = max((leading(b.prompt_ids, bos) for b in last), key=lambda n: abs(n - wanted))
+    # A prompt is its BOS tokens, of which training may have had none or one, and the rest.
+    of_training, of_server = (
+        [split(answer.prompt_ids, limits.bos_ids) for answer in side] for side in (reference, last)
+    )
+    same_rest = [a[1] == b[1] for a, b in zip(of_training, of_server, strict=True)]
+    wanted = min(max(n for n, _ in of_training), 1)
+    n_bos = max((n for n, _ in of_server), key=lambda n: abs(n - wanted))
     numbers: list[Number] = [
-        (READING, SAME_IDS, mean(same_ids), "min", 1),
+        (READING, SAME_IDS, mean(same_rest), "min", 1),
         (BOS, BOS_TOKENS, n_bos, "equal", wanted),
         (CONTEXT, LONGEST, limits.longest, "max", limits.context),
         (CONTEXT, READ_WHOLE, mean([b.n_read == len(b.prompt_ids) for b in last]), "min", 1),
     ]
     kept = [i for i, (a, b) in enumerate(pairs) if _arrived(a, b, limits)]
-    for name, given in chain.items():
-        agreed = mean([agreement(reference[i].answer_ids, given[i].answer_ids) for i in kept])
-        kl = mean_divergence(reference, given)
-        if name != next(iter(chain)) and origins:
+    for number, (name, given) in enumerate(chain.items()):
+        both = list(zip(reference, given, strict=True))
+        kl = [
+            divergence.nats(a.next_tokens[place], log_q)
+            for a, b in both
+            for place, log_q in b.next_tokens.items()
+        ]
+        if number > 0 and origins:
             # Two models that training has hardly moved apart can pass for each other in 4 bits.
             numbers.append((road(name), ORIGIN, len(set(origins)) == 1, "equal", 1))
-        numbers.append((road(name), DIVERGENCE, kl, "max", limits.divergence[name]))
-        numbers.append((road(name), AGREEMENT, agreed, "min", limits.agreement[name]))
-    numbers.append(_ending(ENDING, [pairs[i] for i in kept], limits))
+        numbers.append((road(name), DIVERGENCE, mean(kl), "max", limits.divergence[name]))
+        numbers.append(_agreed(road(name), [both[i] for i in kept], limits.agreement[name]))
+    numbers.append(_ended(ENDING, [pairs[i] for i in kept], limits))
     return _links(model, numbers)
 
 
@@ -112,43 +121,38 @@ def compare_served(
 ) -> list[Link]:
     """The last link, to a server that shows no token ids of prompts; ids are those of texts."""
     pairs = list(zip(reference, served, strict=True))
-    whole = [b.n_read == len(a.prompt_ids) for a, b in pairs]
-    kept = [pair for pair, is_whole in zip(pairs, whole, strict=True) if is_whole]
-    agreed = mean([agreement(a.answer_ids, b.answer_ids) for a, b in kept])
+    kept = [(a, b) for a, b in pairs if b.n_read == len(a.prompt_ids)]
+    whole = len(kept) / len(pairs)
+    agreed = _agreed(server, kept, min(limits.agreement.values()))
     return _links(
-        model,
-        [
-            (server, READ_WHOLE, mean(whole), "min", 1),
-            (server, AGREEMENT, agreed, "min", min(limits.agreement.values())),
-            _ending(server, kept, limits),
-        ],
+        model, [(server, READ_WHOLE, whole, "min", 1), agreed, _ended(server, kept, limits)]
     )
 
 
 def _links(model: str, numbers: Sequence[Number]) -> list[Link]:
     """The links of what was measured; without a value there is none."""
-    made = []
-    for link, metric, value, rule, threshold in numbers:
-        if value is not None:
-            passed = {"min": value >= threshold, "max": value <= threshold}
-            made.append(
-                Link(
-                    model=model,
-                    link=link,
-                    metric=metric,
-                    value=float(f"{value:.4g}"),
-                    rule=rule,
-                    threshold=float(f"{threshold:.4g}"),
-                    passed=passed.get(rule, value == threshold),
-                )
-            )
-    return made
+    return [
+        Link(
+            model=model,
+            link=link,
+            metric=metric,
+            value=float(f"{value:.4g}"),
+            rule=rule,
+            threshold=float(f"{threshold:.4g}"),
+            passed=HOLDS[rule](value, threshold),
+        )
+        for link, metric, value, rule, threshold in numbers
+        if value is not None
+    ]
 
 
-def _ending(name: str, pairs: Sequence[tuple[Transcript, Transcript]], limits: Limits) -> Number:
-    """The rate at which answers end by themselves, against that of the reference."""
-    trained = mean([a.stopped for a, _ in pairs])
-    served = mean([b.stopped for _, b in pairs])
+def _agreed(name: str, pairs: Sequence[tuple[Transcript, Transcript]], least: float) -> Number:
+    shares = [agreement(a.answer_ids, b.answer_ids) for a, b in pairs]
+    return name, AGREEMENT, mean(shares), "min", least
+
+
+def _ended(name: str, pairs: Sequence[tuple[Transcript, Transcript]], limits: Limits) -> Number:
+    trained, served = (mean([pair[side].stopped for pair in pairs]) for side in (0, 1))
     # A model that goes on in transformers too was trained so: not a fault of the export.
     return name, STOP_RATE, served, "min", limits.stop_rate * (trained or 0.0)
 
@@ -169,30 +173,13 @@ def agreement(reference: Sequence[int], other: Sequence[int]) -> float:
     that happen to be equal later count for nothing. Two empty answers are equal.
     """
     longer = max(len(reference), len(other))
-    pairs = enumerate(zip(reference, other, strict=False))
-    common = next((n for n, (a, b) in pairs if a != b), min(len(reference), len(other)))
-    return common / longer if longer else 1.0
+    return len(commonprefix([list(reference), list(other)])) / longer if longer else 1.0
 
 
-def leading(token_ids: Sequence[int], bos_ids: Sequence[int]) -> int:
-    """How many tokens at the beginning of a prompt are BOS tokens."""
-    return next((n for n, token in enumerate(token_ids) if token not in bos_ids), len(token_ids))
-
-
-def without(token_ids: Sequence[int], bos_ids: Sequence[int]) -> Sequence[int]:
-    """A prompt without the BOS tokens at its beginning."""
-    return token_ids[leading(token_ids, bos_ids) :]
-
-
-def mean_divergence(reference: Sequence[Transcript], served: Sequence[Transcript]) -> float | None:
-    """Mean KL over all places of all answers, in nats; ``None`` where none was measured."""
-    return mean(
-        [
-            divergence.nats(a.next_tokens[place], log_q)
-            for a, b in zip(reference, served, strict=True)
-            for place, log_q in b.next_tokens.items()
-        ]
-    )
+def split(token_ids: Sequence[int], bos_ids: Sequence[int]) -> tuple[int, Sequence[int]]:
+    """How many tokens at the beginning of a prompt are BOS tokens, and the prompt without them."""
+    n = next((i for i, token in enumerate(token_ids) if token not in bos_ids), len(token_ids))
+    return n, token_ids[n:]
 
 
 def mean(values: Sequence[float]) -> float | None:
