@@ -24,10 +24,9 @@ from cutoff.evaluate.stats.averages import by_stratum
 from cutoff.evaluate.stats.effect_table import by_question, compared
 from cutoff.experiment import ALL_CONDITIONS, MODELS, POST_STRATA
 from cutoff.params import Params
+from cutoff.records import Passage, Question
 from cutoff.report.wording import each, label, percent
 from cutoff.run import folders
-
-Record = dict[str, Any]
 
 # Differences of pass rates, model by model: (name, context, the context it is compared with).
 DIFFERENCES = (
@@ -36,7 +35,7 @@ DIFFERENCES = (
 )
 
 
-def add(stage: folders.Run, questions: Sequence[Record]) -> list[Record]:
+def add(stage: folders.Run, questions: Sequence[Question]) -> list[Question]:
     """``questions`` with ``extra_contexts``: context -> ``context`` and ``context_passage_ids``.
 
     They are made from ``passages.jsonl`` and the stored rankings of the data set. Without the
@@ -45,32 +44,31 @@ def add(stage: folders.Run, questions: Sequence[Record]) -> list[Record]:
     wanted = extra_contexts(stage.params)
     if not wanted:
         return list(questions)
-    read = (
-        files.read_jsonl(stage.require(stage.dataset_folder / f"{name}.jsonl", "01_generate"))
+    read: dict[str, list[Any]] = {
+        name: files.read_jsonl(stage.require(stage.dataset_folder / f"{name}.jsonl", "01_generate"))
         for name in ("passages", "retrieval")
-    )
-    passages, rankings = (
-        {record[key]: record for record in records}
-        for key, records in zip(("passage_id", "question_id"), read, strict=True)
-    )
-    added = []
+    }
+    passages = {passage["passage_id"]: passage for passage in read["passages"]}
+    rankings = {ranking["question_id"]: ranking["passage_ids"] for ranking in read["retrieval"]}
+    added: list[Question] = []
     for question in questions:
-        ranking = rankings.get(question["question_id"], {}).get("passage_ids", [])
-        made = {"oracle": oracle(question, ranking, passages),
-                "distractor": distractor(question, ranking, passages)}  # fmt: skip
-        held = {kind: _fitting(made[kind], passages, stage.params) for kind in wanted}
+        ranking = rankings.get(question["question_id"], [])
+        names = {kind: MADE[kind](question, ranking, passages) for kind in wanted}
+        held = {kind: _fitting(names[kind], passages, stage.params) for kind in wanted}
         if empty := [kind for kind in wanted if not held[kind]["context"]]:
             raise CutoffError(
                 f"No {empty[0]} context for {question['question_id']}: the data set holds no such "
                 f"passage that fits context_tokens = {stage.params.context_tokens}; raise it, use "
                 f"more papers, or take {empty[0]} out of extra_contexts."
             )
-        added.append(question | {"extra_contexts": held})
+        whole = question.copy()
+        whole["extra_contexts"] = held
+        added.append(whole)
     return added
 
 
 def oracle(
-    question: Record, ranking: Sequence[str], passages: Mapping[str, Record]
+    question: Question, ranking: Sequence[str], passages: Mapping[str, Passage]
 ) -> Sequence[str]:
     """Ids of the passages that hold the evidence, those first that the retriever ranks best."""
     gold = [name for name in question["gold_passage_ids"] if name in passages]
@@ -79,7 +77,7 @@ def oracle(
 
 
 def distractor(
-    question: Record, ranking: Sequence[str], passages: Mapping[str, Record]
+    question: Question, ranking: Sequence[str], passages: Mapping[str, Passage]
 ) -> Sequence[str]:
     """Ids of the best ranked passages that do not hold the answer.
 
@@ -90,13 +88,18 @@ def distractor(
 
     def gives_away(name: str) -> bool:
         text = passages[name]["text"]
-        subject = grounding.holds(text, question.get("subject", ""))
+        subject = grounding.holds(text, question["subject"])
         return subject and grounding.holds(text, question["reference"])
 
     return [name for name in ranking if name not in gold and not gives_away(name)]
 
 
-def _fitting(names: Sequence[str], passages: Mapping[str, Record], p: Params) -> Record:
+MADE = {"oracle": oracle, "distractor": distractor}
+
+
+def _fitting(
+    names: Sequence[str], passages: Mapping[str, Passage], p: Params
+) -> dict[str, list[str]]:
     """The first ``top_k`` whole passages that fit ``context_tokens``; none is shortened."""
     chosen: list[str] = []
     room = p.context_tokens
