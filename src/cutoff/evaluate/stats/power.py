@@ -1,4 +1,7 @@
-"""What a number of questions can show: smallest detectable effect, and questions needed."""
+"""What a number of questions can show: smallest detectable effect, and questions needed.
+
+All is for 80 % power at the 5 % level, two-sided.
+"""
 
 import math
 
@@ -7,46 +10,34 @@ from scipy import optimize, stats
 from cutoff.bootstrap import Array
 
 WORTH_FINDING = 0.05  # a difference of 5 points: what "n needed" is computed for
+Z_ALPHA, Z_POWER = float(stats.norm.isf(0.025)), float(stats.norm.isf(0.2))
 
 
-def minimum_detectable_effect(
-    n: float, discordance: float, power: float = 0.8, alpha: float = 0.05
-) -> float:
-    """Smallest difference of two paired proportions that ``n`` pairs detect, as a proportion.
+def sample_size(difference: float, discordance: float) -> float:
+    """Pairs on which the McNemar test finds ``difference`` (a proportion above 0), not rounded.
 
-    ``discordance`` (psi) is the share of pairs on which the two conditions disagree. Solves
-    Connor's sample size for the McNemar test, sqrt(n) d = z_alpha sqrt(psi) + z_power
-    sqrt(psi - d^2), for d. A difference cannot exceed the discordance, so where psi is too
-    small all discordant pairs are taken to point one way (psi = d): no disagreement seen is
-    no proof that none exists. For an interaction psi is the mean squared difference.
-    Missing when ``n`` is too small to detect anything.
+    ``discordance`` (psi) is the share of pairs on which the two conditions disagree. Connor's
+    formula: sqrt(n) d = z_alpha sqrt(psi) + z_power sqrt(psi - d^2). A difference cannot exceed
+    the discordance, so where psi is too small all discordant pairs are taken to point one way
+    (psi = d): no disagreement seen is no proof that none exists. For an interaction psi is the
+    mean squared difference.
 
     Connor RJ (1987). Sample size for testing differences in proportions for the
     paired-sample design. Biometrics 43, 207-211.
     """
-    z_alpha, z_power = stats.norm.isf(alpha / 2), stats.norm.isf(1 - power)
-    if not n > z_alpha**2:
-        return float("nan")
-
-    def excess(d: float) -> float:
-        psi = max(discordance, d)
-        return d * n**0.5 - z_alpha * psi**0.5 - z_power * max(psi - d * d, 0.0) ** 0.5
-
-    return float(optimize.brentq(excess, 1e-9, 1.0)) if excess(1.0) > 0 else float("nan")
-
-
-def sample_size(
-    difference: float, discordance: float, power: float = 0.8, alpha: float = 0.05
-) -> float:
-    """Pairs that detect ``difference`` (a proportion above 0), not rounded: Connor's formula.
-
-    The inverse of ``minimum_detectable_effect``, and like it never with a discordance
-    below the difference.
-    """
     psi = max(discordance, difference)
-    z_alpha, z_power = stats.norm.isf(alpha / 2), stats.norm.isf(1 - power)
-    root = z_alpha * psi**0.5 + z_power * max(psi - difference**2, 0.0) ** 0.5
-    return float((root / difference) ** 2)
+    root = Z_ALPHA * psi**0.5 + Z_POWER * max(psi - difference**2, 0.0) ** 0.5
+    return (root / difference) ** 2
+
+
+def minimum_detectable_effect(n: float, discordance: float) -> float:
+    """Smallest difference that ``n`` pairs detect, as a proportion: ``sample_size`` turned round.
+
+    Missing when ``n`` is too small to detect anything.
+    """
+    if not n > sample_size(1.0, discordance):
+        return math.nan
+    return float(optimize.brentq(lambda d: sample_size(d, discordance) - n, 1e-9, 1.0))
 
 
 def of_questions(d: Array, standard_error: float) -> tuple[float, float]:
@@ -57,7 +48,7 @@ def of_questions(d: Array, standard_error: float) -> tuple[float, float]:
     show, and as many more are needed. The second is rounded up; both missing without pairs.
     """
     if len(d) == 0:
-        return float("nan"), float("nan")
+        return math.nan, math.nan
     independent = d.var() / len(d)
     design_effect = standard_error**2 / independent if independent > 0 else 1.0
     design_effect = max(1.0, design_effect) if math.isfinite(design_effect) else 1.0
