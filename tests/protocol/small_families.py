@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import peft
 import torch
 from tokenizers import (
     AddedToken,
@@ -19,6 +20,7 @@ from tokenizers import (
     trainers,
 )
 from transformers import (
+    AutoModelForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -196,6 +198,20 @@ def build(family: str, tied: bool, folder: Path, **changes: Any) -> Path:
                 weight.normal_(0.0, 0.5 if name.endswith("bias") else 0.12)
     model.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[operator]
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def random_adapter(base: Path, folder: Path, **settings: Any) -> Path:
+    """A LoRA adapter of ``base`` with random updates, large enough to change every answer."""
+    torch.manual_seed(0)
+    config = peft.LoraConfig(
+        r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", **settings
+    )
+    model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.08)
+    model.save_pretrained(folder)
     return folder
 
 

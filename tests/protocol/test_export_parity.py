@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
-from small_families import build
+from small_families import build, random_adapter
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from cutoff import models, params, prompts
@@ -148,7 +147,7 @@ def test_the_gate_opens_for_other_families_merged_and_beside(
 ) -> None:
     """Also where the model has a BOS token."""
     base = decided(build(family, family == "qwen3", tmp_path / "b", max_position_embeddings=2048))
-    adapter = small_adapter(base, tmp_path / "adapter")
+    adapter = random_adapter(base, tmp_path / "adapter")
     reference = reference_model.answer(base, adapter, chats[:3], 8)
     for mode in ("merged", "adapter"):
         chosen = {"export_mode": mode, "quantization": "Q8_0", "max_new_tokens": 8}
@@ -168,18 +167,6 @@ def decided(folder: Path) -> Path:
     model = AutoModelForCausalLM.from_pretrained(folder)
     with torch.no_grad():
         model.model.norm.weight.mul_(6)
-    model.save_pretrained(folder)
-    return folder
-
-
-def small_adapter(base: Path, folder: Path) -> Path:
-    """A random adapter of a small model."""
-    torch.manual_seed(1)
-    settings = peft.LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
-    model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), settings)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.1)
     model.save_pretrained(folder)
     return folder
 
@@ -240,17 +227,6 @@ def test_another_number_of_bos_tokens_closes_the_gate(
     assert broken(found) == chain.BOS
     at = {row["link"]: row for row in found}
     assert at[chain.READING]["passed"] and at[chain.BOS]["value"] == n_bos
-
-
-def test_a_bos_token_that_the_model_does_not_have_closes_the_gate(
-    base_model: Path, references: Any, questions: Any, tmp_path: Path, monkeypatch: Any
-) -> None:
-    add = gguf_writer.gguf.GGUFWriter.add_add_bos_token
-    monkeypatch.setattr(
-        gguf_writer.gguf.GGUFWriter, "add_add_bos_token", lambda self, value: add(self, True)
-    )
-    found = measure(export(base_model, tmp_path), base_model, references["base"], questions)
-    assert broken(found) == chain.BOS
 
 
 def test_a_context_that_is_too_short_closes_the_gate(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-import numpy as np
 import peft
 import pytest
 import small_families
@@ -107,42 +106,13 @@ def test_llama_cpp_predicts_what_transformers_does(family: str, tied: bool, tmp_
     assert max(served_divergences(tmp_path / "m.gguf", logits(load(base)))) < 1e-4
 
 
-@pytest.mark.parametrize(
-    ("broken", "replacement"),
-    [
-        ("interleave", lambda rows, head_dim: rows),
-        ("rope_factors", lambda config: None),
-    ],
-)
-def test_a_llama_without_one_of_its_specialities_would_be_seen(
-    broken: str, replacement: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base = small_families.build("llama", False, tmp_path / "base")
-    monkeypatch.setattr(families, broken, replacement)
-    gguf_writer.write_gguf(base, None, tmp_path / "m.gguf")
-    divergences = served_divergences(tmp_path / "m.gguf", logits(load(base)))
-    assert divergences[0] < 1e-4  # a single token has nothing to attend to
-    assert max(divergences[1:]) > 0.1
-
-
-def test_settings_of_the_hub_and_of_transformers_5_give_the_same_file(tmp_path: Path) -> None:
-    """Hub configurations have rope_theta and rope_scaling at the top level."""
-    base = small_families.build("llama", False, tmp_path / "base")
-    config = json.loads((base / "config.json").read_text())
-    scaling = config.pop("rope_parameters")
-    theta = scaling.pop("rope_theta")
-    gguf_writer.write_gguf(base, None, tmp_path / "new.gguf")
-    on_the_hub = config | {"rope_theta": theta, "rope_scaling": scaling}
-    (base / "config.json").write_text(json.dumps(on_the_hub))
-    gguf_writer.write_gguf(base, None, tmp_path / "old.gguf")
-    for name in ("llama.rope.freq_base", "llama.attention.key_length", "llama.vocab_size"):
-        assert field(tmp_path / "old.gguf", name) == field(tmp_path / "new.gguf", name) is not None
-    old, new = (
-        {t.name: t.data for t in gguf.GGUFReader(tmp_path / name).tensors}
-        for name in ("old.gguf", "new.gguf")
-    )
-    assert old.keys() == new.keys() and "rope_freqs.weight" in new
-    assert all(np.array_equal(old[name], new[name]) for name in new)
+def test_rope_settings_are_found_where_the_hub_and_where_transformers_5_puts_them() -> None:
+    theta, scaling = 5000.0, {"rope_type": "llama3", "factor": 8.0}
+    new = {"rope_parameters": {"rope_theta": theta, **scaling}}
+    old = {"rope_theta": theta, "rope_scaling": scaling}
+    oldest = {"rope_theta": theta, "rope_scaling": {"type": "llama3", "factor": 8.0}}
+    for config in (new, old, oldest):
+        assert families.rope(config).items() >= {"rope_theta": theta, **scaling}.items()
 
 
 EXPORT_AND_MEASURE = """

@@ -4,30 +4,14 @@ import json
 from pathlib import Path
 
 import gguf
-import peft
 import pytest
 import small_families
 import torch
-from transformers import AutoModelForCausalLM
 
 from cutoff.errors import CutoffError
 from cutoff.export import gguf_writer
 
 PROMPT = torch.randint(10, 700, (40,), generator=torch.Generator().manual_seed(2)).tolist()
-
-
-def train(base: Path, folder: Path, use_rslora: bool = False) -> Path:
-    """An adapter with random updates, large enough to change every answer."""
-    torch.manual_seed(0)
-    settings = peft.LoraConfig(
-        r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", use_rslora=use_rslora
-    )
-    model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), settings)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.08)
-    model.save_pretrained(folder)
-    return folder
 
 
 def divergence(expected: torch.Tensor, found: torch.Tensor) -> float:
@@ -45,7 +29,7 @@ def test_base_file_with_adapter_predicts_what_the_merged_file_does(
     family: str, use_rslora: bool, tmp_path: Path
 ) -> None:
     base = small_families.build(family, family == "qwen2", tmp_path / "base")
-    adapter = train(base, tmp_path / "adapter", use_rslora)
+    adapter = small_families.random_adapter(base, tmp_path / "adapter", use_rslora=use_rslora)
     gguf_writer.write_gguf(base, None, tmp_path / "base.gguf")
     gguf_writer.write_gguf(base, adapter, tmp_path / "merged.gguf")
     assert gguf_writer.write_lora_gguf(base, adapter, tmp_path / "x.lora.gguf")
@@ -60,7 +44,7 @@ def test_base_file_with_adapter_predicts_what_the_merged_file_does(
 
 
 def test_the_file_is_small_and_says_what_it_is(llama_base: Path, tmp_path: Path) -> None:
-    adapter = train(llama_base, tmp_path / "adapter")
+    adapter = small_families.random_adapter(llama_base, tmp_path / "adapter")
     gguf_writer.write_gguf(llama_base, None, tmp_path / "base.gguf")
     gguf_writer.write_lora_gguf(llama_base, adapter, tmp_path / "x.lora.gguf")
     reader = gguf.GGUFReader(tmp_path / "x.lora.gguf")
@@ -79,7 +63,10 @@ def test_the_file_is_small_and_says_what_it_is(llama_base: Path, tmp_path: Path)
 def test_a_finished_adapter_is_made_again_only_when_it_changed(
     llama_base: Path, tmp_path: Path
 ) -> None:
-    adapter, target = train(llama_base, tmp_path / "adapter"), tmp_path / "x.lora.gguf"
+    adapter, target = (
+        small_families.random_adapter(llama_base, tmp_path / "adapter"),
+        tmp_path / "x.lora.gguf",
+    )
     assert gguf_writer.write_lora_gguf(llama_base, adapter, target)
     assert not gguf_writer.write_lora_gguf(llama_base, adapter, target)
     path = adapter / "adapter_config.json"

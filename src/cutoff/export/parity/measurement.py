@@ -11,7 +11,6 @@ breaks the same link, and the base model, which has nothing to merge, tells whic
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -26,6 +25,7 @@ from cutoff.export.parity.transcript import Transcript
 from cutoff.models import Files
 from cutoff.params import Params
 from cutoff.prompts import Message, render_rag
+from cutoff.records import Question
 from cutoff.report import wording
 
 
@@ -46,7 +46,7 @@ def subject(
     return Subject(model, base, answers)
 
 
-def limits(base: Path, questions: Sequence[dict[str, Any]], p: Params) -> Limits:
+def limits(base: Path, questions: Sequence[Question], p: Params) -> Limits:
     """What the links of a run are held against: thresholds from ``p``, lengths of its prompts.
 
     The room for prompt and answer is what the server is asked for, or what the model was

@@ -10,6 +10,7 @@ from typing import Any
 
 from cutoff import prompts
 from cutoff.prompts import Message
+from cutoff.records import Question
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Transcript:
     next_tokens: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
-def choose_prompts(questions: Sequence[dict[str, Any]], n_prompts: int) -> list[list[Message]]:
+def choose_prompts(questions: Sequence[Question], n_prompts: int) -> list[list[Message]]:
     """``n_prompts`` chats from ``eval.jsonl``, spread evenly over it.
 
     Closed-book and RAG prompts alternate, because the gate must see both.
