@@ -75,16 +75,11 @@ def test_a_hub_model_is_downloaded_once_and_used_without_the_hub_afterwards(
     folder = Path(first.stdout.strip())
     assert folder.name == COMMIT
     assert models.base_sha256(folder) == models.base_sha256(base_model)
+    assert not list(folder.glob("*.bin")) and "pytorch_model.bin" not in hub.served
     served = len(hub.served)
     assert ask().stdout == first.stdout and len(hub.served) == served
     hub.close()
     assert ask().stdout == first.stdout
-
-
-def test_only_safetensors_and_texts_are_fetched(ask: Ask, hub: HubServer) -> None:
-    folder = Path(ask().stdout.strip())
-    assert "pytorch_model.bin" not in hub.served
-    assert not list(folder.glob("*.bin"))
 
 
 def test_a_gated_model_asks_for_a_token_and_takes_it(ask: Ask, hub: HubServer) -> None:

@@ -172,13 +172,15 @@ def decided(folder: Path) -> Path:
 
 
 def test_penalties_and_temperature_that_a_model_brings_do_not_reach_the_reference(
-    base_model: Path, references: Any, chats: Any, tmp_path: Path
+    base_model: Path, adapter: Path, references: Any, chats: Any, tmp_path: Path
 ) -> None:
     other = Path(shutil.copytree(base_model, tmp_path / "other"))
     config = GenerationConfig.from_pretrained(other)
     config.update(repetition_penalty=3.0, do_sample=True, temperature=5.0)
     config.save_pretrained(other)
-    assert reference_model.answer(other, None, chats[:2], 24) == references["base"][:2]
+    for model, trained in (("base", None), ("tuned", adapter)):
+        found = reference_model.answer(other, trained, chats[:2], 24)
+        assert found == references[model][:2]
 
 
 def test_two_servings_of_one_file_give_the_same_answers(exported: Any, references: Any) -> None:

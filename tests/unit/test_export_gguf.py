@@ -355,6 +355,9 @@ def test_a_torn_file_is_made_again(base_model: Path, tmp_path: Path, n_bytes: in
     path.write_bytes(whole[:n_bytes])
     assert gguf_writer.write_gguf(base_model, None, path)
     assert path.read_bytes() == whole
+    path.with_suffix(".json").unlink()  # as after a kill between the file and its facts
+    assert gguf_writer.write_gguf(base_model, None, path)
+    assert not gguf_writer.write_gguf(base_model, None, path)
 
 
 def test_the_facts_beside_a_file_are_what_the_library_of_the_format_reads(
