@@ -22,7 +22,6 @@ from gguf import GGMLQuantizationType
 from cutoff import files, models
 from cutoff.errors import CutoffError
 from cutoff.export import families, file_facts, gguf_file, gguf_tokenizer, merge
-from cutoff.export.gguf_file import Tensor
 
 # Raise this when the same inputs would give another file, so that old files are made again.
 WRITER_VERSION = 3
@@ -32,6 +31,7 @@ FILE_TYPES = {
     "BF16": gguf.LlamaFileType.MOSTLY_BF16,
 }
 LORA = "lora"
+F32 = GGMLQuantizationType.F32
 
 
 def made_from(base: Path, adapter: Path | None, kind: str) -> str:
@@ -58,21 +58,18 @@ def write_gguf(base: Path, adapter: Path | None, target: Path, dtype: str = "F16
     def read(name: str) -> torch.Tensor:
         return families.as_in_file(name, merge.read_tensor(name, stored, lora), config)
 
-    tensors = []
-    for name, gguf_name in gguf_names(stored, config, family.architecture).items():
-        shape = merge.tensor_shape(stored[name], name)
-        kind = GGMLQuantizationType.F32 if len(shape) == 1 else GGMLQuantizationType[dtype]
-        tensors.append(Tensor(gguf_name, shape, kind, partial(read, name)))
-    if factors := families.rope_factors(config):
-        given = partial(torch.tensor, factors, dtype=torch.float32)
-        shape = (len(factors),)
-        tensors.append(Tensor("rope_freqs.weight", shape, GGMLQuantizationType.F32, given))
-
     writer = gguf.GGUFWriter(None, gguf.MODEL_ARCH_NAMES[family.architecture])
     writer.add_file_type(FILE_TYPES[dtype])
     add_hyperparameters(writer, config)
     gguf_tokenizer.add(writer, base, config["vocab_size"])
-    gguf_file.write(target, writer, tensors, origin, dtype)
+    for name, gguf_name in gguf_names(stored, config, family.architecture).items():
+        shape = merge.tensor_shape(stored[name], name)
+        kind = F32 if len(shape) == 1 else GGMLQuantizationType[dtype]
+        gguf_file.add_tensor(writer, gguf_name, shape, kind, partial(read, name))
+    if factors := families.rope_factors(config):
+        values = torch.tensor(factors, dtype=torch.float32)
+        gguf_file.add_tensor(writer, "rope_freqs.weight", values.shape, F32, lambda: values)
+    gguf_file.write(target, writer, origin, dtype)
     return True
 
 
@@ -93,18 +90,16 @@ def write_lora_gguf(base: Path, adapter: Path, target: Path) -> bool:
         values = lora.factors(name)[half]
         return families.as_in_file(name, values, config) if half == 0 else values
 
-    tensors = []
-    for name, keys in lora.keys.items():
-        for half, suffix in ((1, "lora_a"), (0, "lora_b")):  # the gguf library expects a before b
-            shape = merge.tensor_shape(lora.path, keys[half])
-            gguf_name, values = f"{names[name]}.{suffix}", partial(read, name, half)
-            tensors.append(Tensor(gguf_name, shape, GGMLQuantizationType.F16, values))
-
     writer = gguf.GGUFWriter(None, gguf.MODEL_ARCH_NAMES[family.architecture])
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, lora.alpha)
-    gguf_file.write(target, writer, tensors, origin, LORA)
+    for name, keys in lora.keys.items():
+        for half, suffix in ((1, "lora_a"), (0, "lora_b")):  # the gguf library expects a before b
+            shape = merge.tensor_shape(lora.path, keys[half])
+            gguf_name, values = f"{names[name]}.{suffix}", partial(read, name, half)
+            gguf_file.add_tensor(writer, gguf_name, shape, GGMLQuantizationType.F16, values)
+    gguf_file.write(target, writer, origin, LORA)
     return True
 
 
