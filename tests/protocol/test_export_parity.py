@@ -48,8 +48,8 @@ def chats(questions: list[dict[str, Any]]) -> list[list[prompts.Message]]:
 def references(base_model: Path, adapter: Path, chats: Any) -> dict[str, Reference]:
     """The phantom's answers in transformers: without and with the adapter."""
     return {
-        "base": reference_model.answer(base_model, None, chats, 24),
-        "tuned": reference_model.answer(base_model, adapter, chats, 24),
+        "base": reference_model.answer(base_model, None, chats, load()),
+        "tuned": reference_model.answer(base_model, adapter, chats, load()),
     }
 
 
@@ -148,7 +148,9 @@ def test_the_gate_opens_for_other_families_merged_and_beside(
     """Also where the model has a BOS token."""
     base = decided(build(family, family == "qwen3", tmp_path / "b", max_position_embeddings=2048))
     adapter = random_adapter(base, tmp_path / "adapter")
-    reference = reference_model.answer(base, adapter, chats[:3], 8)
+    reference = reference_model.answer(
+        base, adapter, chats[:3], load(num_ctx=2048, max_new_tokens=8)
+    )
     for mode in ("merged", "adapter"):
         chosen = {"export_mode": mode, "quantization": "Q8_0", "max_new_tokens": 8}
         files = models.files_of(tmp_path, "tuned", load(**chosen))
@@ -179,13 +181,17 @@ def test_penalties_and_temperature_that_a_model_brings_do_not_reach_the_referenc
     config.update(repetition_penalty=3.0, do_sample=True, temperature=5.0)
     config.save_pretrained(other)
     for model, trained in (("base", None), ("tuned", adapter)):
-        found = reference_model.answer(other, trained, chats[:2], 24)
+        found = reference_model.answer(other, trained, chats[:2], load())
         assert found == references[model][:2]
 
 
-def test_two_servings_of_one_file_give_the_same_answers(exported: Any, references: Any) -> None:
+def test_two_servings_of_one_file_give_the_same_answers(
+    exported: Any, base_model: Path, references: Any
+) -> None:
     path, reference = exported("base").full, references["base"]
-    first, second = (served_model.from_llama_cpp(path, reference, load()) for _ in range(2))
+    first, second = (
+        served_model.answer(path, None, base_model, reference, load()) for _ in range(2)
+    )
     assert first == second
     assert [a.next_tokens for a in first] == [a.next_tokens for a in second]
 
@@ -223,7 +229,7 @@ def test_another_number_of_bos_tokens_closes_the_gate(
     changed = template.read_text().replace("{{- bos_token }}", "{{- bos_token }}" * n_bos)
     assert changed != template.read_text()
     template.write_text(changed)
-    reference = reference_model.answer(base, None, chats[:2], 4)
+    reference = reference_model.answer(base, None, chats[:2], load(num_ctx=2048, max_new_tokens=4))
     chosen = {"num_ctx": 2048, "max_new_tokens": 4}
     found = measure(export(other, tmp_path), base, reference, questions[:1], **chosen)
     assert broken(found) == chain.BOS
@@ -269,7 +275,7 @@ def test_query_and_key_rows_in_the_order_of_another_family_close_the_gate(
 ) -> None:
     """Swapped where they must stay (Qwen2), left where they must be swapped (Llama)."""
     base = build(family, False, tmp_path / "base", max_position_embeddings=2048)
-    reference = reference_model.answer(base, None, chats[:3], 4)
+    reference = reference_model.answer(base, None, chats[:3], load(num_ctx=2048, max_new_tokens=4))
     name = {"qwen2": "Qwen2ForCausalLM", "llama": "LlamaForCausalLM"}[family]
     right = families.FAMILIES[name]
     wrong = replace(right, interleaved=not right.interleaved)
@@ -294,7 +300,7 @@ def test_an_end_of_turn_that_is_not_recognised_closes_the_gate(
     exported: Any, base_model: Path, references: Any, questions: Any
 ) -> None:
     p = load()
-    served = served_model.from_llama_cpp(exported("base").full, references["base"], p)
+    served = served_model.answer(exported("base").full, None, base_model, references["base"], p)
     assert sum(answer.stopped for answer in served) > 0.8 * len(served)
     endless = [replace(a, answer_ids=a.answer_ids[:-1], stopped=False) for a in served]
     limits = measurement.limits(base_model, questions, p)

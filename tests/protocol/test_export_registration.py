@@ -14,7 +14,7 @@ from cutoff.engines import ollama_api, serving
 from cutoff.errors import CutoffError
 from cutoff.export import modelfile, registration, weights
 from cutoff.export.parity import chain, measurement, served_model
-from cutoff.export.parity.transcript import choose_prompts
+from cutoff.export.parity.transcript import answered, choose_prompts
 from cutoff.models import Files
 from cutoff.params import Params
 
@@ -63,12 +63,12 @@ def test_what_is_registered_answers_as_the_files_do(
     limits = measurement.limits(base_model, [QUESTION], p)
     for model, trained in (("base", None), ("rag_ft", adapter)):
         subject = measurement.subject(model, base_model, trained, chats, p)
-        direct = served_model.from_llama_cpp(
-            files[model].served, subject.reference, p, files[model].lora
+        direct = served_model.answer(
+            files[model].served, files[model].lora, base_model, subject.reference, p
         )
         name = serving.name_on_server(model, p)
         with ollama_api.connect(name, p.base_url) as engine:
-            asked = served_model.from_engine(engine, base_model, subject.reference, p)
+            asked = answered(engine, load_tokenizer(base_model), subject.reference, p)
             found = measurement.measure_served(subject, "Ollama", engine, limits, p)
         assert [a.text for a in asked] == [a.text for a in direct]
         assert all(row["passed"] for row in found) and len(found) == 3

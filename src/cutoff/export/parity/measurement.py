@@ -18,7 +18,7 @@ from cutoff import deadline, files
 from cutoff.chat_template import load_tokenizer
 from cutoff.engines import chat, serving
 from cutoff.export import file_facts, gguf_tokenizer
-from cutoff.export.parity import chain, reference_model, served_model
+from cutoff.export.parity import chain, reference_model, served_model, transcript
 from cutoff.export.parity.chain import Limits, Link
 from cutoff.export.parity.gate import WORDS
 from cutoff.export.parity.transcript import Transcript
@@ -42,7 +42,7 @@ def subject(
     model: str, base: Path, adapter: Path | None, chats: Sequence[list[Message]], p: Params
 ) -> Subject:
     """The reference of one model: ``chats`` answered with the adapter beside the base model."""
-    answers = reference_model.answer(base, adapter, chats, p.max_new_tokens)
+    answers = reference_model.answer(base, adapter, chats, p)
     return Subject(model, base, answers)
 
 
@@ -81,7 +81,7 @@ def measure(
         paths[p.quantization] = of_model.served
     reference = subject.reference
     given = {
-        name: served_model.from_llama_cpp(path, reference, p, of_model.lora)
+        name: served_model.answer(path, of_model.lora, subject.base, reference, p)
         for name, path in paths.items()
     }
     known = [file_facts.read(path) for path in paths.values()]
@@ -108,9 +108,8 @@ def measure_served(
     p: Params,
 ) -> list[Link]:
     """The link to a server that is asked as in 04; ``server`` is its name in the table."""
-    as_texts = served_model.retokenised(subject.base, subject.reference)
-    given = served_model.from_engine(engine, subject.base, subject.reference, p)
-    return chain.compare_served(subject.model, server, as_texts, given, held_against)
+    given = transcript.answered(engine, load_tokenizer(subject.base), subject.reference, p)
+    return chain.compare_served(subject.model, server, subject.reference, given, held_against)
 
 
 def table(found: Sequence[Link]) -> pd.DataFrame:
