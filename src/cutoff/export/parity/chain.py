@@ -51,7 +51,7 @@ class Limits:
     ``agreement`` and ``divergence``: name of a file in the chain (``F16``, ``Q4_K_M``) ->
     threshold. ``stop_rate`` is a share of the reference's. ``longest``: tokens of the longest
     prompt of the evaluation with its answer; ``context``: tokens there is room for.
-    ``bos_ids``: the BOS tokens that tokenizer and file know.
+    ``bos_id``: the beginning-of-sequence token, of the tokenizer as of the file.
     """
 
     agreement: Mapping[str, float]
@@ -60,7 +60,7 @@ class Limits:
     max_new_tokens: int
     longest: int
     context: int
-    bos_ids: Sequence[int] = ()
+    bos_id: int | None = None
 
 
 def road(name: str) -> str:
@@ -84,7 +84,7 @@ def compare(
     pairs = list(zip(reference, last, strict=True))
     # A prompt is its BOS tokens, of which training may have had none or one, and the rest.
     of_training, of_server = (
-        [split(answer.prompt_ids, limits.bos_ids) for answer in side] for side in (reference, last)
+        [split(answer.prompt_ids, limits.bos_id) for answer in side] for side in (reference, last)
     )
     same_rest = [a[1] == b[1] for a, b in zip(of_training, of_server, strict=True)]
     wanted = min(max(n for n, _ in of_training), 1)
@@ -176,9 +176,9 @@ def agreement(reference: Sequence[int], other: Sequence[int]) -> float:
     return len(commonprefix([list(reference), list(other)])) / longer if longer else 1.0
 
 
-def split(token_ids: Sequence[int], bos_ids: Sequence[int]) -> tuple[int, Sequence[int]]:
+def split(token_ids: Sequence[int], bos_id: int | None) -> tuple[int, Sequence[int]]:
     """How many tokens at the beginning of a prompt are BOS tokens, and the prompt without them."""
-    n = next((i for i, token in enumerate(token_ids) if token not in bos_ids), len(token_ids))
+    n = next((i for i, token in enumerate(token_ids) if token != bos_id), len(token_ids))
     return n, token_ids[n:]
 
 

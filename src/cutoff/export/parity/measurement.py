@@ -16,7 +16,7 @@ import pandas as pd
 
 from cutoff import deadline, files
 from cutoff.chat_template import load_tokenizer
-from cutoff.engines import chat, serving
+from cutoff.engines import chat
 from cutoff.export import file_facts, gguf_tokenizer
 from cutoff.export.parity import chain, reference_model, served_model, transcript
 from cutoff.export.parity.chain import Limits, Link
@@ -54,9 +54,9 @@ def limits(base: Path, questions: Sequence[Question], p: Params) -> Limits:
     """
     full, served = p.export_dtype, p.quantization
     made_for = files.read_json(base / "config.json").get("max_position_embeddings", p.num_ctx)
-    count_tokens, tokenizer = serving.token_counter(base), load_tokenizer(base)
-    lengths = [count_tokens(render_rag(q["question"], q["context"])) for q in questions]
-    known = {tokenizer.bos_token_id, gguf_tokenizer.bos_id(tokenizer)}
+    tokenizer = load_tokenizer(base)
+    longest = [render_rag(question["question"], question["context"]) for question in questions]
+    lengths = [len(each.prompt_ids) for each in transcript.unanswered(tokenizer, longest)]
     return Limits(
         agreement={served: p.parity_min_quantised_agreement, full: p.parity_min_f16_agreement},
         divergence={served: p.parity_max_quantised_kl, full: p.parity_max_f16_kl},
@@ -64,7 +64,7 @@ def limits(base: Path, questions: Sequence[Question], p: Params) -> Limits:
         max_new_tokens=p.max_new_tokens,
         longest=max(lengths) + p.max_new_tokens,
         context=min(p.num_ctx, made_for),
-        bos_ids=[token for token in known if token is not None],
+        bos_id=gguf_tokenizer.bos_id(tokenizer),
     )
 
 
