@@ -36,7 +36,8 @@ def answer(
         answers = []
         for expected in reference:  # each in turn: the places go on where its prompt was read
             (given,) = answered(endpoint, tokenizer, [expected], p)
-            ids, after = _prompt_ids(client, expected), _next_tokens(client, expected)
+            after = _next_tokens(client, expected) if given.n_read else {}
+            ids = _prompt_ids(client, expected)
             answers.append(replace(given, prompt_ids=ids, next_tokens=after))
     return answers
 
