@@ -148,13 +148,13 @@ def parameters(p: Params, base: Path) -> dict[str, Any]:
 
 
 def settings(parameters: Mapping[str, Any]) -> list[str]:
-    """The parameters as Ollama writes and lists them, a line each: ``num_ctx 1024``, sorted."""
+    """The parameters as Ollama writes and lists them, a line each: ``num_ctx 1024``."""
     pairs = [
         (name, value)
         for name, given in parameters.items()
         for value in (given if isinstance(given, list) else [given])
     ]
-    return sorted(f'{n} "{v}"' if isinstance(v, str) else f"{n} {v:g}" for n, v in pairs)
+    return [f'{n} "{v}"' if isinstance(v, str) else f"{n} {v:g}" for n, v in pairs]
 
 
 def write_modelfile(base: Path, of_model: Files, target: Path, p: Params) -> str:

@@ -79,7 +79,8 @@ def _is_the_same(
     return (
         layers == [files.sha256_file(path) for path in exported.paths]
         and (shown.get("template") or "") == template
-        and sorted(" ".join(line.split()) for line in settings) == modelfile.settings(parameters)
+        and sorted(" ".join(line.split()) for line in settings)
+        == sorted(modelfile.settings(parameters))
     )
 
 
