@@ -83,15 +83,10 @@ class ChatFormat:
 
 
 def go_template(base: Path) -> str:
-    """The Go template that renders as the chat template of the tokenizer in ``base`` does."""
-    return chat_format(base).in_go()
-
-
-def chat_format(base: Path) -> ChatFormat:
-    """The format of the tokenizer in ``base``; ``CutoffError`` where none fits exactly.
+    """The Go template that renders as the chat template of the tokenizer in ``base`` does.
 
     A beginning-of-sequence token is left out: Ollama puts it before every prompt itself
-    where the GGUF file says so.
+    where the GGUF file says so. Raises ``CutoffError`` where no format fits exactly.
     """
     tokenizer = load_tokenizer(base)
     for begin, end in FORMATS:
@@ -102,7 +97,7 @@ def chat_format(base: Path) -> ChatFormat:
                     f"The chat template of {base} ends a turn with {end.strip()}, its tokenizer "
                     f"with {tokenizer.eos_token!r}; servers would not stop there."
                 )
-            return found
+            return found.in_go()
     raise CutoffError(
         f"No Go template is known that renders as the chat template of {base} does (known: ChatML, "
         "Llama 3). Serve the model with provider llama_cpp, which uses the tokenizer's own."
