@@ -11,19 +11,21 @@ Verdict = Literal["correct", "incorrect", "not_attempted", "judge_failed"]
 
 
 class Section(TypedDict):
-    """Part of a paper: ``page`` is where it begins (from 1; None where files have no pages),
-    ``page_breaks`` the characters of ``text`` at which another page begins."""
+    """Part of a paper: ``heading`` is "" before the first one, ``page`` where it begins (from 1),
+    ``page_breaks`` the words of ``text`` (by number, from 0) that begin another page."""
 
     heading: str
-    page: int | None
+    page: int
     text: str
     page_breaks: list[int]
 
 
 class Paper(TypedDict):
     """``papers.jsonl``: one paper as it was read. ``period`` is ``post`` or ``control`` (before
-    the cutoff), ``first_version`` an ISO date or None, ``file`` relative to the data set's
-    folder or to the papers' folder, ``quality`` 0 to 1."""
+    the cutoff), ``first_version`` an ISO date or None, ``source`` phantom, folder or arxiv,
+    ``file`` relative to the data set's folder. Papers that are not the phantom's also have
+    ``licence`` (its name or address), ``version`` (arXiv's), ``quality`` (0 to 1) and why it is
+    not 1."""
 
     paper_id: str
     title: str
@@ -32,9 +34,12 @@ class Paper(TypedDict):
     source: str
     file: str
     sha256: str
-    n_pages: int | None
+    n_pages: int
     sections: list[Section]
+    licence: NotRequired[str | None]
+    version: NotRequired[str | None]
     quality: NotRequired[float]
+    quality_reasons: NotRequired[list[str]]
 
 
 class Passage(TypedDict):

@@ -17,7 +17,7 @@ from pikepdf import Array, Dictionary, Name
 from cutoff import params
 from cutoff.generate.papers.collection import funnel, make_papers
 from cutoff.generate.reading import html_reader, pdf_reader, reader, text_reader
-from cutoff.generate.reading.reader import Unreadable
+from cutoff.generate.reading.document import Rejected
 
 MEGABYTE = 2**20
 SENTENCE = "The loom reaches an accuracy of 84.3 percent, which is more than that of the others. "
@@ -128,7 +128,7 @@ def test_a_pdf_file_that_gives_no_paper_says_why(tmp_path: Path, name: str) -> N
     make, reason = PDF_FILES[name]
     path = tmp_path / "paper.pdf"
     path.write_bytes(make())
-    with pytest.raises(Unreadable) as error:
+    with pytest.raises(Rejected) as error:
         reader.read(path)
     assert error.value.reason == reason
 
@@ -144,7 +144,7 @@ def test_a_bomb_ends_its_own_process_only(tmp_path: Path, make: Callable[[], byt
     path = tmp_path / "bomb.pdf"
     path.write_bytes(make())
     assert path.stat().st_size < 8 * MEGABYTE
-    with pytest.raises(Unreadable) as error:
+    with pytest.raises(Rejected) as error:
         reader.read(path, max_seconds=4, max_memory=400 * MEGABYTE)
     assert error.value.reason in ("too much memory", "reader crashed", "too slow")
     path.write_bytes(printed())
@@ -156,14 +156,14 @@ def test_a_claimed_number_of_pages_is_not_believed(tmp_path: Path) -> None:
     path.write_bytes(absurd_count())
     try:
         assert reader.read(path, max_seconds=20).n_pages == 1
-    except Unreadable as error:
+    except Rejected as error:
         assert error.reason in ("too many pages", "damaged")
 
 
 def test_what_takes_too_long_is_stopped(tmp_path: Path) -> None:
     path = tmp_path / "slow.md"
     path.write_text("> " * 3000 + "[" * 40_000 + "*_" * 40_000)
-    with pytest.raises(Unreadable) as error:
+    with pytest.raises(Rejected) as error:
         reader.read(path, max_seconds=0.2)
     assert error.value.reason == "too slow"
 
@@ -171,7 +171,7 @@ def test_what_takes_too_long_is_stopped(tmp_path: Path) -> None:
 def test_memory_is_limited(tmp_path: Path) -> None:
     path = tmp_path / "large.txt"
     path.write_text(SENTENCE * 300_000)
-    with pytest.raises(Unreadable) as error:
+    with pytest.raises(Rejected) as error:
         reader.read(path, max_memory=200 * MEGABYTE)
     assert error.value.reason in ("too much memory", "reader crashed")
 
@@ -201,7 +201,7 @@ def test_an_html_file_that_gives_no_paper_says_why(
 ) -> None:
     path = tmp_path / "paper.html"
     path.write_bytes(content)
-    with pytest.raises(Unreadable) as error:
+    with pytest.raises(Rejected) as error:
         reader.read(path, max_seconds=30)
     assert error.value.reason == reason
 
@@ -243,7 +243,7 @@ def test_text_that_nobody_can_see_is_not_read_from_a_pdf(tmp_path: Path) -> None
 def test_binary_files_are_no_texts(tmp_path: Path, content: bytes, suffix: str) -> None:
     path = tmp_path / f"paper{suffix}"
     path.write_bytes(content)
-    with pytest.raises(Unreadable) as error:
+    with pytest.raises(Rejected) as error:
         reader.read(path)
     assert error.value.reason in ("not what its name says", "no text")
 

@@ -9,7 +9,7 @@ from cutoff import params
 from cutoff.errors import CutoffError
 from cutoff.generate.papers import collection, folder_source, sources
 from cutoff.generate.reading import cleaning, layout, reader
-from cutoff.generate.reading.cleaning import Line
+from cutoff.generate.reading.lines import Line
 from cutoff.phantom import pages, world
 
 
@@ -57,14 +57,14 @@ def test_page_numbers_are_not_text_but_numbers_in_the_text_are() -> None:
     def line(text: str) -> Line:
         return Line(1, text, 11.0, False)
 
-    assert layout.without_page_number(
+    assert running_heads.without_page_number(
         [line("The result is"), line("42"), line("or more."), line("7")]
     )
-    kept = layout.without_page_number(
+    kept = running_heads.without_page_number(
         [line("3"), line("The result is"), line("42"), line("or so.")]
     )
     assert [entry.text for entry in kept] == ["The result is", "42", "or so."]
-    assert layout.without_page_number([line("12")]) == []
+    assert running_heads.without_page_number([line("12")]) == []
 
 
 def test_bold_text_is_no_heading_where_all_text_is_bold() -> None:
@@ -74,7 +74,7 @@ def test_bold_text_is_no_heading_where_all_text_is_bold() -> None:
 
 
 def test_characters_nobody_sees_are_dropped() -> None:
-    record = cleaning.join_lines([Line(1, "acc\u202eura\u200bcy\x07 is\u00a084.3", 11.0, False)])
+    record = lines.join_lines([Line(1, "acc\u202eura\u200bcy\x07 is\u00a084.3", 11.0, False)])
     assert record["text"] == "accuracy is 84.3"
 
 

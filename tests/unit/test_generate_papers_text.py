@@ -9,9 +9,19 @@ from fpdf import FPDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cutoff.generate.reading import cleaning, html_reader, layout, quality, reader, text_reader
-from cutoff.generate.reading.cleaning import Line
-from cutoff.generate.reading.reader import Document
+from cutoff.generate.reading import (
+    cleaning,
+    columns,
+    headings,
+    html_reader,
+    layout,
+    lines,
+    quality,
+    reader,
+    text_reader,
+)
+from cutoff.generate.reading.lines import Line
+from cutoff.generate.reading.document import Document, Rejected, kind_of
 
 UNSEEN = {"Cc", "Cf", "Cs", "Cn", "Co"}
 ANY_TEXT = st.text(alphabet=st.characters(), max_size=300)
@@ -33,7 +43,7 @@ def body(n: int = 30) -> str:
 def read_text(tmp_path: Path, name: str, text: str) -> Document:
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
-    return reader.read_here(path, reader.kind_of(path))
+    return reader.read_here(path, kind_of(path))
 
 
 # --- properties ----------------------------------------------------------------------
@@ -49,7 +59,7 @@ def test_no_unseen_character_survives_and_cleaning_twice_changes_nothing(text: s
 
 @given(WORDS, st.integers(1, 9))
 def test_no_word_is_lost_or_moved_when_lines_are_joined(words: list[str], per_line: int) -> None:
-    assert cleaning.join_lines(lines_of(words, per_line))["text"].split() == words
+    assert lines.join_lines(lines_of(words, per_line))[0].split() == words
 
 
 @given(WORDS, st.data())
@@ -59,10 +69,10 @@ def test_words_broken_at_the_end_of_a_line_are_whole_again(
     lines = []
     for word in words:
         cut = data.draw(st.integers(0, len(word) - 1))
-        hyphen = data.draw(st.sampled_from(cleaning.HYPHENS))
+        hyphen = data.draw(st.sampled_from(lines.HYPHENS))
         lines += [Line(1, word[:cut] + hyphen, 10, False)] if cut else []
         lines.append(Line(1, word[cut:], 10, False))
-    assert cleaning.join_lines(lines)["text"].split() == words
+    assert lines.join_lines(lines)[0].split() == words
 
 
 @given(st.lists(st.tuples(WORDS, st.integers(1, 3)), min_size=1, max_size=5))
@@ -73,7 +83,7 @@ def test_page_breaks_stand_where_the_pages_begin(parts: list[tuple[list[str], in
         n_words += len(words)
         starts += [n_words] * step
         page += step
-    joined = cleaning.join_lines(lines)
+    joined = lines.join_lines(lines)
     last = parts[-1][1]  # no lines stand on the pages after the last part
     assert joined["page_breaks"] == starts[:-last]
 
@@ -94,7 +104,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for read in (html_reader.read_bytes, text_reader.decode):
         try:
             read(data)
-        except reader.Unreadable:
+        except Rejected:
             pass
 
 
@@ -103,7 +113,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
                           st.booleans(), st.floats(0, 300), st.floats(300, 600),
                           st.floats(0, 800)), max_size=40))  # fmt: skip
 def test_any_lines_can_be_put_in_order_and_into_sections(lines: list[Line]) -> None:
-    ordered = layout.in_reading_order(lines)
+    ordered = columns.in_reading_order(lines)
     assert sorted(line.text for line in ordered) == sorted(line.text for line in lines)
     _, sections = layout.to_sections(sorted(lines, key=lambda line: line.page))
     for section in sections:
@@ -116,7 +126,7 @@ def test_any_lines_can_be_put_in_order_and_into_sections(lines: list[Line]) -> N
 def test_every_word_of_a_plain_text_is_read(paragraphs: list[list[str]]) -> None:
     text = "\n\n".join(" ".join(words) + "." for words in paragraphs)
     lines = [Line(1, line, 0.0, False) for line in text_reader.decode(text.encode()).split("\n")]
-    assert cleaning.join_lines(lines)["text"] == " ".join(text.split())
+    assert lines.join_lines(lines)[0] == " ".join(text.split())
 
 
 # --- words ---------------------------------------------------------------------------
@@ -139,7 +149,7 @@ def test_a_hyphen_at_the_end_of_a_line_stays_where_it_belongs(
     first: str, second: str, known: list[str], whole: str
 ) -> None:
     lines = [Line(1, f"a {first}", 10, False), Line(1, f"{second} b", 10, False)]
-    assert cleaning.join_lines(lines, known)["text"] == f"a {whole} b"
+    assert lines.join_lines(lines, known)[0] == f"a {whole} b"
 
 
 def test_ligatures_and_accents_become_letters() -> None:
@@ -154,7 +164,7 @@ def test_ligatures_and_accents_become_letters() -> None:
 def test_lists_of_references_are_dropped_and_appendices_kept(heading: str) -> None:
     names = ["1 Introduction", heading, "12(3),", "Appendix A", "Contents"]
     sections = [{"heading": name, "text": name} for name in names]
-    kept = [section["heading"] for section in cleaning.without_references(sections)]
+    kept = [section["heading"] for section in headings.without_references(sections)]
     assert kept == ["1 Introduction", "Appendix A"]
 
 
@@ -241,7 +251,7 @@ def test_a_sentence_goes_on_across_a_footnote() -> None:
         Line(1, "1 See the note.", 8, False, bottom=50),
         Line(2, "each of the mills.", 10, False, bottom=700),
     ]
-    joined = cleaning.join_lines(layout.notes_last(lines, 10.0))["text"]
+    joined = lines.join_lines(layout.notes_last(lines, 10.0))[0]
     assert joined == "The loom was faster than each of the mills. 1 See the note."
 
 

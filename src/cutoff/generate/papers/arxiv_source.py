@@ -11,27 +11,24 @@ is the one version that can never change.
 """
 
 import hashlib
+import itertools
 import math
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cutoff import files
 from cutoff.errors import CutoffError
 from cutoff.generate.papers import sources
-from cutoff.generate.papers.sources import Candidate, Rejected
-from cutoff.generate.reading.reader import MAX_BYTES
+from cutoff.generate.papers.downloads import PoliteSession, check_contact
+from cutoff.generate.papers.sources import Candidate
+from cutoff.generate.reading.document import Rejected
 from cutoff.params import Params
-
-if TYPE_CHECKING:
-    from cutoff.generate.papers.downloads import PoliteSession
-
-Record = dict[str, Any]
 
 CATEGORY = re.compile(r"[a-z]+(?:-[a-z]+)*(?:\.[A-Za-z-]+)?")
 PLACE = re.compile(
@@ -52,113 +49,98 @@ class Server:
     records: str = "https://oaipmh.arxiv.org/oai"
 
 
+@dataclass(frozen=True)
+class Archive:
+    """Where papers are looked for and fetched, and the folder that keeps what came."""
+
+    categories: list[str]
+    folder: Path
+    server: Server
+    session: PoliteSession
+
+
 def candidates(
     p: Params,
-    target: Path,
+    folder: Path,
     server: Server | None = None,
-    session: "PoliteSession | None" = None,
+    session: PoliteSession | None = None,
     today: date | None = None,
 ) -> dict[str, Iterator[Candidate]]:
-    """Candidates of each period in seeded order; files are downloaded to ``target``.
+    """Candidates of each period in seeded order; files are downloaded to ``folder``.
 
     Raises ``CutoffError`` for missing or impossible parameters, before any request.
     """
-    from cutoff.generate.papers import downloads
-
     categories = [name.strip() for name in p.arxiv_categories.split(",") if name.strip()]
     for name in categories or [""]:
         if not CATEGORY.fullmatch(name):
             raise CutoffError(
                 f"arxiv_categories: {name!r} is no category; write them like cs.CL,cs.LG."
             )
-    own = session or downloads.PoliteSession(downloads.check_contact(p.arxiv_contact))
-    end = _end(target, today or datetime.now(UTC).date())
-    place = server or Server()
-    return {
-        period: _of_period(
-            p, period, sources.window(p, period, end), categories, target, place, own
-        )
-        for period in ("post", "control")
-    }
+    session = session or PoliteSession(check_contact(p.arxiv_contact))
+    archive = Archive(categories, folder, server or Server(), session)
+    end = _end(folder, today or datetime.now(UTC).date())
+    windows = {period: sources.window(p, period, end) for period in sources.PERIODS}
+    return {period: _of_period(p, period, days, archive) for period, days in windows.items()}
 
 
-def _end(target: Path, today: date) -> date:
+def _end(folder: Path, today: date) -> date:
     """The last day of an open span: the day of the first run, also when it is continued."""
-    path = target / "search" / "until.json"
+    path = folder / "search" / "until.json"
     if not path.exists():
         files.write_json_atomic(path, today.isoformat())
     return sources.to_date(files.read_json(path), str(path))
 
 
 def _of_period(
-    p: Params,
-    period: str,
-    window: tuple[date, date],
-    categories: list[str],
-    target: Path,
-    server: Server,
-    session: "PoliteSession",
+    p: Params, period: str, window: tuple[date, date], archive: Archive
 ) -> Iterator[Candidate]:
-    wanted = p.n_post_papers if period == "post" else p.n_control_papers
-    found = _in_seeded_order(
-        p.seed, period, window, wanted, partial(_search, categories, target, server, session)
-    )
-    for _, entry in zip(range(TRIES_PER_PAPER * wanted + 10), found, strict=False):
-        name = entry["id"].replace("/", "-")
-        paper = sources.safe_name(name)
-        yield Candidate(
-            paper_id=paper,
-            period=period,
-            name=entry["id"],
-            files=partial(_files, entry, paper, target, server, session),
-            title=entry["title"],
-            first_version=entry["published"],
-            version="v1",
-            licence=partial(_licence, entry["id"], paper, target, server, session),
-        )
-
-
-def _in_seeded_order(
-    seed: int,
-    period: str,
-    window: tuple[date, date],
-    wanted: int,
-    search: Callable[[date], list[Record]],
-) -> Iterator[Record]:
     """Papers of random days: a few of each day first, the others of these days at the end.
 
     Which papers of a day come first follows from their identifiers alone, so a paper that is
     added to or withdrawn from arXiv later changes no other choice.
     """
+    wanted = p.n_post_papers if period == "post" else p.n_control_papers
+    per_day = max(1, math.ceil(wanted / DAYS_WANTED))
     first, last = window
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    random.Random(f"{seed} arxiv {period}").shuffle(days)
-    per_day = max(1, math.ceil(wanted / DAYS_WANTED))
-    others: list[Record] = []
-    for day in days:
-        entries = sorted(search(day), key=lambda entry: _lot(seed, entry["id"]))
-        yield from entries[:per_day]
-        others += entries[per_day:]
-    yield from others
+    random.Random(f"{p.seed} arxiv {period}").shuffle(days)
+
+    def lot(entry: dict[str, Any]) -> str:
+        return hashlib.sha256(f"{p.seed} {entry['id']}".encode()).hexdigest()
+
+    def in_seeded_order() -> Iterator[dict[str, Any]]:
+        others: list[dict[str, Any]] = []
+        for day in days:
+            entries = sorted(_search(archive, day), key=lot)
+            yield from entries[:per_day]
+            others += entries[per_day:]
+        yield from others
+
+    for entry in itertools.islice(in_seeded_order(), TRIES_PER_PAPER * wanted + 10):
+        paper = sources.safe_name(entry["id"].replace("/", "-"))
+        yield Candidate(
+            paper_id=paper,
+            period=period,
+            name=entry["id"],
+            files=partial(_files, archive, entry, paper),
+            title=entry["title"],
+            first_version=entry["published"],
+            version="v1",
+            licence=partial(_licence, archive, entry["id"], paper),
+        )
 
 
-def _lot(seed: int, paper: str) -> str:
-    return hashlib.sha256(f"{seed} {paper}".encode()).hexdigest()
-
-
-def _search(
-    categories: list[str], target: Path, server: Server, session: "PoliteSession", day: date
-) -> list[Record]:
+def _search(archive: Archive, day: date) -> list[dict[str, Any]]:
     """Papers whose first version is of this day; asked once, then read from disk."""
-    path = target / "search" / f"{day}.json"
+    path = archive.folder / "search" / f"{day}.json"
     if path.exists():
         return files.read_json(path)
     import arxiv
 
     client = arxiv.Client(page_size=PAGE_SIZE, delay_seconds=0, num_retries=2)
-    client._session = session  # keeps the pause, and names the contact, for downloads as well
-    client.query_url_format = server.search + "?{}"
-    either = " OR ".join(f"cat:{name}" for name in categories)
+    client._session = archive.session  # keeps the pause, and names the contact
+    client.query_url_format = archive.server.search + "?{}"
+    either = " OR ".join(f"cat:{name}" for name in archive.categories)
     stamp = f"{day:%Y%m%d}"
     search = arxiv.Search(
         query=f"({either}) AND submittedDate:[{stamp}0000 TO {stamp}2359]",
@@ -168,9 +150,9 @@ def _search(
     )
     try:
         results = list(client.results(search))
+    except CutoffError:
+        raise
     except Exception as error:  # requests, lxml and the client have no common root
-        if isinstance(error, CutoffError):
-            raise
         raise CutoffError(
             f"arXiv's search for {day} failed ({type(error).__name__}: {str(error):.200}); "
             "run again later, what was found is kept."
@@ -180,7 +162,7 @@ def _search(
     return entries
 
 
-def _entry(result: Any, day: date) -> Record | None:
+def _entry(result: Any, day: date) -> dict[str, Any] | None:
     """What is kept of a search result; None for another day's or a strange identifier."""
     place = PLACE.search(result.entry_id)
     if place is None or result.published.date() != day:
@@ -193,45 +175,40 @@ def _entry(result: Any, day: date) -> Record | None:
     }
 
 
-def _files(
-    entry: Record, paper: str, target: Path, server: Server, session: "PoliteSession"
-) -> Iterator[Path]:
+def _files(archive: Archive, entry: dict[str, Any], paper: str) -> Iterator[Path]:
     """The HTML of a paper, then its PDF; a file that is on disk is not asked for again."""
     if entry["withdrawn"]:
-        raise Rejected("download", "withdrawn")
-    missing = target / "files" / f"{paper}v1.no-html"
-    page = target / "files" / f"{paper}v1.html"
-    if not missing.exists():
+        raise Rejected("withdrawn", stage="download")
+    html, pdf, no_html = (
+        archive.folder / "files" / f"{paper}v1.{end}" for end in ("html", "pdf", "no-html")
+    )
+    if not no_html.exists():
         try:
-            if not page.exists():
-                content = session.fetch(
-                    f"{server.files}/html/{entry['id']}v1", "text/html", MAX_BYTES
-                )
-                if b"ltx_document" not in content:
-                    raise Rejected("download", "no HTML version")
-                files.write_bytes_atomic(page, content)
-            yield page
+            _fetch(archive, f"html/{entry['id']}v1", "text/html", b"ltx_document", html)
+            yield html
         except Rejected as error:
-            if error.reason in ("no such file", "no HTML version"):
-                files.write_bytes_atomic(missing, b"")
-    printed = target / "files" / f"{paper}v1.pdf"
-    if not printed.exists():
-        content = session.fetch(f"{server.files}/pdf/{entry['id']}v1", "application/pdf", MAX_BYTES)
-        if b"%PDF-" not in content[:1024]:
-            raise Rejected("download", "not what its type says", "named application/pdf")
-        files.write_bytes_atomic(printed, content)
-    yield printed
+            if error.reason in ("no such file", "not what its type says"):
+                files.write_bytes_atomic(no_html, b"")
+    _fetch(archive, f"pdf/{entry['id']}v1", "application/pdf", b"%PDF-", pdf)
+    yield pdf
 
 
-def _licence(
-    identifier: str, paper: str, target: Path, server: Server, session: "PoliteSession"
-) -> str | None:
+def _fetch(archive: Archive, place: str, content_type: str, sign: bytes, path: Path) -> None:
+    """Keep a file of arXiv's at ``path``; one without its ``sign`` is none, such as a message."""
+    if not path.exists():
+        content = archive.session.fetch(f"{archive.server.files}/{place}", content_type)
+        if sign not in content:
+            raise Rejected("not what its type says", f"named {content_type}", "download")
+        files.write_bytes_atomic(path, content)
+
+
+def _licence(archive: Archive, identifier: str, paper: str) -> str | None:
     """Address of the licence by arXiv's open archive; the search results do not hold it."""
-    path = target / "files" / f"{paper}v1.licence.json"
+    path = archive.folder / "files" / f"{paper}v1.licence.json"
     if not path.exists():
         query = f"verb=GetRecord&metadataPrefix=arXiv&identifier=oai:arXiv.org:{identifier}"
         try:
-            content = session.fetch(f"{server.records}?{query}", "text/xml", 1_000_000)
+            content = archive.session.fetch(f"{archive.server.records}?{query}", "text/xml")
         except Rejected:
             return None  # asked again next time; a paper is not lost for it
         found = LICENCE.search(content)

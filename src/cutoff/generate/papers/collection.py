@@ -15,20 +15,21 @@ from typing import Any
 from cutoff import deadline, files
 from cutoff.errors import CutoffError
 from cutoff.generate.papers import folder_source
-from cutoff.generate.papers.sources import Candidate, Rejected, safe_name
+from cutoff.generate.papers.sources import Candidate, rejection, safe_name
 from cutoff.generate.reading import quality, reader
 from cutoff.generate.reading.cleaning import clean
+from cutoff.generate.reading.document import Document, Rejected
 from cutoff.params import Params
 from cutoff.phantom import pages, world
-
-Record = dict[str, Any]
+from cutoff.records import Paper
 
 MANIFEST = "manifest.json"
+IN_MANIFEST = "paper_id version period title first_version licence file sha256".split()
 REJECTED = "papers_rejected.jsonl"
 LONGEST_TITLE = 300  # characters
 
 
-def make_papers(p: Params, folder: Path, **arxiv: Any) -> list[Record]:
+def make_papers(p: Params, folder: Path, **arxiv: Any) -> list[Paper]:
     """Bring the papers of ``paper_source`` into ``folder`` and read them.
 
     Returns the records of ``papers.jsonl``: post-cutoff first, then control. Beside them it
@@ -40,23 +41,22 @@ def make_papers(p: Params, folder: Path, **arxiv: Any) -> list[Record]:
         papers = [_phantom_record(paper, folder) for paper in phantom_papers(p)]
         _write_lists(p, folder, papers, [], found=len(papers))
         return papers
-    wanted = {"post": p.n_post_papers, "control": p.n_control_papers}
+    rejected: list[dict[str, Any]] = []
+    found = None
     offered: Mapping[str, Iterable[Candidate]]
     if p.paper_source == "folder":
         in_folder, rejected = folder_source.candidates(p, folder / "files")
-        at_once = os.cpu_count() or 1
         found = len(rejected) + sum(map(len, in_folder.values()))
         offered = in_folder
     else:
         from cutoff.generate.papers import arxiv_source
 
         offered = arxiv_source.candidates(p, folder / "arxiv", **arxiv)
-        rejected, at_once, found = [], 1, None
-    papers, contents = [], dict[str, str]()
+    papers = []
+    contents: dict[str, str] = {}
+    wanted = {"post": p.n_post_papers, "control": p.n_control_papers}
     for period, candidates in offered.items():
-        taken, refused = take(
-            candidates, wanted[period], p.min_extraction_quality, folder, contents, at_once
-        )
+        taken, refused = _take(p, candidates, wanted[period], folder, contents)
         papers += taken
         rejected += refused
     found = len(papers) + len(rejected) if found is None else found
@@ -76,124 +76,115 @@ def phantom_papers(p: Params) -> list[world.Paper]:
         ) from None
 
 
-def _phantom_record(paper: world.Paper, folder: Path) -> Record:
+def _phantom_record(paper: world.Paper, folder: Path) -> Paper:
     path = folder / "pdf" / f"{safe_name(paper.paper_id)}.pdf"
     files.write_bytes_atomic(path, pages.render_pdf(paper))
-    document = reader.read_here(path, "pdf")
-    return {
-        "paper_id": paper.paper_id,
-        "title": paper.title,
-        "period": paper.period,
-        "first_version": paper.first_version.isoformat(),
-        "source": "phantom",
-        "file": path.relative_to(folder).as_posix(),
-        "sha256": files.sha256_file(path),
-        "n_pages": document.n_pages,
-        "sections": document.sections,
-    }
+    candidate = Candidate(
+        paper_id=paper.paper_id,
+        period=paper.period,
+        name=path.name,
+        files=lambda: iter([path]),
+        title=paper.title,
+        first_version=paper.first_version.isoformat(),
+    )
+    return _record("phantom", candidate, reader.read_here(path, "pdf"), path, folder)
 
 
-def take(
-    candidates: Iterable[Candidate],
-    wanted: int,
-    min_quality: float,
-    folder: Path,
-    contents: dict[str, str],
-    at_once: int = 1,
-) -> tuple[list[Record], list[Record]]:
+def _take(
+    p: Params, candidates: Iterable[Candidate], wanted: int, folder: Path, contents: dict[str, str]
+) -> tuple[list[Paper], list[dict[str, Any]]]:
     """The first ``wanted`` papers that can be read well enough, and rejections of the others.
 
-    ``at_once`` candidates are read side by side. ``contents`` (SHA-256 to name) holds what was
-    taken before: no paper is taken twice. The records come in the order of their ids.
+    ``contents`` (SHA-256 to name) holds what was taken before: no paper is taken twice. The
+    records come in the order of their ids. Files of a folder are read side by side; arXiv
+    wants one request at a time.
     """
+    at_once = (os.cpu_count() or 1) if p.paper_source == "folder" else 1
     waiting = iter(candidates)
-    taken: list[Record] = []
-    rejected: list[Record] = []
+    taken: list[Paper] = []
+    rejected: list[dict[str, Any]] = []
     with ThreadPoolExecutor(at_once) as pool:
         while batch := list(itertools.islice(waiting, min(at_once, wanted - len(taken)))):
             deadline.check(f"{len(taken)} of at most {wanted} papers were read")
-            for candidate, result in zip(
-                batch, pool.map(lambda c: _try(c, min_quality, folder), batch), strict=True
-            ):
-                if isinstance(result, dict):
+            results = pool.map(lambda candidate: _try(p, candidate, folder), batch)
+            for candidate, result in zip(batch, results, strict=True):
+                if not isinstance(result, Rejected):
                     twin = contents.setdefault(result["sha256"], candidate.name)
                     if twin == candidate.name:
                         taken.append(result)
                         continue
-                    if candidate.version is None:  # a copy; what was downloaded stays
+                    if p.paper_source == "folder":  # a copy; what was downloaded stays
                         (folder / result["file"]).unlink()
-                    result = Rejected("file", "same content as another", twin)
-                rejected.append(folder_source.rejection(candidate.name, candidate.period, result))
+                    result = Rejected("same content as another", twin, "file")
+                rejected.append(rejection(candidate.name, candidate.period, result))
     return sorted(taken, key=lambda paper: paper["paper_id"]), rejected
 
 
-def _try(candidate: Candidate, min_quality: float, folder: Path) -> Record | Rejected:
+def _try(p: Params, candidate: Candidate, folder: Path) -> Paper | Rejected:
     """The record of a candidate from the first of its files that is good enough."""
-    worst = Rejected("file", "no file")
+    worst: Rejected | None = None
     try:
         for path in candidate.files():
             try:
-                return _record(candidate, path, min_quality, folder)
+                return _read(p, candidate, path, folder)
             except Rejected as error:
                 worst = error
-                if candidate.version is None:
+                if p.paper_source == "folder":
                     path.unlink(missing_ok=True)
     except Rejected as error:
         # Where there is no second file, the first one's reason says more.
-        worst = worst if worst.stage != "file" else error
-    return worst
+        worst = worst or error
+    return worst or Rejected("no file", stage="file")
 
 
-def _record(candidate: Candidate, path: Path, min_quality: float, folder: Path) -> Record:
-    try:
-        document = reader.read(path)
-    except reader.Unreadable as error:
-        raise Rejected("reading", error.reason, error.detail) from None
+def _read(p: Params, candidate: Candidate, path: Path, folder: Path) -> Paper:
+    document = reader.read(path)
     score, reasons = quality.rate(document)
-    if score < min_quality:
+    if score < p.min_extraction_quality:
         worst = reasons[0].partition(" (")[0] if reasons else "quality"
-        raise Rejected("quality", worst, f"quality {score}: {', '.join(reasons)}")
+        raise Rejected(worst, f"quality {score}: {', '.join(reasons)}", "quality")
+    record = _record(p.paper_source, candidate, document, path, folder)
+    record["licence"] = clean(document.licence or candidate.licence() or "") or None
+    record["version"] = candidate.version
+    record["quality"] = score
+    record["quality_reasons"] = reasons
+    return record
+
+
+def _record(
+    source: str, candidate: Candidate, document: Document, path: Path, folder: Path
+) -> Paper:
     title = clean(candidate.title or document.title)[:LONGEST_TITLE]
     return {
         "paper_id": candidate.paper_id,
         "title": title or candidate.paper_id,
         "period": candidate.period,
         "first_version": candidate.first_version,
-        "source": "arxiv" if candidate.version else "folder",
+        "source": source,
         "file": path.relative_to(folder).as_posix(),
         "sha256": files.sha256_file(path),
         "n_pages": document.n_pages,
         "sections": document.sections,
-        "licence": clean(document.licence or candidate.licence() or "") or None,
-        "version": candidate.version,
-        "quality": score,
-        "quality_reasons": reasons,
     }
 
 
 def _write_lists(
-    p: Params, folder: Path, papers: Sequence[Record], rejected: Sequence[Record], found: int
+    p: Params,
+    folder: Path,
+    papers: Sequence[Paper],
+    rejected: Sequence[dict[str, Any]],
+    found: int,
 ) -> None:
-    columns = (
-        "paper_id",
-        "version",
-        "period",
-        "title",
-        "first_version",
-        "licence",
-        "file",
-        "sha256",
-    )
     manifest = {
         "source": p.paper_source,
         "found": found,
-        "papers": [{name: paper.get(name) for name in columns} for paper in papers],
+        "papers": [{name: paper.get(name) for name in IN_MANIFEST} for paper in papers],
     }
     files.write_json_atomic(folder / MANIFEST, manifest)
     files.write_jsonl_atomic(folder / REJECTED, rejected)
 
 
-def _check_enough(p: Params, folder: Path, papers: Sequence[Record], n_rejected: int) -> None:
+def _check_enough(p: Params, folder: Path, papers: Sequence[Paper], n_rejected: int) -> None:
     n_post = sum(paper["period"] == "post" for paper in papers)
     why = f"{folder / REJECTED} says why {n_rejected} were left out"
     if n_post <= p.n_unseen_papers:
@@ -209,7 +200,7 @@ def _check_enough(p: Params, folder: Path, papers: Sequence[Record], n_rejected:
         )
 
 
-def funnel(folder: Path) -> list[Record]:
+def funnel(folder: Path) -> list[dict[str, Any]]:
     """From papers found to papers used: rows ``{step, kept, dropped, reason}`` in order.
 
     The first row is what was found; every further one is a reason for which papers were
@@ -218,7 +209,7 @@ def funnel(folder: Path) -> list[Record]:
     manifest = files.read_json(folder / MANIFEST)
     rejected = files.read_jsonl(folder / REJECTED)
     left = manifest["found"]
-    rows: list[Record] = [{"step": "found", "kept": left, "dropped": 0, "reason": ""}]
+    rows: list[dict[str, Any]] = [{"step": "found", "kept": left, "dropped": 0, "reason": ""}]
     for stage in ("folder", "download", "file", "reading", "quality"):
         reasons = [record["reason"] for record in rejected if record["stage"] == stage]
         for reason in sorted(set(reasons), key=lambda reason: (-reasons.count(reason), reason)):

@@ -7,7 +7,6 @@ A file directly in the folder counts as ``post``. ``papers.csv`` (all but ``file
 """
 
 import csv
-import hashlib
 import io
 import random
 from collections.abc import Iterator
@@ -19,12 +18,10 @@ from typing import Any
 from cutoff import files, paths
 from cutoff.errors import CutoffError
 from cutoff.generate.papers import sources
-from cutoff.generate.papers.sources import Candidate, Rejected
-from cutoff.generate.reading import reader
+from cutoff.generate.papers.sources import Candidate
+from cutoff.generate.reading.document import Rejected, kind_of
 from cutoff.generate.reading.text_reader import decode
 from cutoff.params import Params
-
-Record = dict[str, Any]
 
 LIST = "papers.csv"
 COLUMNS = ("file", "title", "first_version", "licence")
@@ -44,42 +41,34 @@ def locate(p: Params) -> Path:
 
 def candidates(
     p: Params, target: Path, today: date | None = None
-) -> tuple[dict[str, list[Candidate]], list[Record]]:
+) -> tuple[dict[str, list[Candidate]], list[dict[str, Any]]]:
     """Candidates of each period in seeded order, and rejections of what cannot be one.
 
     The files are copied to ``target`` when they are asked for.
     """
-    root = locate(p)
+    root = locate(p).resolve()
     known, rejected = _known(root)
-    windows = {
-        period: sources.window(p, period, today or date.today()) for period in ("post", "control")
-    }
-    found: dict[str, list[Candidate]] = {"post": [], "control": []}
+    today = today or date.today()
+    windows = {period: sources.window(p, period, today) for period in sources.PERIODS}
+    found: dict[str, list[Candidate]] = {period: [] for period in sources.PERIODS}
     taken: set[str] = set()
     for period, path in _files(root):
         name = path.relative_to(root).as_posix()
         facts = known.get(name, {})
+        day = facts.get("first_version")
         try:
             _check(path, root)
-            day = facts.get("first_version")
-            first, last = windows[period]
-            if day and not first <= sources.to_date(day, f"first_version of {name}") <= last:
-                raise Rejected(
-                    "folder",
-                    "date outside its period",
-                    f"{day} is not in {period}_from {first} ... {period}_until {last}",
-                )
+            _check_day(day, name, period, windows[period])
         except Rejected as error:
-            rejected.append(rejection(name, period, error))
+            rejected.append(sources.rejection(name, period, error))
             continue
         paper_id = sources.make_id(path.stem, taken)
-        copy = target / f"{paper_id}{path.suffix.lower()}"
         found[period].append(
             Candidate(
                 paper_id=paper_id,
                 period=period,
                 name=name,
-                files=partial(_copy, path, copy),
+                files=partial(_copy, path, target / f"{paper_id}{path.suffix.lower()}"),
                 title=facts.get("title"),
                 first_version=day,
                 licence=partial(facts.get, "licence"),
@@ -90,31 +79,10 @@ def candidates(
     return found, rejected
 
 
-def fingerprint(p: Params) -> str:
-    """Hash of names and contents of the folder: a data set of other files is another one."""
-    root = locate(p)
-    digest = hashlib.sha256()
-    for path in [root / LIST, *(path for _, path in _files(root))]:
-        readable = path.is_file() and path.resolve().is_relative_to(root.resolve())
-        content = files.sha256_file(path) if readable else ""
-        digest.update(f"{path.relative_to(root).as_posix()}\0{content}\0".encode())
-    return digest.hexdigest()
-
-
-def rejection(name: str, period: str | None, error: Rejected) -> Record:
-    """A record of ``papers_rejected.jsonl``."""
-    return {
-        "file": name,
-        "period": period,
-        "stage": error.stage,
-        "reason": error.reason,
-        "detail": error.detail,
-    }
-
-
 def _files(root: Path) -> Iterator[tuple[str, Path]]:
+    """Period and path of everything that could be a paper."""
     for period, folder in (("post", root), ("post", root / "post"), ("control", root / "control")):
-        if not folder.is_dir() or not folder.resolve().is_relative_to(root.resolve()):
+        if not folder.is_dir() or not _is_inside(folder, root):
             continue
         for path in sorted(folder.iterdir()):
             hidden = path.name.startswith(".") or path == root / LIST
@@ -122,45 +90,57 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
                 yield period, path
 
 
+def _is_inside(path: Path, root: Path) -> bool:
+    return path.resolve().is_relative_to(root)
+
+
 def _check(path: Path, root: Path) -> None:
     """Raise ``Rejected`` for links that leave the folder and for what is no file."""
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise Rejected("folder", "link out of the folder", "copy the file into it instead")
+    if not _is_inside(path, root):
+        raise Rejected("link out of the folder", "copy the file into it instead", "folder")
     if not path.is_file():
-        raise Rejected("folder", "no regular file")
+        raise Rejected("no regular file", stage="folder")
+
+
+def _check_day(day: str | None, name: str, period: str, window: tuple[date, date]) -> None:
+    """Raise ``Rejected`` for a day outside the window of its period, ``CutoffError`` for none."""
+    first, last = window
+    if day and not first <= sources.to_date(day, f"first_version of {name}") <= last:
+        span = f"{period}_from {first} ... {period}_until {last}"
+        raise Rejected("date outside its period", f"{day} is not in {span}", "folder")
 
 
 def _copy(path: Path, copy: Path) -> Iterator[Path]:
     try:
-        reader.kind_of(path)  # size and disguise, before anything is read whole
+        kind_of(path)  # size and disguise, before anything is read whole
         files.write_bytes_atomic(copy, path.read_bytes())
-    except reader.Unreadable as error:
-        raise Rejected("file", error.reason, error.detail) from None
+    except Rejected as error:
+        raise Rejected(error.reason, error.detail, "file") from None
     except OSError as error:
-        raise Rejected("file", "cannot be opened", error.strerror or "") from None
+        raise Rejected("cannot be opened", error.strerror or "", "file") from None
     yield copy
 
 
-def _known(root: Path) -> tuple[dict[str, Record], list[Record]]:
+def _known(root: Path) -> tuple[dict[str, dict[str, str | None]], list[dict[str, Any]]]:
     """Rows of ``papers.csv`` by file, and rejections of rows whose file is not to be had."""
     path = root / LIST
     if not path.is_file():
         return {}, []
     try:
         rows = list(csv.DictReader(io.StringIO(decode(path.read_bytes()))))
-    except (csv.Error, reader.Unreadable, OSError) as error:
+    except (csv.Error, Rejected, OSError) as error:
         raise CutoffError(f"Cannot read {path} ({error}); save it as CSV in UTF-8.") from None
     if rows and (None in rows[0] or not set(rows[0]) <= set(COLUMNS) or "file" not in rows[0]):
         raise CutoffError(f"The first line of {path} must name columns of {','.join(COLUMNS)}.")
-    known: dict[str, Record] = {}
+    known: dict[str, dict[str, str | None]] = {}
     rejected = []
     for row in rows:
         name = (row.get("file") or "").strip()
-        inside = (root / name).resolve().is_relative_to(root.resolve()) if name else False
+        inside = _is_inside(root / name, root)
         if name and inside and (root / name).is_file():
             key = Path(name).as_posix()
             known[key] = {k: v.strip() or None for k, v in row.items() if k and v is not None}
         elif name:
             reason = "no such file" if inside else "outside the folder"
-            rejected.append(rejection(name, None, Rejected("folder", reason, LIST)))
+            rejected.append(sources.rejection(name, None, Rejected(reason, LIST, "folder")))
     return known, rejected

@@ -9,21 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from cutoff.errors import CutoffError
+from cutoff.generate.reading.document import Rejected
 from cutoff.params import Params
 
-Record = dict[str, Any]
-
+PERIODS = ("post", "control")
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-class Rejected(Exception):
-    """A paper that is left out: at which ``stage``, for which short ``reason``, and details."""
-
-    def __init__(self, stage: str, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.stage = stage
-        self.reason = reason
-        self.detail = detail
 
 
 @dataclass(frozen=True)
@@ -42,6 +32,17 @@ class Candidate:
     first_version: str | None = None
     version: str | None = None
     licence: Callable[[], str | None] = lambda: None
+
+
+def rejection(name: str, period: str | None, error: Rejected) -> dict[str, Any]:
+    """A record of ``papers_rejected.jsonl``."""
+    return {
+        "file": name,
+        "period": period,
+        "stage": error.stage,
+        "reason": error.reason,
+        "detail": error.detail,
+    }
 
 
 def safe_name(paper_id: str) -> str:
@@ -71,18 +72,15 @@ def make_id(name: str, taken: set[str]) -> str:
 def window(p: Params, period: str, today: date) -> tuple[date, date]:
     """First and last day of the first versions of a period; raises ``CutoffError``."""
     names = (f"{period}_from", f"{period}_until")
-    values = [getattr(p, name) or today.isoformat() for name in names]
-    days = [to_date(value, name) for value, name in zip(values, names, strict=True)]
-    if days[0] > days[1]:
+    first, last = (to_date(getattr(p, name) or today.isoformat(), name) for name in names)
+    if first > last:
+        raise CutoffError(f"{names[0]} = {first} lies after {names[1]} = {last}; change one.")
+    if period == "control" and last >= to_date(p.post_from, "post_from"):
         raise CutoffError(
-            f"{names[0]} = {days[0]} lies after {names[1]} = {days[1]}; change one of them."
-        )
-    if period == "control" and days[1] >= to_date(p.post_from, "post_from"):
-        raise CutoffError(
-            f"control_until = {days[1]} must lie before post_from = {p.post_from}: "
+            f"control_until = {last} must lie before post_from = {p.post_from}: "
             "control papers are from before the cutoff."
         )
-    return days[0], days[1]
+    return first, last
 
 
 def to_date(value: str, name: str) -> date:

@@ -6,13 +6,13 @@ network and without entities of the document's own.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cutoff.generate.reading.cleaning import clean, damage, without_references
-from cutoff.generate.reading.reader import Document, Unreadable
-
-Record = dict[str, Any]
+from cutoff.generate.reading.cleaning import clean
+from cutoff.generate.reading.document import Document, Rejected, describe
+from cutoff.records import Section
 
 DEEPEST = 200  # levels of elements; LaTeXML needs a few dozen, the parser gives up at 256
 SKIPPED_TAGS = frozenset(
@@ -44,7 +44,7 @@ TEX_STYLE = re.compile(r"\\(?:display|text|script)style\s*|\\(?:left|right)(?=[^
 
 
 def read(path: Path) -> Document:
-    """Text of an HTML file; raises ``Unreadable`` with the reason if there is none to be had."""
+    """Text of an HTML file; raises ``Rejected`` with the reason if there is none to be had."""
     return read_bytes(path.read_bytes())
 
 
@@ -53,9 +53,9 @@ def read_bytes(data: bytes) -> Document:
     from lxml import etree, html
 
     if re.search(rb"<!ENTITY", data, re.IGNORECASE):
-        raise Unreadable("damaged", "declares entities of its own, which no paper needs")
+        raise Rejected("damaged", "declares entities of its own, which no paper needs")
     if b"\0" in data[:1024] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise Unreadable("not what its name says", "named HTML, but binary")
+        raise Rejected("not what its name says", "named HTML, but binary")
     try:
         data.decode("utf-8")
         encoding = "utf-8"
@@ -67,25 +67,16 @@ def read_bytes(data: bytes) -> Document:
     try:
         root = html.document_fromstring(data, parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError, ValueError) as error:
-        raise Unreadable("damaged", f"no HTML that can be parsed ({error})") from None
-    text = _Collector()
-    text.walk(_article(root))
-    sections = without_references(text.sections)
-    return Document(
-        n_pages=1,
-        title=text.title or _head_title(root),
-        sections=[section for section in sections if section["text"]],
-        characters=text.characters,
-        damaged=text.damaged,
-        line_words=text.line_words,
-        licence=_licence(root),
-    )
+        raise Rejected("damaged", f"no HTML that can be parsed ({error})") from None
+    title, sections, paragraphs = _collect(_article(root))
+    title = title or clean(" ".join(root.xpath("//head/title/text()")))
+    return describe(1, title, sections, paragraphs, _licence(root))
 
 
 def _article(root: Any) -> Any:
     """The article's element: LaTeXML's document, else ``article`` or ``main``, else the page."""
     for path in (
-        "//*[contains(concat(' ', @class, ' '), ' ltx_document ')][self::article]",
+        "//article[contains(concat(' ', @class, ' '), ' ltx_document ')]",
         "//article",
         "//main",
     ):
@@ -93,10 +84,6 @@ def _article(root: Any) -> Any:
         if len(found) == 1:
             return found[0]
     return root
-
-
-def _head_title(root: Any) -> str:
-    return clean(" ".join(root.xpath("//head/title/text()")))
 
 
 def _licence(root: Any) -> str:
@@ -117,106 +104,83 @@ def math_text(element: Any) -> str:
     return TEX_SIGN.sub(lambda match: TEX[match.group()], tex)
 
 
-class _Collector:
-    """Walks the elements of an article and gathers title and sections."""
+def _collect(article: Any) -> tuple[str, list[Section], list[str]]:
+    """Title, sections with their notes at the end, and every paragraph as it stood there."""
+    title, heading = "", ""
+    parts: list[str] = []
+    paragraphs: list[str] = []  # of the section
+    notes: list[str] = []  # of the section
+    printed: list[str] = []
+    sections: list[Section] = []
 
-    def __init__(self) -> None:
-        self.title = ""
-        self.sections: list[Record] = []
-        self.characters = 0
-        self.damaged = 0
-        self.line_words: list[int] = []
-        self._parts: list[str] = []
-        self._paragraphs: list[str] = []
-        self._notes: list[str] = []
-        self._heading = ""
+    def end_section() -> None:
+        nonlocal paragraphs, notes
+        text = " ".join([*paragraphs, *notes])
+        if text or heading:
+            sections.append({"heading": heading, "page": 1, "text": text, "page_breaks": []})
+        paragraphs, notes = [], []
 
-    def walk(self, article: Any) -> None:
-        from lxml import etree
-
-        depth = 0
-        walker = etree.iterwalk(article, events=("start", "end"))
-        for event, element in walker:
-            tag = etree.QName(element).localname.lower() if isinstance(element.tag, str) else ""
-            depth += 1 if event == "start" else -1
-            if depth > DEEPEST:
-                raise Unreadable("nested too deeply", f"more than {DEEPEST} levels")
-            if event == "end":
-                self._leave(element, tag, element is article)
-            elif self._enter(element, tag):
-                walker.skip_subtree()
-        self._end_section()
-
-    def _enter(self, element: Any, tag: str) -> bool:
-        """Take the element's own text; True if what is inside it is not to be walked."""
-        classes = element.get("class", "").split()
-        if tag == "math":
-            self._parts.append(math_text(element))
-            return True
-        if not tag or _is_skipped(element, tag, classes):
-            return True
-        if "ltx_note" in classes:
-            inner = _Collector()
-            for content in element.xpath(".//*[contains(@class, 'ltx_note_content')]")[:1]:
-                inner._parts.append(content.text or "")
-                for child in content:
-                    inner.walk(child)
-                    inner._parts.append(child.tail or "")
-                inner._end_section()
-            self._notes += [section["text"] for section in inner.sections]
-            return True
-        if tag in BLOCKS:
-            self._end_paragraph()
-        if tag in ("td", "th", "br") or "ltx_tag" in classes:
-            self._parts.append(" ")
-        self._parts.append(element.text or "")
-        return False
-
-    def _leave(self, element: Any, tag: str, is_article: bool) -> None:
-        classes = element.get("class", "").split()
-        skipped = not tag or tag == "math" or _is_skipped(element, tag, classes)
-        if not skipped and tag in HEADINGS and not any(name in RUN_IN for name in classes):
-            self._take_heading(tag, classes)
-        elif not skipped and tag in BLOCKS and "ltx_note" not in classes:
-            self._end_paragraph()
-        if tag in ("td", "th") or "ltx_tag" in classes:
-            self._parts.append(" ")
-        if not is_article:
-            self._parts.append(element.tail or "")
-
-    def _take_heading(self, tag: str, classes: list[str]) -> None:
-        heading = clean("".join(self._parts))
-        self._parts = []
-        is_title = "ltx_title_document" in classes or (tag == "h1" and not self.title)
-        if is_title and not self.sections:
-            self.title = heading
-        elif heading:
-            self._end_section()
-            self._heading = heading
-
-    def _end_paragraph(self) -> None:
-        raw = "".join(self._parts)
-        self._parts = []
+    for kind, piece in [*_pieces(article, 1), ("end", "")]:
+        if kind == "text":
+            parts.append(piece)
+            continue
+        if kind == "note":
+            notes.append(piece)
+            continue
+        raw, parts = "".join(parts), []
         text = clean(raw)
-        if text:
-            self.characters += len(raw)
-            self.damaged += damage(raw)
-            self.line_words.append(len(text.split()))
-            self._paragraphs.append(text)
+        if kind == "title" and not sections and not title:
+            title = text
+        elif kind in ("title", "heading"):
+            if text:
+                end_section()
+                heading = text
+        elif text:
+            printed.append(raw)
+            paragraphs.append(text)
+    end_section()
+    return title, sections, printed
 
-    def _end_section(self) -> None:
-        self._end_paragraph()
-        text = " ".join([*self._paragraphs, *self._notes])
-        if text or self._heading:
-            self.sections.append(
-                {"heading": self._heading, "page": 1, "text": text, "page_breaks": []}
-            )
-        self._paragraphs, self._notes, self._heading = [], [], ""
+
+def _pieces(element: Any, depth: int) -> Iterator[tuple[str, str]]:
+    """An element's pieces of text, without its tail, in order: (kind, text).
+
+    ``text`` goes on in the paragraph that ``end`` ends; ``heading`` and ``title`` end what was
+    a heading; a ``note`` stands elsewhere.
+    """
+    if depth > DEEPEST:
+        raise Rejected("nested too deeply", f"more than {DEEPEST} levels")
+    tag = element.tag.lower().rpartition("}")[2] if isinstance(element.tag, str) else ""
+    classes = element.get("class", "").split()
+    if tag == "math":
+        yield "text", math_text(element)
+        return
+    if _is_skipped(element, tag, classes):
+        return
+    if "ltx_note" in classes:
+        for content in element.xpath(".//*[contains(@class, 'ltx_note_content')]")[:1]:
+            _, sections, _ = _collect(content)
+            yield from (("note", section["text"]) for section in sections)
+        return
+    if tag in BLOCKS:
+        yield "end", ""
+    apart = tag in ("td", "th") or "ltx_tag" in classes
+    yield "text", f"{' ' if apart or tag == 'br' else ''}{element.text or ''}"
+    for child in element:
+        yield from _pieces(child, depth + 1)
+        yield "text", child.tail or ""
+    if tag in HEADINGS and not any(name in RUN_IN for name in classes):
+        yield ("title" if "ltx_title_document" in classes or tag == "h1" else "heading"), ""
+    elif tag in BLOCKS:
+        yield "end", ""
+    if apart:
+        yield "text", " "
 
 
 def _is_skipped(element: Any, tag: str, classes: list[str]) -> bool:
     return (
-        tag in SKIPPED_TAGS
+        not tag
+        or tag in SKIPPED_TAGS
         or not SKIPPED_CLASSES.isdisjoint(classes)
         or element.get("id") in SKIPPED_IDS
         or element.get("hidden") is not None

@@ -3,13 +3,13 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cutoff.generate.reading import layout
-from cutoff.generate.reading.cleaning import BROKEN_WORD, Line, clean, damage
-from cutoff.generate.reading.reader import Document, Unreadable
+from cutoff.generate.reading import columns, layout
+from cutoff.generate.reading.cleaning import BROKEN_WORD, clean
+from cutoff.generate.reading.document import Document, Rejected, describe
+from cutoff.generate.reading.lines import Line
 
 MAX_PAGES = 400
 MAX_PAGE_CHARACTERS = 100_000
@@ -19,6 +19,7 @@ READABLE_POINTS = 2.0  # text in smaller letters is for machines only
 MIN_CHARACTERS_PER_PAGE = 40  # fewer on average: pictures of pages
 # Small capitals are for headings too. TeX's fonts have names of their own.
 BOLD_FONT = re.compile(r"bold|black|heavy|cmbx|cmb10|sfbx|medi\b|-demi|cmcsc|smallcap", re.I)
+PDFIUM_HYPHEN = "\x02"  # a hyphen at the end of a line
 PRINTED_LINE = re.compile(
     rf"[^\r\n{BROKEN_WORD}]*[^\s{BROKEN_WORD}][^\r\n{BROKEN_WORD}]*{BROKEN_WORD}?"
 )
@@ -33,130 +34,119 @@ NO_TITLE = re.compile(r"untitled|microsoft word|\.(?:dvi|tex|docx?|pdf|rnw|rmd)\
 
 
 def read(path: Path) -> Document:
-    """Text of a PDF file; raises ``Unreadable`` with the reason if there is none to be had."""
+    """Text of a PDF file; raises ``Rejected`` with the reason if there is none to be had."""
     import pypdfium2 as pdfium
 
     if path.read_bytes().count(b" obj") > MAX_OBJECTS:
-        raise Unreadable("too large", f"more than {MAX_OBJECTS:,} objects")
+        raise Rejected("too large", f"more than {MAX_OBJECTS:,} objects")
     try:
         with pdfium.PdfDocument(path) as document:
             n_pages = len(document)
             if n_pages > MAX_PAGES:
-                raise Unreadable("too many pages", f"{n_pages:,}; at most {MAX_PAGES} are read")
-            pages = [list(_lines_of_page(page, n)) for n, page in enumerate(document, start=1)]
+                raise Rejected("too many pages", f"{n_pages:,}; at most {MAX_PAGES} are read")
+            pages = [_lines_of_page(page, n) for n, page in enumerate(document, start=1)]
             named = clean(document.get_metadata_value("Title"))
     except pdfium.PdfiumError as error:
         encrypted = "password" in str(error).lower() or "security" in str(error).lower()
-        raise Unreadable("encrypted" if encrypted else "damaged", str(error)) from None
-    lines = [line for page in pages for line in layout.in_reading_order(page)]
-    characters = sum(len(line.text) for line in lines)
+        raise Rejected("encrypted" if encrypted else "damaged", str(error)) from None
+    lines = [line for page in pages for line in columns.in_reading_order(page)]
+    printed = [line.text for line in lines]
+    characters = sum(map(len, printed))
     if characters < MIN_CHARACTERS_PER_PAGE * n_pages:
-        raise Unreadable("no text", f"{characters} characters on {n_pages} pages: is it a scan?")
+        raise Rejected("no text", f"{characters} characters on {n_pages} pages: is it a scan?")
     title, sections = layout.to_sections(lines)
-    good_name = len(named) > 8 and not NO_TITLE.search(named)
-    return Document(
-        n_pages=n_pages,
-        title=named if good_name else title,
-        sections=sections,
-        characters=characters,
-        damaged=sum(damage(line.text) for line in lines),
-        line_words=[len(line.text.split()) for line in lines],
-    )
+    if len(named) > 8 and not NO_TITLE.search(named):
+        title = named
+    return describe(n_pages, title, sections, printed)
 
 
-def _lines_of_page(page: Any, number: int) -> Iterator[Line]:
+def _lines_of_page(page: Any, number: int) -> list[Line]:
     from pypdfium2 import raw
 
     if raw.FPDFPage_CountObjects(page) > MAX_PAGE_OBJECTS:
-        raise Unreadable("too large", f"page {number} has over {MAX_PAGE_OBJECTS:,} objects")
+        raise Rejected("too large", f"page {number} has over {MAX_PAGE_OBJECTS:,} objects")
     textpage = page.get_textpage()
-    if textpage.count_chars() > MAX_PAGE_CHARACTERS:
-        raise Unreadable("too large", f"page {number} has over {MAX_PAGE_CHARACTERS:,} characters")
+    n_characters = textpage.count_chars()
+    if n_characters > MAX_PAGE_CHARACTERS:
+        raise Rejected("too large", f"page {number} has over {MAX_PAGE_CHARACTERS:,} characters")
+    # One by one, so that a character's place in the text is its number on the page.
+    codes = (raw.FPDFText_GetUnicode(textpage, n) for n in range(n_characters))
+    text = "".join(map(chr, codes)).replace(PDFIUM_HYPHEN, BROKEN_WORD)
+    lines = [_line(textpage, match, number) for match in PRINTED_LINE.finditer(text)]
     width, height = page.get_size()
-    text = textpage.get_text_range()
-    found: list[tuple[Line, int]] = []
-    fonts: dict[Any, str] = {}
-    for match in PRINTED_LINE.finditer(text):
-        line, angle = _place(textpage, text, match, number, fonts)
-        off_page = line.right and not (line.right > 0 and line.left < width + height)
-        if not off_page and not 0 < line.height < READABLE_POINTS:
-            found.append((line, angle))
+    seen = [line for line in lines if _is_visible(line, width + height)]
     letters: Counter[int] = Counter()
-    for line, angle in found:
-        letters[angle] += len(line.text)
-    upright = letters.most_common(1)[0][0] if letters else 0
+    for line in seen:
+        letters[line.angle] += len(line.text)
     # Text at another angle is a stamp at the edge or the label of an axis.
-    return (line for line, angle in found if angle == upright)
+    return [line for line in seen if line.angle == letters.most_common(1)[0][0]]
 
 
-def _place(
-    textpage: Any, text: str, match: re.Match[str], number: int, fonts: dict[Any, str]
-) -> tuple[Line, int]:
-    """The line of ``match`` and its angle in quarter turns."""
+def _is_visible(line: Line, farthest: float) -> bool:
+    on_page = not line.right or (line.right > 0 and line.left < farthest)
+    return on_page and not 0 < line.height < READABLE_POINTS
+
+
+def _line(textpage: Any, match: re.Match[str], number: int) -> Line:
+    """The line of ``match``: its place, and size and font by a few of its characters."""
     from pypdfium2 import raw
 
-    shift = 0 if text.isascii() else len(text[: match.start()].encode("utf-16-le")) // 2
-    shift -= 0 if text.isascii() else match.start()  # PDFium counts in UTF-16
-
-    def index(position: int) -> int:
-        return raw.FPDFText_GetCharIndexFromTextIndex(textpage, position + shift)
-
-    def box(at: int) -> Any:
-        rect = raw.FS_RECTF()
-        raw.FPDFText_GetLooseCharBox(textpage, at, rect)
-        return rect
-
     printed = match.group()
-    whole = TEX_CODE.sub(lambda code: TEX_CODES[code.group()], printed)
     first = match.start() + len(printed) - len(printed.lstrip())
-    last = match.start() + len(printed.rstrip(f" \t{BROKEN_WORD}")) - 1
-    start, end = index(first), index(max(first, last))
-    if start < 0 or end < 0:
-        return Line(number, whole, 0.0, False), 0
-    begin, finish = box(start), box(end)
+    end = max(first, match.start() + len(printed.rstrip(f" \t{BROKEN_WORD}")) - 1)
     letter = next((at for at, c in enumerate(printed, match.start()) if c.isalpha()), first)
-    samples = (index(letter), index((first + last) // 2), end)
-    size = sorted(_size(textpage, at) for at in samples)[1]
+    size = sorted(_size(textpage, at) for at in (letter, (first + end) // 2, end))[1]
+    left, bottom, begins, _ = _box(textpage, first)
+    right = max(begins, _box(textpage, end)[2])
     gaps = []
     for blank in re.finditer(r"(?<=\S)[ \t]+(?=\S)", printed):
-        left = box(index(match.start() + blank.start() - 1)).right
-        right = box(index(match.start() + blank.end())).left
-        if right - left > size:
-            gaps.append((blank.end(), left, right))
-    font, other = (_font_name(textpage, at, fonts) for at in (samples[0], end))
-    bold = bool(BOLD_FONT.search(font) and BOLD_FONT.search(other))
-    angle = round(max(0.0, raw.FPDFText_GetCharAngle(textpage, start)) / (math.pi / 2)) % 4
-    place = (begin.left, max(begin.right, finish.right), begin.bottom)
-    return Line(number, whole, size, bold, *place, tuple(gaps), font), angle
+        start = _box(textpage, match.start() + blank.start() - 1)[2]
+        stop = _box(textpage, match.start() + blank.end())[0]
+        if stop - start > size:
+            gaps.append((blank.end(), start, stop))
+    font = _font(textpage, letter)
+    return Line(
+        page=number,
+        text=TEX_CODE.sub(lambda code: TEX_CODES[code.group()], printed),
+        height=size,
+        bold=bool(BOLD_FONT.search(font) and BOLD_FONT.search(_font(textpage, end))),
+        left=left,
+        right=right,
+        bottom=bottom,
+        gaps=tuple(gaps),
+        font=font,
+        angle=round(max(0.0, raw.FPDFText_GetCharAngle(textpage, first)) / (math.pi / 2)) % 4,
+    )
 
 
-def _size(textpage: Any, index: int) -> float:
-    """Size of a letter's font in points, as printed.
+def _box(textpage: Any, at: int) -> tuple[float, float, float, float]:
+    """Left, bottom, right, top of a character in points; 0 where it has no place."""
+    from pypdfium2 import PdfiumError
+
+    try:
+        return textpage.get_charbox(at, loose=True)
+    except PdfiumError:
+        return 0.0, 0.0, 0.0, 0.0
+
+
+def _size(textpage: Any, at: int) -> float:
+    """Size of a character's font in points, as printed.
 
     Not the height of its box: fonts without a declared height give a box of the letter's own.
     """
     from pypdfium2 import raw
 
     matrix = raw.FS_MATRIX()
-    if index < 0 or not raw.FPDFText_GetMatrix(textpage, index, matrix):
+    if not raw.FPDFText_GetMatrix(textpage, at, matrix):
         return 0.0
-    return round(raw.FPDFText_GetFontSize(textpage, index) * math.hypot(matrix.c, matrix.d), 1)
+    return round(raw.FPDFText_GetFontSize(textpage, at) * math.hypot(matrix.c, matrix.d), 1)
 
 
-def _font_name(textpage: Any, index: int, fonts: dict[Any, str]) -> str:
-    """Name of the letter's font, "" where there is none; ``fonts`` remembers them."""
-    import ctypes
+def _font(textpage: Any, at: int) -> str:
+    """Name of a character's font, "" where there is none."""
+    from pypdfium2 import PdfiumError
 
-    from pypdfium2 import raw
-
-    printed = raw.FPDFText_GetTextObject(textpage, index)
-    font = raw.FPDFTextObj_GetFont(printed) if printed else None
-    if not font:
+    try:
+        return textpage.get_textobj(at).get_font().get_base_name()
+    except PdfiumError:
         return ""
-    key = ctypes.addressof(font.contents)
-    if key not in fonts:
-        length = raw.FPDFFont_GetBaseFontName(font, None, 0)
-        name = ctypes.create_string_buffer(length)
-        raw.FPDFFont_GetBaseFontName(font, name, length)
-        fonts[key] = name.value.decode("utf-8", "replace")
-    return fonts[key]

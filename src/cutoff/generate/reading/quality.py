@@ -21,7 +21,7 @@ values were set on journal papers, which score 0.9 to 1, and on the kinds of rub
 import re
 from collections.abc import Iterator
 
-from cutoff.generate.reading.reader import Document
+from cutoff.generate.reading.document import Document
 
 NO_SECTIONS = 0.85
 WORTH_NAMING = 0.95  # a sign below this is named as a reason

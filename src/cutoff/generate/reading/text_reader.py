@@ -3,22 +3,12 @@
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cutoff.generate.reading import html_reader
-from cutoff.generate.reading.cleaning import (
-    KNOWN_HEADING,
-    NUMBERED_HEADING,
-    REFERENCES,
-    Line,
-    damage,
-    join_lines,
-    vocabulary,
-)
-from cutoff.generate.reading.cleaning import without_references as drop_references
-from cutoff.generate.reading.reader import Document, Unreadable
-
-Record = dict[str, Any]
+from cutoff.generate.reading.cleaning import damage
+from cutoff.generate.reading.document import Document, Rejected, describe
+from cutoff.generate.reading.headings import KNOWN_HEADING, REFERENCES, is_named
+from cutoff.generate.reading.lines import Line, Part, join_parts, vocabulary
 
 FRONT_MATTER = re.compile(r"\A---[ \t]*\n.*?\n(?:---|\.\.\.)[ \t]*\n", re.DOTALL)
 FIRST_TITLE = re.compile(r"^title:[ \t]*[\"']?(.+?)[\"']?[ \t]*$", re.MULTILINE)
@@ -28,11 +18,12 @@ MOST_DAMAGED = 0.1  # share of characters; more of them is no text in this encod
 
 
 def decode(data: bytes) -> str:
-    """Text of UTF-8, UTF-16 (with a mark) or Windows-1252 bytes; raises ``Unreadable``."""
+    """Text of UTF-8, UTF-16 (with a mark) or Windows-1252 bytes; raises ``Rejected``."""
+    binary = Rejected("not what its name says", "named a text, but binary")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16"
     elif b"\0" in data:
-        raise Unreadable("not what its name says", "named a text, but binary")
+        raise binary
     else:
         encoding = "utf-8-sig"
     try:
@@ -40,7 +31,7 @@ def decode(data: bytes) -> str:
     except UnicodeDecodeError:
         text = data.decode("cp1252", errors="replace")
     if damage(text) > MOST_DAMAGED * len(text):
-        raise Unreadable("not what its name says", "named a text, but binary")
+        raise binary
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -60,43 +51,27 @@ def read_markdown(path: Path) -> Document:
 
 def read_text(path: Path) -> Document:
     """A plain text file; a form feed begins a page, a short line of its own can be a heading."""
-    text = decode(path.read_bytes())
-    pages = text.split("\f")
+    pages = decode(path.read_bytes()).split("\f")
     if not pages[-1].strip():
         pages = pages[:-1]
-    lines: list[Line] = []
-    headings: set[int] = set()
+    parts = [Part("", 1)]
     for number, page in enumerate(pages, start=1):
         printed = page.split("\n")
-        for place, line in enumerate(printed):
-            before = printed[place - 1] if place else ""
-            after = printed[place + 1] if place + 1 < len(printed) else ""
+        for before, line, after in zip(["", *printed], printed, [*printed[1:], ""], strict=False):
             if not line.strip() or UNDERLINE.fullmatch(line.strip()):
                 continue
             if is_heading(line.strip(), before.strip(), after.strip()):
-                headings.add(len(lines))
-            lines.append(Line(number, line, 0.0, False))
-    known = vocabulary(lines)
-    starts = sorted({0} | headings)
-    sections = []
-    for start, end in zip(starts, [*starts, len(lines)][1:], strict=True):
-        titled = start in headings
-        body = lines[start + 1 if titled else start : end]
-        section: Record = {"heading": lines[start].text.strip() if titled else "", "page": 1}
-        if body:
-            section["page"] = body[0].page
-        sections.append(section | join_lines(body, known))
+                parts.append(Part(line.strip(), number))
+            else:
+                parts[-1].lines.append(Line(number, line))
+    lines = [line for part in parts for line in part.lines]
+    for part in parts:
+        part.page = part.lines[0].page if part.lines else part.page
     title = ""
-    if len(sections) > 1 and 0 in headings and not KNOWN_HEADING.fullmatch(sections[0]["heading"]):
-        title = sections[0]["heading"]
-    return Document(
-        n_pages=max(1, len(pages)),
-        title=title,
-        sections=[section for section in drop_references(sections) if section["text"]],
-        characters=sum(len(line.text) for line in lines),
-        damaged=sum(damage(line.text) for line in lines),
-        line_words=[len(line.text.split()) for line in lines],
-    )
+    if not parts[0].lines and len(parts) > 2 and not KNOWN_HEADING.fullmatch(parts[1].heading):
+        title = parts[1].heading
+    printed = [line.text for line in lines] + [part.heading for part in parts[1:]]
+    return describe(max(1, len(pages)), title, join_parts(parts, vocabulary(lines)), printed)
 
 
 def is_heading(line: str, before: str, after: str) -> bool:
@@ -105,12 +80,8 @@ def is_heading(line: str, before: str, after: str) -> bool:
         return False
     if UNDERLINE.fullmatch(after) and len(after) >= len(line) / 2:
         return True
-    if before or (after and not (KNOWN_HEADING.fullmatch(line) or REFERENCES.fullmatch(line))):
+    well_known = bool(KNOWN_HEADING.fullmatch(line) or REFERENCES.fullmatch(line))
+    if before or (after and not well_known):
         return False
     capitals = line.isupper() and len(line) > 3
-    named = (
-        KNOWN_HEADING.fullmatch(line)
-        or REFERENCES.fullmatch(line)
-        or NUMBERED_HEADING.fullmatch(line)
-    )
-    return bool(capitals or named) and line[-1] not in ".,;"
+    return (capitals or well_known or is_named(line)) and line[-1] not in ".,;"
