@@ -14,7 +14,7 @@ import pytest
 from fpdf import FPDF
 from pikepdf import Array, Dictionary, Name
 
-from cutoff import params
+from cutoff import files, params
 from cutoff.generate.papers.collection import funnel, make_papers
 from cutoff.generate.reading import html_reader, pdf_reader, reader, text_reader
 from cutoff.generate.reading.document import Rejected
@@ -292,8 +292,6 @@ def test_one_bad_file_costs_that_file_only(tmp_path: Path) -> None:
     if named:  # else its twin came first in the seeded order
         assert (named["title"], named["first_version"]) == ("Named Paper", "2025-03-01")
         assert named["licence"] == "CC BY 4.0"
-    from cutoff import files
-
     rejected = files.read_jsonl(tmp_path / "data" / "papers_rejected.jsonl")
     reasons = {record["file"]: record["reason"] for record in rejected}
     twin = {"post/twin.html", "good 0.html"} & set(reasons)

@@ -8,8 +8,7 @@ from fpdf import FPDF
 from cutoff import params
 from cutoff.errors import CutoffError
 from cutoff.generate.papers import collection, folder_source, sources
-from cutoff.generate.reading import cleaning, layout, reader
-from cutoff.generate.reading.lines import Line
+from cutoff.generate.reading import reader
 from cutoff.phantom import pages, world
 
 
@@ -53,31 +52,6 @@ def test_sections_go_on_over_pages(tmp_path: Path) -> None:
     assert section["text"].replace("wellknown", "well-known") == " ".join([sentence] * 60)
 
 
-def test_page_numbers_are_not_text_but_numbers_in_the_text_are() -> None:
-    def line(text: str) -> Line:
-        return Line(1, text, 11.0, False)
-
-    assert running_heads.without_page_number(
-        [line("The result is"), line("42"), line("or more."), line("7")]
-    )
-    kept = running_heads.without_page_number(
-        [line("3"), line("The result is"), line("42"), line("or so.")]
-    )
-    assert [entry.text for entry in kept] == ["The result is", "42", "or so."]
-    assert running_heads.without_page_number([line("12")]) == []
-
-
-def test_bold_text_is_no_heading_where_all_text_is_bold() -> None:
-    lines = [Line(1, "Intro", 13.0, True)] + [Line(1, f"text {n}", 11.0, True) for n in range(5)]
-    lines = [Line(1, "Title", 18.0, True), *lines]
-    assert [section["heading"] for section in layout.to_sections(lines)[1]] == ["Intro"]
-
-
-def test_characters_nobody_sees_are_dropped() -> None:
-    record = lines.join_lines([Line(1, "acc\u202eura\u200bcy\x07 is\u00a084.3", 11.0, False)])
-    assert record["text"] == "accuracy is 84.3"
-
-
 @pytest.mark.parametrize(
     "name", ["../up", "/etc/x", "a/b", "", ".hidden", "a\\b", "x" * 101, "a..b"]
 )
@@ -90,16 +64,6 @@ def test_more_papers_than_the_phantom_has_is_a_sentence() -> None:
     p = params.load("tiny", {"n_control_papers": world.N_CONTROL_PAPERS + 1})
     with pytest.raises(CutoffError, match="n_control"):
         collection.phantom_papers(p)
-
-
-def test_a_changed_file_or_list_makes_another_fingerprint(tmp_path: Path) -> None:
-    p = params.load("tiny", {"paper_source": "folder", "papers_folder": str(tmp_path)})
-    (tmp_path / "post").mkdir()
-    seen = [folder_source.fingerprint(p)]
-    for name, text in (("post/a.txt", "one"), ("post/a.txt", "other"), ("papers.csv", "file\n")):
-        (tmp_path / name).write_text(text)
-        seen.append(folder_source.fingerprint(p))
-    assert len(set(seen)) == 4 and folder_source.fingerprint(p) == seen[-1]
 
 
 def test_a_folder_of_your_own_has_to_be_named_and_its_list_to_be_a_list(tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ from cutoff.generate.reading import (
     headings,
     html_reader,
     layout,
-    lines,
     quality,
     reader,
+    running_heads,
     text_reader,
 )
-from cutoff.generate.reading.lines import Line
 from cutoff.generate.reading.document import Document, Rejected, kind_of
+from cutoff.generate.reading.lines import HYPHENS, Line, join_lines
 
 UNSEEN = {"Cc", "Cf", "Cs", "Cn", "Co"}
 ANY_TEXT = st.text(alphabet=st.characters(), max_size=300)
@@ -59,7 +59,7 @@ def test_no_unseen_character_survives_and_cleaning_twice_changes_nothing(text: s
 
 @given(WORDS, st.integers(1, 9))
 def test_no_word_is_lost_or_moved_when_lines_are_joined(words: list[str], per_line: int) -> None:
-    assert lines.join_lines(lines_of(words, per_line))[0].split() == words
+    assert join_lines(lines_of(words, per_line))[0].split() == words
 
 
 @given(WORDS, st.data())
@@ -69,10 +69,10 @@ def test_words_broken_at_the_end_of_a_line_are_whole_again(
     lines = []
     for word in words:
         cut = data.draw(st.integers(0, len(word) - 1))
-        hyphen = data.draw(st.sampled_from(lines.HYPHENS))
+        hyphen = data.draw(st.sampled_from(HYPHENS))
         lines += [Line(1, word[:cut] + hyphen, 10, False)] if cut else []
         lines.append(Line(1, word[cut:], 10, False))
-    assert lines.join_lines(lines)[0].split() == words
+    assert join_lines(lines)[0].split() == words
 
 
 @given(st.lists(st.tuples(WORDS, st.integers(1, 3)), min_size=1, max_size=5))
@@ -83,9 +83,8 @@ def test_page_breaks_stand_where_the_pages_begin(parts: list[tuple[list[str], in
         n_words += len(words)
         starts += [n_words] * step
         page += step
-    joined = lines.join_lines(lines)
     last = parts[-1][1]  # no lines stand on the pages after the last part
-    assert joined["page_breaks"] == starts[:-last]
+    assert join_lines(lines)[1] == starts[:-last]
 
 
 @settings(max_examples=60, deadline=None)
@@ -121,14 +120,6 @@ def test_any_lines_can_be_put_in_order_and_into_sections(lines: list[Line]) -> N
         assert not any(unicodedata.category(c) in UNSEEN for c in section["text"])
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(WORDS, min_size=1, max_size=8))
-def test_every_word_of_a_plain_text_is_read(paragraphs: list[list[str]]) -> None:
-    text = "\n\n".join(" ".join(words) + "." for words in paragraphs)
-    lines = [Line(1, line, 0.0, False) for line in text_reader.decode(text.encode()).split("\n")]
-    assert lines.join_lines(lines)[0] == " ".join(text.split())
-
-
 # --- words ---------------------------------------------------------------------------
 
 
@@ -149,7 +140,7 @@ def test_a_hyphen_at_the_end_of_a_line_stays_where_it_belongs(
     first: str, second: str, known: list[str], whole: str
 ) -> None:
     lines = [Line(1, f"a {first}", 10, False), Line(1, f"{second} b", 10, False)]
-    assert lines.join_lines(lines, known)[0] == f"a {whole} b"
+    assert join_lines(lines, set(known))[0] == f"a {whole} b"
 
 
 def test_ligatures_and_accents_become_letters() -> None:
@@ -171,7 +162,7 @@ def test_lists_of_references_are_dropped_and_appendices_kept(heading: str) -> No
 # --- pages ---------------------------------------------------------------------------
 
 
-def columns(path: Path, across: bool) -> tuple[list[str], list[str]]:
+def print_columns(path: Path, across: bool) -> tuple[list[str], list[str]]:
     """Print two columns, line by line across both or one after the other."""
     left = [f"Left line {n} tells of looms and mills" for n in range(30)]
     right = [f"Right line {n} speaks of towns and rivers" for n in range(30)]
@@ -192,7 +183,7 @@ def columns(path: Path, across: bool) -> tuple[list[str], list[str]]:
 
 @pytest.mark.parametrize("across", [True, False], ids=["line by line", "column by column"])
 def test_columns_are_read_one_after_the_other(tmp_path: Path, across: bool) -> None:
-    left, right = columns(tmp_path / "paper.pdf", across)
+    left, right = print_columns(tmp_path / "paper.pdf", across)
     (section,) = reader.read_here(tmp_path / "paper.pdf", "pdf").sections
     assert section["text"].endswith(" ".join([*left, *right]))
     assert section["text"].startswith("This line stands above")
@@ -226,6 +217,19 @@ def test_running_heads_and_feet_go_and_the_text_of_the_pages_stays(tmp_path: Pat
     assert len(section["page_breaks"]) == document.n_pages - 1
 
 
+def test_page_numbers_are_not_text_but_numbers_in_the_text_are() -> None:
+    lines = [Line(1, text) for text in ("3", "The result is", "42", "or so.")]
+    kept = running_heads.without_page_number(lines)
+    assert [line.text for line in kept] == ["The result is", "42", "or so."]
+    assert running_heads.without_page_number([Line(1, "12")]) == []
+
+
+def test_bold_text_is_no_heading_where_all_text_is_bold() -> None:
+    lines = [Line(1, "Title", 18.0, True), Line(1, "Intro", 13.0, True)]
+    lines += [Line(1, f"text {n}", 11.0, True) for n in range(5)]
+    assert [section["heading"] for section in layout.to_sections(lines)[1]] == ["Intro"]
+
+
 def test_marks_of_axes_are_dropped_but_numbers_in_the_text_are_not() -> None:
     texts = ["It is", "42", "or more.", "0", "20", "40", "60", "The end."]
     kept = layout.without_figure_labels([Line(1, text, 10, False) for text in texts])
@@ -251,7 +255,7 @@ def test_a_sentence_goes_on_across_a_footnote() -> None:
         Line(1, "1 See the note.", 8, False, bottom=50),
         Line(2, "each of the mills.", 10, False, bottom=700),
     ]
-    joined = lines.join_lines(layout.notes_last(lines, 10.0))[0]
+    joined = join_lines(layout.notes_last(lines, 10.0))[0]
     assert joined == "The loom was faster than each of the mills. 1 See the note."
 
 

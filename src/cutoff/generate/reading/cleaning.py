@@ -27,9 +27,8 @@ def clean(text: str) -> str:
     text = text.translate(LIGATURES)
     if not (text.isascii() and text.isprintable()):
         text = "".join(c for c in text if c.isspace() or unicodedata.category(c) not in UNSEEN)
-    if not text.isascii():
-        text = ACCENTED.sub(_accented, text)
-    return " ".join(text.split())
+    text = " ".join(text.split())
+    return text if text.isascii() else ACCENTED.sub(_accented, text)
 
 
 def _accented(match: re.Match[str]) -> str:
