@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +75,23 @@ def write_notebook(folder: Path, name: str, body: str) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def make_repository() -> Callable[[Path], Path]:
+    """Makes a repository of five small notebooks in a new folder."""
+
+    def make(folder: Path) -> Path:
+        shutil.copytree(REPOSITORY / "params", folder / "params")
+        for name, body in SMALL_CELLS.items():
+            write_notebook(folder, name, body)
+        return folder
+
+    return make
+
+
 @pytest.fixture
-def small_repository(tmp_path: Path) -> Path:
+def small_repository(make_repository: Callable[[Path], Path], tmp_path: Path) -> Path:
     """A repository of five small notebooks; the folder's name holds a blank."""
-    folder = tmp_path / "small repository"
-    shutil.copytree(REPOSITORY / "params", folder / "params")
-    for name, body in SMALL_CELLS.items():
-        write_notebook(folder, name, body)
-    return folder
+    return make_repository(tmp_path / "small repository")
 
 
 @pytest.fixture
@@ -90,25 +100,30 @@ def change_notebook(small_repository: Path) -> Callable[[str, str], Path]:
     return lambda name, body: write_notebook(small_repository, name, body)
 
 
-@pytest.fixture
-def environment(small_repository: Path) -> dict[str, str]:
-    """The environment of a command in ``small_repository``, without make's own variables."""
+def without_make(**variables: str) -> dict[str, str]:
+    """This environment without make's own variables, with the package and ``variables``."""
     of_make = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if name not in of_make}
-    return {**kept, "CUTOFF_ROOT": str(small_repository), "PYTHONPATH": str(REPOSITORY / "src")}
+    return {**kept, "PYTHONPATH": str(REPOSITORY / "src"), **variables}
 
 
 @pytest.fixture
-def cutoff(
-    environment: dict[str, str], small_repository: Path
-) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs ``python -m cutoff ...`` in ``small_repository`` to its end."""
+def environment(small_repository: Path) -> dict[str, str]:
+    """The environment of a command in ``small_repository``."""
+    return without_make(CUTOFF_ROOT=str(small_repository))
 
-    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+
+@pytest.fixture(scope="session")
+def run_cutoff() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs ``python -m cutoff ...`` in a repository to its end."""
+
+    def command(
+        repository: Path, *arguments: str, environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "cutoff", *arguments],
-            cwd=small_repository,
-            env=environment,
+            cwd=repository,
+            env=environment or without_make(CUTOFF_ROOT=str(repository)),
             capture_output=True,
             text=True,
             timeout=300,
@@ -116,6 +131,16 @@ def cutoff(
         )
 
     return command
+
+
+@pytest.fixture
+def cutoff(
+    run_cutoff: Callable[..., subprocess.CompletedProcess[str]],
+    environment: dict[str, str],
+    small_repository: Path,
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs ``python -m cutoff ...`` in ``small_repository`` to its end."""
+    return partial(run_cutoff, small_repository, environment=environment)
 
 
 @pytest.fixture(scope="session")
@@ -246,11 +271,8 @@ def tiny_arguments() -> list[str]:
 @pytest.fixture(scope="session")
 def tiny_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a real run; the user's folders are empty and must stay so."""
-    of_make = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYTHON")
-    kept = {name: value for name, value in os.environ.items() if name not in of_make}
     home = tmp_path_factory.mktemp("home")
-    here = {"CUTOFF_ROOT": str(REPOSITORY), "PYTHONPATH": str(REPOSITORY / "src")}
-    return {**kept, **here, "HOME": str(home), "HF_HOME": str(home / "hub")}
+    return without_make(CUTOFF_ROOT=str(REPOSITORY), HOME=str(home), HF_HOME=str(home / "hub"))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Foreseeable mistakes end in one sentence, a non-zero exit status and no traceback."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -80,20 +81,20 @@ def test_a_read_only_output_folder_is_named(cutoff, tmp_path):
 
 def test_a_cell_that_raises_our_error_shows_only_its_sentence(cutoff, change_notebook):
     change_notebook(
-        "02_finetune",
+        "01_generate",
         "from cutoff.errors import CutoffError\nraise CutoffError('The GPU is too small.')",
     )
     done = cutoff("run")
-    assert_sentence(done, "Error: The GPU is too small.\n", "02_finetune.ipynb")
+    assert_sentence(done, "Error: The GPU is too small.\n", "01_generate.ipynb")
 
 
 def test_a_cell_that_fails_otherwise_names_error_cell_and_partial_notebook(
     cutoff, change_notebook, small_repository
 ):
-    change_notebook("02_finetune", "print('before')\nx = {}['gone']")
+    change_notebook("01_generate", "print('before')\nx = {}['gone']")
     done = cutoff("run")
-    partial = small_repository / "outputs/tiny/02_finetune.ipynb"
-    assert_sentence(done, "KeyError: 'gone'", "cell [4] of 02_finetune", str(partial))
+    partial = small_repository / "outputs/tiny/01_generate.ipynb"
+    assert_sentence(done, "KeyError: 'gone'", "cell [4] of 01_generate", str(partial))
     assert "before" in partial.read_text()
     assert "will run: never completed" in cutoff("status").stdout
 
@@ -110,8 +111,8 @@ def test_a_kernel_that_dies_is_told_from_a_failing_cell(cutoff, change_notebook)
 
 
 def test_a_stage_that_leaves_a_file_out_is_not_complete(cutoff, change_notebook):
-    change_notebook("02_finetune", "pass")
-    assert_sentence(cutoff("run"), "02_finetune", "adapters/rag_ft")
+    change_notebook("01_generate", "pass")
+    assert_sentence(cutoff("run"), "01_generate", "index.faiss")
 
 
 LIMITED = """
@@ -141,15 +142,12 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(environmen
     assert_sentence(done, "papermill", "pip install -r requirements.txt")
 
 
-def test_two_runs_of_one_size_do_not_meet(cutoff, environment, change_notebook, small_repository):
-    change_notebook("01_generate", "import time; time.sleep(60)")
-    first = subprocess.Popen([sys.executable, "-m", "cutoff", "run"], env=environment)
-    try:
-        wait_for(small_repository / "outputs/tiny/01_generate.ipynb")
-        assert_sentence(cutoff("run"), "Another run of size tiny")
-    finally:
-        first.send_signal(signal.SIGTERM)
-        first.wait(30)
+def test_two_runs_of_one_size_do_not_meet(cutoff, small_repository):
+    folder = small_repository / "outputs/tiny"
+    folder.mkdir(parents=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as another run would hold it
+        assert_sentence(cutoff("run"), "Another run of size tiny", str(folder))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,8 +2,16 @@
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 
 import pytest
+
+from cutoff import params
+from cutoff.run import stages
+
+ALL = ["01", "02", "03", "04", "05"]
 
 
 def ran(done):
@@ -12,47 +20,63 @@ def ran(done):
     return [line[:2] for line in done.stdout.splitlines() if " done (" in line]
 
 
-ALL = ["01", "02", "03", "04", "05"]
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, make_repository, run_cutoff):
+    """A repository whose run of size tiny is complete, and nobody's to change."""
+    folder = make_repository(tmp_path_factory.mktemp("finished") / "a repository")
+    assert ran(run_cutoff(folder, "run")) == ALL
+    return folder
 
 
 @pytest.fixture
-def complete(cutoff, small_repository):
-    """A repository whose run of size tiny is complete; gives its results folder."""
-    assert ran(cutoff("run")) == ALL
+def complete(finished, small_repository, monkeypatch):
+    """A copy of it, as this process and ``cutoff`` see the repository; gives its results."""
+    shutil.rmtree(small_repository)
+    shutil.copytree(finished, small_repository)
+    monkeypatch.setenv("CUTOFF_ROOT", str(small_repository))
     return small_repository / "outputs"
 
 
-def test_only_what_changed_runs_again(complete, cutoff, change_notebook, small_repository):
+def stale(**overrides):
+    """The stages that would run."""
+    p = params.load("tiny", overrides)
+    return [s.name[:2] for s in stages.STAGES if stages.why_not_current(s, p) is not None]
+
+
+def test_a_change_makes_its_stage_and_the_later_ones_stale(
+    complete, change_notebook, small_repository, monkeypatch
+):
+    assert stale() == []
+    assert stale(bootstrap_replicates=500) == ["04"]  # and then 05, which shows what 04 left
+    assert stale(lora_rank=8) == ["02", "03", "04"]
+    assert stale(top_k=2) == ["01", "02", "03", "04"]
+    assert stale(output_dir="elsewhere") == ALL
+    (complete / "tiny/parity.json").rename(complete / "tiny/moved.json")
+    assert stale() == ["03"]  # its key is what it was: what follows stays valid
+    (complete / "tiny/moved.json").rename(complete / "tiny/parity.json")
+    change_notebook("04_evaluate", "pass")
+    assert stale() == ["04"]
+    monkeypatch.setattr(stages, "_package_hash", lambda: b"other code")
+    assert stale() == ALL
+
+
+def test_only_what_is_stale_runs_again(complete, cutoff):
     before = (complete / "index.html").stat().st_mtime_ns
     repeat = cutoff("run")
     assert ran(repeat) == []
     assert repeat.stdout.count("up to date") == 5
     assert repeat.stderr == ""
     assert (complete / "index.html").stat().st_mtime_ns == before
-
-    # 05 shows what every stage took.
-    assert ran(cutoff("run", "bootstrap_replicates=500")) == ["04", "05"]
-    assert ran(cutoff("run", "lora_rank=8", "bootstrap_replicates=500")) == ALL[1:]
-
-    (complete / "tiny/parity.json").unlink()
-    again = ran(cutoff("run", "lora_rank=8", "bootstrap_replicates=500"))
-    assert again == ["03", "05"]  # its key is what it was: what follows stays valid
-
-    assert ran(cutoff("run", "stage=04_evaluate", "force=1", "lora_rank=8")) == ["04"]
-
-    (small_repository / "notebooks/04_evaluate.ipynb").write_text(
-        (small_repository / "notebooks/04_evaluate.ipynb").read_text().replace("small", "new")
-    )
-    assert ran(cutoff("run", "lora_rank=8")) == ["04", "05"]
+    (complete / "tiny/results.json").unlink()
+    assert ran(cutoff("run")) == ["04", "05"]
+    assert ran(cutoff("run", "stage=03", "force=1")) == ["03"]
 
 
-def test_a_stage_alone_names_the_earlier_stage_that_is_missing(cutoff, small_repository):
+def test_a_stage_alone_names_the_earlier_stage_that_is_missing(complete, cutoff):
+    (complete / "tiny/run.json").unlink()
     done = cutoff("run", "stage=03_export_gguf")
     assert done.returncode == 1
     assert "01_generate is not up to date (never completed)" in done.stderr
-    assert ran(cutoff("run", "stage=01")) == ["01"]
-    done = cutoff("run", "stage=03_export_gguf")
-    assert "02_finetune is not up to date (never completed)" in done.stderr
 
 
 def test_a_finished_run_says_what_it_cost_and_is_listed(complete, cutoff):
@@ -65,23 +89,11 @@ def test_a_finished_run_says_what_it_cost_and_is_listed(complete, cutoff):
     assert "Rank 16 was used." in index
     assert 'href="tiny/04_evaluate.html"' in index
     assert 'href="compare/05_compare_sizes.html"' in index
-    status = cutoff("status").stdout
-    assert status.count("complete,") == 5
-
-
-def test_a_trial_does_not_touch_the_complete_run(complete, cutoff):
-    before = {p: p.stat().st_mtime_ns for p in complete.glob("tiny/*") if p.is_file()}
-    assert ran(cutoff("run", "limit=3")) == ALL
-    assert (complete / "limit-3/tiny/results.json").exists()
-    assert before == {p: p.stat().st_mtime_ns for p in complete.glob("tiny/*") if p.is_file()}
-    assert ran(cutoff("run")) == []
+    assert cutoff("status").stdout.count("complete,") == 5
 
 
 def test_make_hands_over_values_as_they_were_written(environment):
     """Blanks, quotes, dollars and backslashes reach the driver through make unchanged."""
-    import subprocess
-    import sys
-
     values = {
         "output_dir": "/tmp/a b  c",
         "base_model": 'it\'s "q" \\ back;$(id)',
@@ -109,9 +121,7 @@ def test_a_kernel_of_the_user_is_not_taken_for_ours(cutoff, environment, tmp_pat
     assert "IPYTHONDIR" not in os.environ
 
 
-def test_a_deadline_stops_the_run_and_the_next_one_goes_on(
-    cutoff, change_notebook, small_repository
-):
+def test_a_deadline_stops_the_run_and_the_next_one_goes_on(complete, cutoff, change_notebook):
     body = """
         import os
         from cutoff import deadline
