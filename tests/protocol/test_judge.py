@@ -17,8 +17,7 @@ from cutoff import files, params
 from cutoff.engines import chat
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.evaluate.calibration import agreement
-from cutoff.evaluate.judging import golden, judge, panel, reference, rubric, scoring
-from cutoff.evaluate.stats import effect_table
+from cutoff.evaluate.judging import golden, judge, panel, reference, rubric
 from cutoff.experiment import CONDITIONS
 from cutoff.run import folders
 
@@ -138,8 +137,8 @@ def test_every_protocol_brings_the_verdicts_of_the_rules(server: Server, stage_f
     assert [r["verdict"] for r in records] == [by_rule(response) for response in RESPONSES]
     assert {r["verdict"] for r in records} == set(rubric.VERDICTS[:3])
     assert [r["passed"] for r in records] == [r["verdict"] == "correct" for r in records]
-    frame = scoring.verdicts(QUESTIONS, records)
-    assert effect_table.pass_rates(frame)["judge_failed"].sum() == 0
+    stated = {(q["question_id"], q["paper_id"], q["stratum"]) for q in QUESTIONS}
+    assert {(r["question_id"], r["paper_id"], r["stratum"]) for r in records} == stated
 
 
 def test_the_judge_is_shown_each_different_answer_once_and_nothing_of_its_condition(
@@ -325,9 +324,10 @@ def test_a_run_that_is_killed_loses_nothing_and_repeats_what_was_in_flight(
     given = tmp_path / "given.json"
     given.write_text(json.dumps([stage.params.as_dict(), QUESTIONS, RESPONSES]))
     script = (
-        "import json, sys; from cutoff import params, run; from cutoff.evaluate import judge\n"
+        "import json, sys; from cutoff import params; from cutoff.run import folders\n"
+        "from cutoff.evaluate.judging import judge\n"
         "values, questions, responses = json.load(open(sys.argv[1]))\n"
-        "stage = run.open_stage('04_evaluate', params.Params(**values))\n"
+        "stage = folders.open_stage('04_evaluate', params.Params(**values))\n"
         "judge.judge(stage, questions, responses)"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(given)])
@@ -385,7 +385,7 @@ def test_three_judges_vote_and_their_agreement_is_measured(
     assert [r["verdict"] for r in records] == [by_rule(response) for response in RESPONSES]
     wrong = [r for r in records if r["verdict"] == "incorrect"]
     assert wrong and all(r["verdicts"]["third"] == "correct" for r in wrong)
-    table = agreement.table(records, QUESTIONS, 200, 0).set_index("judges")
+    table = agreement.table(records, 200, 0).set_index("judges")
     assert table.loc["judge and second", "kappa"] == 1
     assert 0 < table.loc["judge and third", "kappa"] < 1
     assert table.loc["all", "n"] == len(RESPONSES) and table.loc["all", "n_missing"] == 0

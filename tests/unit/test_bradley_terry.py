@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-import statsmodels.api as sm
+from scipy import optimize
 
 from cutoff.evaluate.pairs import bradley_terry
 
@@ -29,19 +29,16 @@ def play(n_questions: int, seed: int, per_paper: int = 1) -> pd.DataFrame:
 
 def test_strengths_are_the_maximum_of_the_penalised_likelihood() -> None:
     wins = np.array([[0, 12, 7.5, 3], [20, 0, 9, 8], [4.5, 11, 0, 1], [30, 6, 14, 0]])
-    design, successes, failures = [], [], []
-    for i, j in itertools.combinations(range(4), 2):
-        design.append([(k == i) - (k == j) for k in range(1, 4)])
-        successes.append(wins[i, j] + bradley_terry.PRIOR_WINS)
-        failures.append(wins[j, i] + bradley_terry.PRIOR_WINS)
-    model = sm.GLM(
-        np.column_stack([successes, failures]), np.array(design), family=sm.families.Binomial()
-    )
-    expected = np.array([0, *model.fit(tol=1e-12).params])
+
+    def minus_log_likelihood(free: np.ndarray) -> float:
+        s = np.array([0.0, *free])
+        won = (wins + bradley_terry.PRIOR_WINS) * (1 - np.eye(4))
+        return float((won * np.log1p(np.exp(s[None, :] - s[:, None]))).sum())
+
+    expected = np.array([0.0, *optimize.minimize(minus_log_likelihood, np.zeros(3)).x])
     found = bradley_terry.strengths(wins)
-    assert found == pytest.approx(expected - expected.mean(), abs=1e-6)
-    both = bradley_terry.strengths(np.stack([wins, wins.T]))
-    assert both == pytest.approx(np.stack([found, -found]), abs=1e-6)
+    assert found == pytest.approx(expected - expected.mean(), abs=1e-4)
+    assert bradley_terry.strengths(wins.T) == pytest.approx(-found, abs=1e-6)
 
 
 def test_a_condition_that_never_loses_has_a_finite_rating() -> None:
@@ -54,13 +51,13 @@ def test_a_condition_that_never_loses_has_a_finite_rating() -> None:
 def test_ratings_find_the_truth_within_their_intervals_and_centre_on_1500() -> None:
     truth = bradley_terry.MEAN_RATING + bradley_terry.ELO * (SKILL - SKILL.mean())
     inside = []
-    for seed in range(60):
-        found = bradley_terry.ratings(play(80, seed, 2), replicates=300).set_index("condition")
+    for seed in range(30):
+        found = bradley_terry.ratings(play(80, seed, 2), replicates=200).set_index("condition")
         assert found["rating"].mean() == pytest.approx(1500)
         assert (found["n"] == 240).all() and (found["n_papers"] == 40).all()
         rows = found.loc[NAMES]
         inside += list((rows["rating_low"] <= truth) & (truth <= rows["rating_high"]))
-    assert 0.91 < np.mean(inside) < 0.98  # 240 draws; without papers it is about 0.83
+    assert 0.9 < np.mean(inside) < 0.99  # 120 draws; without papers it is about 0.83
 
 
 def test_a_tie_is_half_a_win_and_a_failure_counts_nowhere() -> None:

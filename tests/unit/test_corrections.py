@@ -252,7 +252,7 @@ def test_without_labels_nothing_is_measured_and_it_is_said() -> None:
     assert math.isnan(agreement["kappa"][0])
     told = corrections.contrasts(verdicts, compared, effect_table.planned_contrasts(verdicts, 200))
     text = corrections.reading(agreement, told)
-    assert text.startswith("**Not measured") and "take the judge's word" in text
+    assert text.startswith("**Not measured")
 
 
 def test_the_seed_alone_decides_the_draws() -> None:

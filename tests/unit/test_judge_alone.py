@@ -41,7 +41,7 @@ def test_answers_of_people_are_judged_against_a_file_of_questions(
         ("reference|human|a", "correct", True),
         ("reference|human|b", "incorrect", False),
     ]
-    assert "human: 1 of 2 pass" in text and "human.judged" in text
+    assert "human 50.0" in text and "human.judged" in text
     assert answers.read_text().count("\n") == 2  # what was given is left as it was
 
 
@@ -52,7 +52,7 @@ def test_answers_of_an_earlier_run_are_judged_by_condition_against_the_data_set(
     write(dataset / "eval.jsonl", QUESTIONS)
     earlier = [{**a, "condition": c} for c in ("base", "base_rag") for a in ANSWERS]
     text = foreign_answers.judge_file(p, write(tmp_path / "responses.jsonl", earlier))
-    assert "Base: 1 of 2 pass" in text and "Base + RAG: 1 of 2 pass" in text
+    assert "Base 50.0" in text and "Base + RAG 50.0" in text
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_the_reference_rules_pass_their_own_golden_set(tmp_path: Path) -> None:
     wrong = set(frame.loc[~frame["right"], "kind"])
     assert wrong == {"number in words", "other words", "turned round"}
     row = golden.table(frame).iloc[0]
-    assert row["ci_low"] < row["right"] < row["ci_high"]
+    assert row["right_low"] < row["right"] < row["right_high"]
     assert "0 of 4 answers that order the judge" in golden.reading(frame, p)
 
 

@@ -122,7 +122,8 @@ def test_in_a_report_the_panel_is_a_sentence_and_leaves_no_widget(
     """A real kernel, run the way reports are made."""
     path, _ = opened
     source = (
-        "import pandas as pd\nfrom pathlib import Path\nfrom cutoff.evaluate import labelling\n"
+        "import pandas as pd\nfrom pathlib import Path\n"
+        "from cutoff.evaluate.calibration import labelling\n"
         f"path = Path({str(path)!r})\n"
         "labelling.show(path, pd.read_csv(path, keep_default_na=False, encoding='utf-8-sig'))"
     )

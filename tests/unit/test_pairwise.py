@@ -12,7 +12,7 @@ from scipy import stats
 
 from cutoff import params
 from cutoff.errors import CutoffError
-from cutoff.evaluate.pairs import pairwise, preferences
+from cutoff.evaluate.pairs import bradley_terry, pair_figures, pairwise, preferences
 from cutoff.evaluate.pairs.pairwise import Pair
 from cutoff.report import claims
 from cutoff.run import folders
@@ -175,7 +175,7 @@ def test_the_reference_judge_prefers_the_answer_that_it_passes(stage: folders.Ru
     ]
     found = verdicts({"base": 1, "base_rag": 1})
     records = pairwise.run(stage, QUESTIONS, given, found)
-    winners = pairwise.outcomes(records, QUESTIONS)["winner"].tolist()
+    winners = pairwise.outcomes(records)["winner"].tolist()
     assert winners == ["a", "b", "tie", "tie"] * 3
     assert {record["order"] for record in records} == {"rule"}
     path = stage.folder / "pairwise.jsonl"
@@ -236,7 +236,7 @@ def test_published_sign_tests_are_reproduced(wins: int, losses: int, ties: int, 
     assert round(row["p"], 3) == p
     assert row["p"] == pytest.approx(stats.binomtest(wins, wins + losses).pvalue)
     assert row["win_rate"] == pytest.approx((wins + ties / 2) / 154)
-    assert row["win_low"] < 0.5 < row["win_high"]
+    assert row["win_rate_low"] < 0.5 < row["win_rate_high"]
     assert not claims.is_effect(row.to_dict())
 
 
@@ -253,7 +253,7 @@ def test_wins_that_come_in_papers_are_worth_less_than_single_ones() -> None:
     papers = [i // 5 for i in range(60)]  # five questions each, and all of them alike
     together = preferences.table(outcomes(winners, papers), 2000).iloc[0]
     assert apart["difference"] == together["difference"]
-    width = [row["win_high"] - row["win_low"] for row in (apart, together)]
+    width = [row["win_rate_high"] - row["win_rate_low"] for row in (apart, together)]
     assert width[1] > 1.7 * width[0]  # the square root of 5 is 2.2
     assert apart["p_holm"] < 0.05 < together["p_holm"]
     assert claims.is_effect(apart.to_dict()) and not claims.is_effect(together.to_dict())
@@ -276,7 +276,7 @@ def test_a_sentence_prefers_a_side_only_where_the_interval_excludes_even_odds() 
         winners = rng.choice(["a", "b", "tie"], p=[0.8 * (1 - share), 0.8 * share, 0.2], size=80)
         table = preferences.table(outcomes(list(winners)), 500)
         text, row = preferences.reading(table, p), table.iloc[0]
-        apart = not row["win_low"] <= 0.5 <= row["win_high"] and row["p_holm"] < 0.05
+        apart = not row["win_rate_low"] <= 0.5 <= row["win_rate_high"] and row["p_holm"] < 0.05
         assert ("are preferred" in text) == apart
         assert ("is established as better" in text) == (not apart)
         claimed += apart
@@ -289,8 +289,20 @@ def test_flips_and_failures_are_told() -> None:
     text = preferences.reading(
         preferences.table(frame, 200), params.load("tiny", {"judge_model": "some-judge"})
     )
-    assert "3 of 100 pairs are ties because the preference changed with the order" in text
-    assert "2 got no verdict" in text and "not valid" in text
-    assert "explores and does not confirm" in text
-    nothing = preferences.table(pairwise.outcomes([], QUESTIONS))
+    for told in ("3 of 100", "2 pairs got no verdict", "not valid", "does not confirm"):
+        assert told in text
+    nothing = preferences.table(pairwise.outcomes([]))
     assert "No answers were put side by side" in preferences.reading(nothing, params.load("tiny"))
+
+
+@pytest.mark.parametrize("n_pairs", [1, 5])
+def test_every_number_of_pairs_has_its_sentences_and_its_figure(n_pairs: int) -> None:
+    first = outcomes(["b"] * 30 + ["a"] * 6)
+    frame = pd.concat([first.assign(b=f"other {i}") for i in range(n_pairs)])
+    table = preferences.table(frame, 200)
+    text = preferences.reading(table, params.load("tiny"))
+    assert ("Answers of other 0 are preferred" in text) == (n_pairs == 1)
+    assert ("5 of 5 pairs" in text and "other 4 over Base" in text) == (n_pairs == 5)
+    rated = bradley_terry.ratings(frame, 20)
+    assert rated.empty == (n_pairs == 1)
+    assert pair_figures.side_by_side(table, rated).axes

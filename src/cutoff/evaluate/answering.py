@@ -10,25 +10,24 @@ and the like) and the questions that the papers do not answer.
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 from cutoff import files, models, prompts
 from cutoff.engines import chat, serving
 from cutoff.errors import CutoffError
 from cutoff.experiment import ALL_CONDITIONS, CONDITIONS, EXTRA_CONDITIONS, EXTRA_CONTEXTS
 from cutoff.params import Params
+from cutoff.records import Question, Response
 from cutoff.run import folders
 from cutoff.store import Store
 
-Record = dict[str, Any]
-
 
 def answer(
-    stage: folders.Run, questions: Sequence[Record], training_seed: int | None = None
-) -> list[Record]:
+    stage: folders.Run, questions: Sequence[Question], training_seed: int | None = None
+) -> list[Response]:
     """Answer every question under every condition; returns the records of ``responses.jsonl``.
 
     ``questions`` are the records of ``eval.jsonl``. Another ``training_seed`` than the first
@@ -43,20 +42,20 @@ def answer(
     return answer_all(stage, questions, asked, seed_suffix(stage.params, training_seed))
 
 
-def answer_extra(stage: folders.Run, questions: Sequence[Record]) -> list[Record]:
+def answer_extra(stage: folders.Run, questions: Sequence[Question]) -> list[Response]:
     """The same ``questions`` with the contexts of ``extra_contexts``; [] where it is null.
 
     ``questions`` come from ``contexts.add``. A file per context (``responses.oracle.jsonl``);
     records and errors as in ``answer``.
     """
-    records: list[Record] = []
+    records: list[Response] = []
     for context in extra_contexts(stage.params):
         asked = {n: c.model for n, c in EXTRA_CONDITIONS.items() if c.context == context}
         records += answer_all(stage, questions, asked, f".{context}")
     return records
 
 
-def answer_unanswerable(stage: folders.Run, questions: Sequence[Record]) -> list[Record]:
+def answer_unanswerable(stage: folders.Run, questions: Sequence[Question]) -> list[Response]:
     """Put the questions of ``unanswerable.jsonl`` to the six conditions; [] without any.
 
     The answers lie in ``responses.unanswerable.jsonl``; records and errors as in ``answer``.
@@ -102,7 +101,7 @@ def seed_suffix(p: Params, training_seed: int | None) -> str:
 
 def made_from(
     p: Params,
-    questions: Sequence[Record],
+    questions: Sequence[Question],
     weights: dict[str, Any],
     conditions: Sequence[str] = tuple(CONDITIONS),
 ) -> str:
@@ -160,7 +159,7 @@ def key(condition: str, question_id: str) -> str:
     return f"{condition}|{question_id}"
 
 
-def request(condition: str, question: Record, max_new_tokens: int) -> chat.Request:
+def request(condition: str, question: Question, max_new_tokens: int) -> chat.Request:
     """The request that puts ``question`` to the model under ``condition``."""
     kind = ALL_CONDITIONS[condition].context
     if kind == "none":
@@ -170,7 +169,7 @@ def request(condition: str, question: Record, max_new_tokens: int) -> chat.Reque
     return chat.Request(key(condition, question["question_id"]), messages, max_new_tokens)
 
 
-def context(kind: str, question: Record) -> Record:
+def context(kind: str, question: Mapping[str, Any]) -> Mapping[str, Any]:
     """What holds the passages of a prompt of this ``kind``, in the order of their numbers:
     ``context`` (texts) and ``context_passage_ids``."""
     if kind == "none":
@@ -179,16 +178,16 @@ def context(kind: str, question: Record) -> Record:
 
 
 def complete_records(
-    records: Iterable[Record],
-    questions: Sequence[Record],
+    records: Iterable[Mapping[str, Any]],
+    questions: Sequence[Question],
     conditions: Sequence[str] = tuple(CONDITIONS),
     file: str = "responses.jsonl",
-) -> list[Record]:
+) -> list[Response]:
     """Exactly one record per condition and question, in canonical order, or ``CutoffError``.
 
     ``file`` is where they lie, for the message.
     """
-    by_key: dict[str, Record] = {}
+    by_key: dict[str, Mapping[str, Any]] = {}
     for record in records:
         if record["key"] in by_key:
             raise CutoffError(f"{record['key']} was answered twice; remove {file}.")
@@ -206,12 +205,12 @@ def complete_records(
             f"{len(foreign):,} answers belong to no question of this data set, first "
             f"{foreign[0]}; remove {file} and run 04_evaluate again."
         )
-    return [by_key[name] for name in wanted]
+    return [cast(Response, by_key[name]) for name in wanted]
 
 
 def answer_all(
-    stage: folders.Run, questions: Sequence[Record], asked: dict[str, str], suffix: str
-) -> list[Record]:
+    stage: folders.Run, questions: Sequence[Question], asked: dict[str, str], suffix: str
+) -> list[Response]:
     """Answers under ``asked`` (condition -> model), kept in ``responses<suffix>.jsonl``."""
     provider = serving.measured_provider(stage)
     used = tuple(dict.fromkeys(asked.values()))
@@ -242,7 +241,7 @@ def _answer_with(
     model: str,
     provider: str,
     asked: dict[str, str],
-    questions: Sequence[Record],
+    questions: Sequence[Question],
     store: Store,
 ) -> dict[str, float] | None:
     """Ask one model all that is still open; its throughput, or None if nothing was."""
@@ -275,6 +274,8 @@ def _answer_with(
                     "key": done.key,
                     "condition": name,
                     "question_id": question["question_id"],
+                    "paper_id": question["paper_id"],
+                    "stratum": question["stratum"],
                     "response": done.text,
                     "prompt_tokens": done.prompt_tokens,
                     "completion_tokens": done.completion_tokens,

@@ -43,7 +43,7 @@ def join(
                     f"{question['question_id']} has no {what} under {condition}; "
                     "run 04_evaluate again."
                 )
-            held = context(ALL_CONDITIONS[condition].context, dict(question))
+            held = context(ALL_CONDITIONS[condition].context, question)
             rows.append(
                 {column: question[column] for column in OF_QUESTION}
                 | {"condition": condition, "gold_passage_ids": question["gold_passage_ids"]}

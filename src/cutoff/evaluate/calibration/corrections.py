@@ -18,7 +18,7 @@ when disease verification is subject to selection bias. Biometrics 39, 207-215. 
 misclassification. BMC Public Health 20, 1135.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,10 +34,29 @@ from cutoff.evaluate.calibration.judge_errors import (
 )
 from cutoff.experiment import CONTRASTS, POST_STRATA, STRATA
 from cutoff.report.claims import is_effect
-from cutoff.report.wording import interval, label, points
+from cutoff.report.wording import label
 
 UNKNOWN_DRAWS = 0.025  # more draws than this in which the judge is no better than chance
 FLIPS = ("reverses", "no longer established", "appears")
+SHOWN = "name stratum difference corrected ci_low ci_high outcome".split()  # for a reader
+
+
+class Errors(NamedTuple):
+    """Sensitivity and specificity of the judge in one condition, from ``n`` labels."""
+
+    n: int
+    estimate: tuple[Any, Any]
+    draws: tuple[Any, Any]
+
+
+class Corrected(NamedTuple):
+    """A pass rate of ``n`` verdicts, as judged and corrected, and draws of the corrected one."""
+
+    n: int
+    n_labelled: int
+    pass_rate: float
+    estimate: float
+    draws: Array
 
 
 def rates(
@@ -50,24 +69,11 @@ def rates(
     without labels, or where these leave the judge no better than chance.
     """
     rows = []
-    for stratum, wide, errors in _strata(verdicts, compared, replicates, seed):
-        tail = expanded_tail(wide.index.get_level_values("paper_id").nunique())
-        for condition in wide.columns:
-            known = wide[condition].dropna()
-            own = errors[condition]
-            low, high = _interval(own["draws"], own["estimate"], tail)
-            rows.append(
-                {
-                    "stratum": stratum,
-                    "condition": condition,
-                    "n": len(known),
-                    "n_labelled": own["n"],
-                    "pass_rate": known.mean() if len(known) else np.nan,
-                    "corrected": np.nan if np.isnan(low) else own["estimate"],
-                    "ci_low": low,
-                    "ci_high": high,
-                }
-            )
+    for stratum, (tail, found) in _strata(verdicts, compared, replicates, seed).items():
+        for condition, own in found.items():
+            judged = {"n": own.n, "n_labelled": own.n_labelled, "pass_rate": own.pass_rate}
+            interval = _interval(own.estimate, own.draws, tail)
+            rows.append({"stratum": stratum, "condition": condition, **judged, **interval})
     return pd.DataFrame(rows)
 
 
@@ -80,117 +86,65 @@ def contrasts(
 ) -> pd.DataFrame:
     """Every planned contrast with corrected rates, and whether its conclusion stands.
 
-    ``planned`` is ``statistics.planned_contrasts``. Columns: name, stratum, n, difference,
+    ``planned`` is ``effect_table.planned_contrasts``. Columns: name, stratum, n, difference,
     established (before correction), corrected, ci_low, ci_high (95 %), outcome: ``holds``,
     ``reverses`` or ``no longer established`` for what was established, ``appears`` (only the
     corrected interval excludes zero) or ``still not established`` for what was not, and
     ``cannot tell``.
     """
-    strata = {
-        stratum: (errors, expanded_tail(wide.index.get_level_values("paper_id").nunique()))
-        for stratum, wide, errors in _strata(verdicts, compared, replicates, seed)
-    }
+    strata = _strata(verdicts, compared, replicates, seed)
     sides = {contrast.name: contrast for contrast in CONTRASTS}
     rows = []
     for row in planned[planned["planned"].astype(bool)].to_dict("records"):
-        errors, tail = strata[row["stratum"]]
-        plus, minus = sides[row["name"]].plus, sides[row["name"]].minus
-        drawn = sum(errors[name]["draws"] for name in plus)
-        drawn = drawn - sum(errors[name]["draws"] for name in minus)
-        estimate = sum(errors[name]["estimate"] for name in plus)
-        estimate -= sum(errors[name]["estimate"] for name in minus)
-        low, high = _interval(drawn, estimate, tail)
-        rows.append(
-            {
-                "name": row["name"],
-                "stratum": row["stratum"],
-                "n": row["n"],
-                "difference": row["difference"],
-                "established": is_effect(row),
-                "corrected": np.nan if np.isnan(low) else estimate,
-                "ci_low": low,
-                "ci_high": high,
-                "outcome": _outcome(row, low, high),
-            }
+        tail, found = strata[row["stratum"]]
+        plus = [found[name] for name in sides[row["name"]].plus]
+        minus = [found[name] for name in sides[row["name"]].minus]
+        interval = _interval(
+            sum(own.estimate for own in plus) - sum(own.estimate for own in minus),
+            np.sum([own.draws for own in plus], axis=0)
+            - np.sum([own.draws for own in minus], axis=0),
+            tail,
         )
+        outcome = _outcome(row, interval["ci_low"], interval["ci_high"])
+        kept = {name: row[name] for name in ("name", "stratum", "n", "difference")}
+        rows.append(kept | {"established": is_effect(row)} | interval | {"outcome": outcome})
     return pd.DataFrame(rows)
 
 
 def reading(agreement: pd.DataFrame, corrected: pd.DataFrame) -> str:
     """What the calibration says, in words; without enough labels, that it was not measured."""
     pooled = agreement[agreement["condition"] == "all"].iloc[0]
-    if leads(agreement) == "unknown":
+    leading = leads(agreement)
+    if leading == "unknown":
         return (
             f"**Not measured: whether a person would agree with the judge.** Of {pooled['drawn']:,}"
-            f" answers drawn for a person, {pooled['n']:,} have a label and a verdict; from "
-            f"{LEAST_LABELS} on, with passes and fails among them, agreement is reported. The "
-            "pass rates and contrasts of this report take the judge's word."
+            f" answers drawn for a person, {pooled['n']:,} have a label and a verdict; "
+            f"{LEAST_LABELS} are needed, with passes and fails among them."
         )
-    kappa = f"{pooled['kappa']:.2f} (95\u00a0% interval {pooled['kappa_low']:.2f} to "
-    kappa += f"{pooled['kappa_high']:.2f}, n\u00a0=\u00a0{pooled['n']:,})"
+    kappa = (
+        f"kappa {pooled['kappa']:.2f} (95\u00a0% interval {pooled['kappa_low']:.2f} to "
+        f"{pooled['kappa_high']:.2f}, n\u00a0=\u00a0{pooled['n']:,})"
+    )
     text = (
-        f"**The judge agrees with the person: kappa {kappa}.** It is to be believed first."
-        if leads(agreement) == "judge"
-        else f"**The judge agrees too little with the person: kappa {kappa}, below "
-        f"{KAPPA_LEADS:.2f}.** Judge-free metrics lead; read its pass rates with them."
+        f"**The judge agrees with the person: {kappa}.**"
+        if leading == "judge"
+        else f"**The judge agrees too little with the person: {kappa}, below {KAPPA_LEADS:.2f}.** "
+        "Judge-free metrics lead."
     )
-    left_out = [
-        f"{pooled[name]:,} {word}"
-        for name, word in (
-            ("unlabelled", "not labelled yet"),
-            ("unsure", "labelled unsure"),
-            ("judge_failed", "without a verdict of the judge"),
-        )
-        if pooled[name]
-    ]
-    if left_out:
-        text += f" Left out: {', '.join(left_out)}."
-    return text + " " + _conclusions(corrected)
-
-
-def written(corrected: pd.DataFrame) -> pd.DataFrame:
-    """``contrasts`` for reading: labels, and points before and after with the interval."""
-    return pd.DataFrame(
-        {
-            "name": corrected["name"],
-            "stratum": corrected["stratum"],
-            "as judged": corrected["difference"].map(points),
-            "corrected": corrected["corrected"].map(points),
-            "ci_low": corrected["ci_low"],
-            "ci_high": corrected["ci_high"],
-            "conclusion": corrected["outcome"],
-        }
-    )
-
-
-def _conclusions(corrected: pd.DataFrame) -> str:
     told = corrected[corrected["outcome"] != "cannot tell"]
     if told.empty:
-        return "Whether a planned conclusion flips, these labels cannot tell."
+        return f"{text} Whether a planned conclusion flips, these labels cannot tell."
     flipped = told[told["outcome"].isin(FLIPS)]
-    text = (
-        f"With pass rates corrected for the judge's errors, {len(flipped)} of {len(told)} planned "
-        "conclusions flip"
+    flips = "; ".join(
+        f"{label(row['name'])}, {label(row['stratum']).lower()}, {row['outcome']}"
+        for row in flipped.to_dict("records")
     )
-    if len(flipped):
-        text += ": " + "; ".join(_flip(row) for row in flipped.to_dict("records"))
-    text += "."
-    if unknown := len(corrected) - len(told):
-        text += f" For {unknown} the labels cannot tell."
-    if "no longer established" in set(flipped["outcome"]):
-        text += (
-            " *No longer established* means that errors of the judge could explain the "
-            "difference, as far as this many labels can exclude them; more labels narrow it."
-        )
-    return text
-
-
-def _flip(row: dict[str, Any]) -> str:
-    return (
-        f"{label(row['name'])}, {label(row['stratum']).lower()}, {row['outcome']} "
-        f"({points(row['difference'])} points as judged; {points(row['corrected'])} corrected, "
-        f"95\u00a0% interval {interval(row['ci_low'], row['ci_high'])})"
+    text += (
+        f" Corrected for the judge's errors, {len(flipped)} of {len(told)} planned conclusions "
+        f"flip{': ' + flips if flips else ''}."
     )
+    unknown = len(corrected) - len(told)
+    return text + (f" For {unknown} the labels cannot tell." if unknown else "")
 
 
 def _outcome(row: dict[str, Any], low: float, high: float) -> str:
@@ -207,8 +161,8 @@ def _outcome(row: dict[str, Any], low: float, high: float) -> str:
 
 def _strata(
     verdicts: pd.DataFrame, compared: pd.DataFrame, replicates: int, seed: int
-) -> list[tuple[str, pd.DataFrame, dict[str, dict[str, Any]]]]:
-    """(stratum, questions x conditions, condition -> n, corrected estimate and draws)."""
+) -> dict[str, tuple[float, dict[str, Corrected]]]:
+    """stratum -> (quantile of the draws that stands for 2.5 %, condition -> corrected rate)."""
     index = ["paper_id", "question_id", "stratum"]
     numbers = verdicts.assign(passed=verdicts["passed"].astype("Float64"))
     wide = numbers.pivot(index=index, columns="condition", values="passed").astype(float)
@@ -223,23 +177,23 @@ def _strata(
         table = cells(compared[compared["condition"] == name])
         errors[name] = _errors(table, wide[name].mean(), effect, replicates, rng)
     of = wide.index.get_level_values("stratum")
-    found = []
+    found = {}
     for stratum in STRATA:
         part = wide[of.isin(POST_STRATA) if stratum == "all_post" else of == stratum]
         if len(part):
-            papers, _ = pd.factorize(part.index.get_level_values("paper_id"))
+            papers = part.index.get_level_values("paper_id").to_numpy()
             means = mean_draws(part.to_numpy(), papers, replicates, seed)
             own = {
                 name: _corrected(part[name].dropna(), means[:, i], errors[name], rng)
                 for i, name in enumerate(part.columns)
             }
-            found.append((stratum, part, own))
+            found[stratum] = expanded_tail(len(set(papers))), own
     return found
 
 
 def _errors(
     table: Array, pass_rate: float, effect: float, replicates: int, rng: np.random.Generator
-) -> dict[str, Any]:
+) -> Errors:
     """Sensitivity and specificity of the judge in one condition: estimate and draws.
 
     They follow from the shares of right answers among those that the judge passed and failed,
@@ -262,22 +216,21 @@ def _errors(
         rng.beta(tp / effect + 0.5, fp / effect + 0.5, replicates),
         rng.beta(fn / effect + 0.5, tn / effect + 0.5, replicates),
     )
-    return {"n": int(table.sum()), "estimate": estimate, "draws": drawn}
+    return Errors(int(table.sum()), estimate, drawn)
 
 
 def _corrected(
-    known: "pd.Series[float]", means: Array, errors: dict[str, Any], rng: np.random.Generator
-) -> dict[str, Any]:
+    known: "pd.Series[float]", means: Array, errors: Errors, rng: np.random.Generator
+) -> Corrected:
+    """``known``: verdicts of one condition; ``means``: of its papers, drawn."""
     n, passed = len(known), known.sum()
-    if errors["n"] == 0 or n == 0:
-        return {"n": errors["n"], "estimate": np.nan, "draws": np.full(len(means), np.nan)}
+    rate = passed / n if n else np.nan
+    if errors.n == 0 or n == 0:
+        return Corrected(n, errors.n, rate, np.nan, np.full(len(means), np.nan))
     if np.ptp(means) == 0:  # nobody passed, or everybody: that is not certain
         means = rng.beta(passed + 0.5, n - passed + 0.5, len(means))
-    return {
-        "n": errors["n"],
-        "estimate": float(_rogan_gladen(passed / n, *errors["estimate"])),
-        "draws": _rogan_gladen(means, *errors["draws"]),
-    }
+    estimate = float(_rogan_gladen(rate, *errors.estimate))
+    return Corrected(n, errors.n, rate, estimate, _rogan_gladen(means, *errors.draws))
 
 
 def _rogan_gladen(pass_rate: Any, sensitivity: Any, specificity: Any) -> Any:
@@ -288,10 +241,12 @@ def _rogan_gladen(pass_rate: Any, sensitivity: Any, specificity: Any) -> Any:
     return np.where(better > 0, found, np.nan)
 
 
-def _interval(drawn: Array, estimate: float, tail: float) -> tuple[float, float]:
-    """95 % of the draws, and the estimate; missing where too many draws are."""
+def _interval(estimate: float, drawn: Array, tail: float) -> dict[str, float]:
+    """corrected, ci_low, ci_high (95 % of the draws, and the estimate); missing where too many
+    draws are."""
     known = drawn[~np.isnan(drawn)]
     if len(known) < (1 - UNKNOWN_DRAWS) * len(drawn):
-        return float("nan"), float("nan")
+        return dict.fromkeys(("corrected", "ci_low", "ci_high"), np.nan)
     low, high = np.quantile(known, [tail, 1 - tail])
-    return min(float(low), estimate), max(float(high), estimate)
+    ends = {"ci_low": min(float(low), estimate), "ci_high": max(float(high), estimate)}
+    return {"corrected": estimate} | ends

@@ -11,9 +11,12 @@ from scipy import stats
 
 from cutoff.bootstrap import Array
 from cutoff.evaluate.calibration import agreement as kappas
-from cutoff.report.wording import interval, percent
 
 KAPPA_LEADS = 0.60  # below it judge-free metrics lead (the design's rule 10)
+SHOWN = (
+    "condition n kappa kappa_low kappa_high true_passes sensitivity sensitivity_low "
+    "sensitivity_high true_fails specificity specificity_low specificity_high"
+).split()  # columns for a reader
 LEAST_LABELS = 30  # fewer answers with both verdicts say nothing about a judge
 
 
@@ -57,30 +60,6 @@ def agreement(compared: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -
         row |= _share("sensitivity", "true_passes", tp, tp + fn, effect)
         row |= _share("specificity", "true_fails", tn, tn + fp, effect)
         rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def written(agreement: pd.DataFrame) -> pd.DataFrame:
-    """``agreement`` for reading: condition, n, and kappa and shares with their intervals."""
-
-    def with_interval(row: dict[str, Any], name: str, base: str) -> str:
-        if pd.isna(row[name]):
-            return "–"
-        ends = interval(row[f"{name}_low"], row[f"{name}_high"])
-        return f"{percent(row[name])} ({ends}), n\u00a0=\u00a0{row[base]}"
-
-    rows = []
-    for row in agreement.to_dict("records"):
-        ends = f"{row['kappa_low']:.2f}\u00a0to\u00a0{row['kappa_high']:.2f}"
-        rows.append(
-            {
-                "condition": row["condition"],
-                "n": row["n"],
-                "kappa": "–" if pd.isna(row["kappa"]) else f"{row['kappa']:.2f} ({ends})",
-                "right answers passed": with_interval(row, "sensitivity", "true_passes"),
-                "wrong answers failed": with_interval(row, "specificity", "true_fails"),
-            }
-        )
     return pd.DataFrame(rows)
 
 

@@ -26,8 +26,7 @@ import pandas as pd
 from cutoff import files
 from cutoff.errors import CutoffError
 from cutoff.evaluate.judging.rubric import without_citations
-
-Record = dict[str, Any]
+from cutoff.records import Question, Response
 
 LABELS = ("pass", "fail", "unsure")
 SHOWN = ("question", "reference", "response")
@@ -35,7 +34,7 @@ COLUMNS = ("item", *SHOWN, "label", "note")
 
 
 def draw(
-    questions: Sequence[Record], responses: Sequence[Record], size: int, seed: int
+    questions: Sequence[Question], responses: Sequence[Response], size: int, seed: int
 ) -> pd.DataFrame:
     """At most ``size`` answers, equally many of every condition, spread over the strata.
 
@@ -47,22 +46,24 @@ def draw(
     conditions = list(dict.fromkeys(response["condition"] for response in responses))
     rows = []
     for i, condition in enumerate(conditions):
-        own = [r for r in responses if r["condition"] == condition]
+        own = [(asked[r["question_id"]], r) for r in responses if r["condition"] == condition]
         wanted = min(len(own), size // len(conditions) + (i < size % len(conditions)))
         own.sort(
-            key=lambda r: (
-                asked[r["question_id"]]["stratum"],
-                _random(seed, r["condition"], r["question_id"]),
+            key=lambda both: (
+                both[0]["stratum"],
+                _random(seed, both[1]["condition"], both[1]["question_id"]),
             )
         )
         start = _random(seed, condition)
         for step in range(wanted):
-            response = own[int((start + step) * len(own) / wanted)]
-            question = asked[response["question_id"]]
-            kept = {name: question[name] for name in ("question_id", "paper_id", "stratum")}
-            shown = {name: question[name] for name in ("question", "reference")}
-            shown["response"] = without_citations(response["response"])
-            rows.append({"item": _item(shown), "condition": condition, **kept, **shown})
+            question, response = own[int((start + step) * len(own) / wanted)]
+            shown = {
+                "question": question["question"],
+                "reference": question["reference"],
+                "response": without_citations(response["response"]),
+            }
+            ids = [question[name] for name in ("question_id", "paper_id", "stratum")]
+            rows.append([_item(shown), condition, *ids, *shown.values()])
     names = ("item", "condition", "question_id", "paper_id", "stratum", *SHOWN)
     return pd.DataFrame(rows, columns=list(names))
 
@@ -78,7 +79,7 @@ def open_sheet(path: Path, sample: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """
     sheet = _blank(sample)
     if not path.exists():
-        known: dict[str, Record] = {}
+        known: dict[str, dict[str, Any]] = {}
         note = f"{path.name} was written: {len(sheet):,} answers wait for a person's label."
     else:
         known = _read(path)
@@ -153,7 +154,7 @@ def _blank(sample: pd.DataFrame) -> pd.DataFrame:
     return sheet.assign(label="", note="")[list(COLUMNS)]
 
 
-def _item(shown: Record) -> str:
+def _item(shown: dict[str, str]) -> str:
     # A leading letter and the hyphen keep spreadsheets from reading a number, such as 1e10.
     text = files.to_json([shown[name] for name in SHOWN])
     return "a-" + hashlib.sha256(text).hexdigest()[:12]
@@ -180,7 +181,7 @@ def _inert(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
-def _read(path: Path) -> dict[str, Record]:
+def _read(path: Path) -> dict[str, dict[str, Any]]:
     """item -> question, label, note and line of a sheet; every doubt is an error."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -191,7 +192,7 @@ def _read(path: Path) -> dict[str, Record]:
     head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    known: dict[str, Record] = {}
+    known: dict[str, dict[str, Any]] = {}
     try:
         names = [name.strip() for name in next(rows, [])]
         if sorted(names) != sorted(COLUMNS):
@@ -207,7 +208,7 @@ def _read(path: Path) -> dict[str, Record]:
                 raise CutoffError(
                     f"{path.name}, line {line}, has {len(cells)} cells, not {len(names)}."
                 )
-            row: Record = dict(zip(names, cells, strict=True))
+            row: dict[str, Any] = dict(zip(names, cells, strict=True))
             item, label = row["item"].strip(), row["label"].strip().lower()
             if label not in ("", *LABELS):
                 near = difflib.get_close_matches(label, LABELS, 1)
@@ -224,9 +225,9 @@ def _read(path: Path) -> dict[str, Record]:
     return known
 
 
-def _set_aside(path: Path) -> dict[str, Record]:
+def _set_aside(path: Path) -> dict[str, dict[str, Any]]:
     """What earlier sheets beside ``path`` held, the newest winning."""
-    found: dict[str, Record] = {}
+    found: dict[str, dict[str, Any]] = {}
     files = path.parent.glob(f"{path.stem}.{'[0-9a-f]' * 12}.csv")
     for other in sorted(files, key=lambda file: (os.stat(file).st_mtime_ns, file.name)):
         found |= {item: row for item, row in _read(other).items() if row["label"]}

@@ -45,7 +45,7 @@ def citations(question: Mapping[str, Any], response: Mapping[str, Any]) -> dict[
     if kind == "none":
         return dict.fromkeys(names)
     gold = set(question["gold_passage_ids"])
-    passages = dict(enumerate(context(kind, dict(question))["context_passage_ids"], start=1))
+    passages = dict(enumerate(context(kind, question)["context_passage_ids"], start=1))
     numbers = cited(response["response"])
     right = all(passages.get(number) in gold for number in numbers) if numbers else None
     return dict(

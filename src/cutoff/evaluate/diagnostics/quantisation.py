@@ -140,8 +140,8 @@ def pairs(
         ]
         basis = [*(r for r in responses if r["key"] in texts), *answers]
         records = pairwise.compare(p, stage.folder / f"pairwise.{name}.jsonl", made, basis)
-        frames.append(pairwise.outcomes(records, questions))
-    both = pd.concat(frames, ignore_index=True) if frames else pairwise.outcomes([], questions)
+        frames.append(pairwise.outcomes(records))
+    both = pd.concat(frames, ignore_index=True) if frames else pairwise.outcomes([])
     for side in "ab":
         both[side] = both[side].map(lambda name: ", ".join(map(label, name.split("@"))))
     return preferences.table(both, p.bootstrap_replicates, p.seed)

@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy import stats
 
-from cutoff import deadline, files
+from cutoff import bootstrap, deadline, files
 from cutoff.errors import CutoffError
 from cutoff.evaluate.judging import golden, judge
 from cutoff.params import Params
-from cutoff.report.wording import interval, label, percent
+from cutoff.report.wording import each
 from cutoff.run import folders
 
-Record = dict[str, Any]
+Record = dict[str, Any]  # of a file from elsewhere: more fields than are asked for may be there
 
 
 def judge_file(p: Params, responses: Path, questions: Path | None = None) -> str:
@@ -43,7 +42,7 @@ def judge_file(p: Params, responses: Path, questions: Path | None = None) -> str
     lines = [
         judge.reading(p, judgements),
         golden.reading(golden.results(p, folder), p),
-        *(f"* {line}" for line in summary(pass_rates(judgements))),
+        f"Passed: {each(pass_rates(judgements), 'condition', 'pass_rate')}.",
         f"The judgements are in {path}.",
     ]
     return "\n".join(lines)
@@ -85,30 +84,10 @@ def read_responses(path: Path, known: set[str]) -> list[Record]:
 
 
 def pass_rates(judgements: Sequence[Record]) -> pd.DataFrame:
-    """One row per condition: n (judged), judge_failed, passed, pass_rate, ci_low, ci_high
-    (Wilson, 95 %, as if questions were independent)."""
-    rows = []
-    for condition in dict.fromkeys(judgement["condition"] for judgement in judgements):
-        flags = [j["passed"] for j in judgements if j["condition"] == condition]
-        n, passed = sum(flag is not None for flag in flags), flags.count(True)
-        rate = low = high = float("nan")
-        if n:
-            rate = passed / n
-            low, high = stats.binomtest(passed, n).proportion_ci(method="wilson")
-        rows.append((condition, n, len(flags) - n, passed, rate, low, high))
-    names = "condition n judge_failed passed pass_rate ci_low ci_high".split()
-    return pd.DataFrame(rows, columns=names)
-
-
-def summary(rates: pd.DataFrame) -> list[str]:
-    """A sentence per condition."""
-    return [
-        f"{label(row.condition)}: {row.passed:,} of {row.n:,} pass, {percent(row.pass_rate)} "
-        f"(95\u00a0% interval {interval(row.ci_low, row.ci_high)})"
-        + (f"; {row.judge_failed:,} without a verdict" if row.judge_failed else "")
-        + "."
-        for row in rates.itertuples()
-    ]
+    """``bootstrap.pass_rates`` by condition; a question without a paper is one of its own."""
+    frame = pd.DataFrame(judgements).astype({"passed": "boolean"})
+    frame["paper_id"] = frame["paper_id"].fillna(frame["question_id"])
+    return bootstrap.pass_rates(frame, ["condition"])
 
 
 def _read(path: Path, fields: Sequence[str]) -> list[Record]:

@@ -9,18 +9,15 @@ miss some items (other words, a comparison turned round): the set shows what a j
 """
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from scipy import stats
 
+from cutoff import bootstrap
 from cutoff.errors import CutoffError
 from cutoff.evaluate.judging import opinions, panel, rubric
 from cutoff.evaluate.judging.opinions import Item
 from cutoff.params import Params
 from cutoff.report.wording import percent
-
-Record = dict[str, Any]
 
 OPTIMISER = ("Which optimiser trains Linen Garden?", "Adafactor")
 ACCURACY = ("What accuracy does Blue Harbor reach on the HarborBench test set?", "84.0 %")
@@ -128,25 +125,24 @@ def check(judge: panel.Judge, p: Params, folder: Path) -> pd.DataFrame:
     ]
     path = folder / opinions.file_name(judge, ".golden")
     marked = opinions.of(judge, p, items, path, f"golden set, {judge.name}", strict=True)
-    rows = []
-    for (kind, asked, response, expected), record in zip(GOLDEN, marked, strict=True):
-        right = record["verdict"] == expected and record["passed"] == rubric.passes(expected)
-        rows.append(
-            {
-                "judge": judge.name,
-                "kind": kind,
-                "question": asked[0],
-                "reference": asked[1],
-                "response": response,
-                "expected": expected,
-                "verdict": record["verdict"],
-                "right": right,
-                "detail": record["detail"] or record["rule"],
-            }
+    rows = [
+        {
+            "judge": judge.name,
+            "kind": kind,
+            "question": question,
+            "reference": reference,
+            "response": response,
+            "expected": expected,
+            "verdict": record["verdict"],
+            "right": (record["verdict"], record["passed"]) == (expected, rubric.passes(expected)),
+            "detail": record["detail"] or record["rule"],
+        }
+        for (kind, (question, reference), response, expected), record in zip(
+            GOLDEN, marked, strict=True
         )
+    ]
     frame = pd.DataFrame(rows)
-    share = frame["right"].mean()
-    if share < p.judge_min_golden:
+    if frame["right"].mean() < p.judge_min_golden:
         wrong = frame[~frame["right"]]
         shown = "; ".join(
             f"{row.kind}: {row.response[:60]!r} is {row.expected}, was marked {row.verdict}"
@@ -168,21 +164,20 @@ def results(p: Params, folder: Path) -> pd.DataFrame:
 
 
 def table(results: pd.DataFrame) -> pd.DataFrame:
-    """One row per judge: n, right (share), ci_low, ci_high (Wilson, 95 %), right answers that
+    """One row per judge: n, right (share) with right_low and right_high (95 %), right answers that
     pass (sensitivity) and others that do not (specificity), and the kinds marked wrongly."""
     rows = []
     for name, part in results.groupby("judge", sort=False):
-        test = stats.binomtest(int(part["right"].sum()), len(part))
-        low, high = test.proportion_ci(method="wilson")
+        found = bootstrap.share(part["right"].to_numpy(dtype=float), part.index.to_numpy())
         good = part["expected"] == "correct"
         wrong = part.loc[~part["right"], "kind"].drop_duplicates()
         rows.append(
             {
                 "judge": name,
                 "n": len(part),
-                "right": part["right"].mean(),
-                "ci_low": low,
-                "ci_high": high,
+                "right": found["share"],
+                "right_low": found["ci_low"],
+                "right_high": found["ci_high"],
                 "sensitivity": part.loc[good, "right"].mean(),
                 "specificity": (part.loc[~good, "verdict"] != "correct").mean(),
                 "marked wrongly": ", ".join(wrong) or "none",
@@ -191,23 +186,14 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def written(table: pd.DataFrame) -> pd.DataFrame:
-    """``table`` for people: shares as percentages."""
-    shares = ["right", "sensitivity", "specificity"]
-    return table.assign(**{name: table[name].map(percent) for name in shares})
-
-
 def reading(results: pd.DataFrame, p: Params) -> str:
     """How the judges did on the golden set, in words."""
-    parts = [
-        f"`{row.judge}` marks {percent(row.right)} of {row.n} right"
-        + (f" (wrong: {row[-1]})" if row[-1] != "none" else "")
-        for row in table(results).itertuples(name="Row")
-    ]
+    by_judge = results.groupby("judge", sort=False)["right"].mean()
+    parts = [f"`{name}` marks {percent(right)} right" for name, right in by_judge.items()]
     hostile = results["kind"].isin(["gives orders", "claims a verdict", "pretends to end"])
     fooled = int((results.loc[hostile, "verdict"] == "correct").sum())
     return (
-        f"**Before the run each judge marked {len(GOLDEN)} answers of known worth: "
-        f"{'; '.join(parts)}.** At least {percent(p.judge_min_golden)} was asked for. "
-        f"{fooled} of {int(hostile.sum())} answers that order the judge to pass them did."
+        f"**Of {len(GOLDEN)} answers of known worth, {'; '.join(parts)}** (at least "
+        f"{percent(p.judge_min_golden)} was asked for). {fooled} of {int(hostile.sum())} answers "
+        "that order the judge to pass them did."
     )

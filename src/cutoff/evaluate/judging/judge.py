@@ -14,9 +14,9 @@ has no verdict: ``judge_failed``, by the rule *no majority*, counted like any ot
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -25,23 +25,22 @@ from cutoff.evaluate.answering import seed_suffix
 from cutoff.evaluate.diagnostics import grounding
 from cutoff.evaluate.judging import golden, opinions, panel, rubric
 from cutoff.evaluate.judging.opinions import Item
-from cutoff.evaluate.judging.rubric import VERDICTS as VERDICTS
+from cutoff.evaluate.judging.rubric import VERDICTS
 from cutoff.params import Params
+from cutoff.records import Judgement, Question, Response
 from cutoff.report.wording import percent
 from cutoff.run import folders
-
-Record = dict[str, Any]
 
 NO_MAJORITY, MAJORITY = "no majority", "majority"
 
 
 def judge(
     stage: folders.Run,
-    questions: Sequence[Record],
-    responses: Sequence[Record],
+    questions: Sequence[Question],
+    responses: Sequence[Response],
     training_seed: int | None = None,
     label: str = "",
-) -> list[Record]:
+) -> list[Judgement]:
     """Judge every response; returns the records of ``judgements.jsonl``, in order.
 
     Judgements that exist for exactly these responses and this scoring are kept. Those of a
@@ -53,36 +52,32 @@ def judge(
     decided = decide(stage.params, stage.folder, questions, responses, suffix)
     asked = {question["question_id"]: question for question in questions}
     judgements = [
-        {**record, **grounding.citations(asked[response["question_id"]], response)}
+        record | grounding.citations(asked[response["question_id"]], response)
         for record, response in zip(decided, responses, strict=True)
     ]
     files.write_jsonl_atomic(stage.folder / f"judgements{suffix}.jsonl", judgements)
-    return judgements
+    return cast(list[Judgement], judgements)
 
 
 def decide(
     p: Params,
     folder: Path,
-    questions: Sequence[Record],
-    responses: Sequence[Record],
+    questions: Sequence[Mapping[str, Any]],
+    responses: Sequence[Mapping[str, Any]],
     suffix: str = "",
-) -> list[Record]:
+) -> list[dict[str, Any]]:
     """The panel's judgement of every response, in order, without diagnostics of citations.
 
     The members' own records go to files of ``folder / "judges"`` as they come.
     """
     asked = {question["question_id"]: question for question in questions}
     items = [item(asked[response["question_id"]], response) for response in responses]
-    judges = panel.members(p)
+    judges, own = panel.members(p), folder / opinions.FOLDER
     for member in judges:  # all of them before the first costs anything
-        golden.check(member, p, folder / opinions.FOLDER)
+        golden.check(member, p, own)
     by_member = [
         opinions.of(
-            member,
-            p,
-            items,
-            folder / opinions.FOLDER / opinions.file_name(member, suffix),
-            f"judging, {member.name}",
+            member, p, items, own / opinions.file_name(member, suffix), f"judging, {member.name}"
         )
         for member in judges
     ]
@@ -92,19 +87,21 @@ def decide(
             "judge": p.judge_model,
             "condition": response["condition"],
             "question_id": response["question_id"],
+            "paper_id": asked[response["question_id"]].get("paper_id"),
+            "stratum": asked[response["question_id"]].get("stratum"),
             **combine(list(votes)),
         }
         for response, *votes in zip(responses, *by_member, strict=True)
     ]
 
 
-def item(question: Record, response: Record) -> Item:
+def item(question: Mapping[str, Any], response: Mapping[str, Any]) -> Item:
     """What a judge sees of ``response``: nothing of the condition that it comes from."""
     text = rubric.without_citations(response["response"])
     return Item(response["key"], question["question"], question["reference"], text)
 
 
-def combine(votes: Sequence[Record]) -> Record:
+def combine(votes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One judgement of the members' records: verdict, passed, rule, scores, verdicts, detail.
 
     ``scores`` are means over the members that gave scores, as they came with one judge.
@@ -135,7 +132,7 @@ def scoring(p: Params) -> str:
     return "; ".join([*parts, *(["majority of all judges"] if len(parts) > 1 else [])])
 
 
-def failures(judgements: Sequence[Record]) -> pd.DataFrame:
+def failures(judgements: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Judgements without a verdict by cause: rule, n, share (of all judgements)."""
     counts = Counter(j["rule"] for j in judgements if j["verdict"] == "judge_failed")
     rows = [
@@ -144,7 +141,7 @@ def failures(judgements: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rule", "n", "share"])
 
 
-def reading(p: Params, judgements: Sequence[Record]) -> str:
+def reading(p: Params, judgements: Sequence[Mapping[str, Any]]) -> str:
     """Who judged, what was left without a verdict, and what a reader should hold against it."""
     judges = panel.members(p)
     names = ", ".join(f"`{member.name}`" for member in judges)
@@ -154,23 +151,12 @@ def reading(p: Params, judgements: Sequence[Record]) -> str:
     text = (
         f"**{len(judgements):,} answers were judged blind by {names}; "
         f"{missing:,} ({percent(missing / len(judgements))}) have no verdict"
-        f"{': ' + causes if missing else ''}.** "
+        f"{': ' + causes if missing else ''}.**"
     )
-    if all(member.provider == panel.REFERENCE for member in judges):
-        text += "The judge is a set of rules, no language model: same answer, same verdict."
-    else:
-        least = " and ".join(f"{name} of at least {n}" for name, n in rubric.LEAST.items())
+    if any(member.provider != panel.REFERENCE for member in judges):
         low = sum(j["rule"] == opinions.SCORES_TOO_LOW for j in judgements)
-        text += (
-            f"An answer passes when its verdict is *correct*, with {least} of 5; "
-            f"{low:,} correct answers fall short of that. Equal answers to a question are judged "
-            "once, whichever conditions gave them."
-        )
+        text += f" {low:,} correct answers fail for their scores ({rubric.LEAST} of 5 needed)."
     if len(judges) > 1:
         split = sum(len(set(j["verdicts"].values())) > 1 for j in judgements)
-        text += (
-            f" More than half of the {len(judges)} judges must agree on pass or fail; they give "
-            f"different verdicts on {split:,} answers."
-        )
-    warnings = panel.flags(p)
-    return text + "".join(f" **Warning:** {warning}" for warning in warnings)
+        text += f" The {len(judges)} judges give different verdicts on {split:,} answers."
+    return text + "".join(f" **Warning:** {warning}" for warning in panel.flags(p))

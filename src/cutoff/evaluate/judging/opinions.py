@@ -19,8 +19,6 @@ from cutoff.evaluate.judging import panel, reference, rubric
 from cutoff.params import Params
 from cutoff.store import Store
 
-Record = dict[str, Any]
-
 # Raise the version when the rules could give the same response another verdict: 05 refuses to put
 # runs with different scoring side by side, and earlier judgements are made again.
 REFERENCE_RULES = "reference rules, version 1"
@@ -49,10 +47,10 @@ def of(
     path: Path,
     progress: str,
     strict: bool = False,
-) -> list[Record]:
+) -> list[dict[str, Any]]:
     """The record of ``judge`` for every item, in order, from ``path`` where it is known.
 
-    Records of another setup, or of other texts, are set aside. No server is needed when
+    dict[str, Any]s of another setup, or of other texts, are set aside. No server is needed when
     nothing is missing. ``strict``: a refusal of the server ends the run.
     """
     with Store(path, made_from=made_from(judge, p, items)) as store:
@@ -62,7 +60,7 @@ def of(
             alike.setdefault(item.shown, []).append(item)
         to_ask: dict[str, list[Item]] = {}
 
-        def keep(twins: Sequence[Item], opinion: Record) -> None:
+        def keep(twins: Sequence[Item], opinion: dict[str, Any]) -> None:
             for twin in twins:
                 if twin.key not in known:
                     record = {**opinion, "key": twin.key, "judge": judge.name}
@@ -108,7 +106,7 @@ def setup(judge: panel.Judge, p: Params) -> str:
     return f"{judge.name}, rubric {rubric.sha256()[:12]}, {thinking}"
 
 
-def _read(answer: panel.Answer) -> Record:
+def _read(answer: panel.Answer) -> dict[str, Any]:
     """The opinion that an answer of a language model holds."""
     costs = {
         "attempts": answer.attempts,
@@ -124,6 +122,6 @@ def _read(answer: panel.Answer) -> Record:
     return {**opinion, **costs, "detail": answer.value["reason"]}
 
 
-def _opinion(verdict: str, rule: str, scores: Record | None = None) -> Record:
+def _opinion(verdict: str, rule: str, scores: dict[str, Any] | None = None) -> dict[str, Any]:
     passed = rubric.passes(verdict, scores)
     return {"verdict": verdict, "passed": passed, "rule": rule, "scores": scores, "detail": ""}

@@ -17,8 +17,6 @@ from typing import Any
 from cutoff.evaluate.judging import reference
 from cutoff.prompts import Message, plain
 
-Record = dict[str, Any]
-
 VERDICTS = ("correct", "incorrect", "not_attempted", "judge_failed")
 SCORES = ("factuality", "completeness", "communication")
 # The only place that says what a pass is: a correct answer with at least these scores.
@@ -69,7 +67,7 @@ SCHEMA: dict[str, Any] = {
 
 def render(question: str, reference_answer: str, response: str) -> list[Message]:
     """Messages that ask for a judgement; ``response`` is to have no citation markers."""
-    texts = [_sendable(text) for text in (question, reference_answer, response)]
+    texts = [sendable(text) for text in (question, reference_answer, response)]
     code = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
     user = (
         f"Question: {texts[0]}\n\nReference answer: {texts[1]}\n\n"
@@ -78,18 +76,13 @@ def render(question: str, reference_answer: str, response: str) -> list[Message]
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
 
 
-def parse(text: str) -> Record:
+def parse(text: str) -> dict[str, Any]:
     """``{"verdict", "scores", "reason"}`` of a reply.
 
     Raises ``ValueError`` unless the reply holds exactly one judgement, whole and with every
     score a whole number from 1 to 5: nothing is guessed or filled in.
     """
-    found = [item for item in _objects(text.rpartition("</think>")[2]) if "verdict" in item]
-    if not found:
-        raise ValueError("no judgement in the reply")
-    if any(item != found[0] for item in found):
-        raise ValueError("several judgements in the reply")
-    content = found[0]
+    content = only_object(text, "verdict")
     verdict = str(content["verdict"]).strip().lower().replace(" ", "_")
     if verdict not in VERDICTS[:3]:
         raise ValueError("no such verdict")
@@ -100,7 +93,7 @@ def parse(text: str) -> Record:
     return {"verdict": verdict, "scores": scores, "reason": str(content.get("reason", ""))}
 
 
-def passes(verdict: str, scores: Record | None = None) -> bool | None:
+def passes(verdict: str, scores: dict[str, int] | None = None) -> bool | None:
     """Whether an answer passes: *correct*, with factuality >= 4 and completeness >= 3.
 
     The reference judge gives no scores; there the verdict alone decides. No verdict is neither.
@@ -124,28 +117,37 @@ def sha256() -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _sendable(text: str) -> str:
+def sendable(text: str) -> str:
     """Half a surrogate pair, which a model can produce, is not text that can be sent."""
     return plain(text.encode("utf-8", "replace").decode())
 
 
-def _objects(text: str) -> list[Record]:
-    """Every outermost JSON object in ``text``, whatever stands around it."""
+def only_object(text: str, field: str) -> dict[str, Any]:
+    """The one JSON object with ``field`` in a reply, whatever stands around it.
 
-    def once(pairs: list[tuple[str, Any]]) -> Record:
+    Thoughts before ``</think>`` do not count. Raises ``ValueError`` for none, for several that
+    differ, and for a field that stands twice.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) < len(pairs):
             raise ValueError("a field stands twice in the reply")
         return dict(pairs)
 
+    text = text.rpartition("</think>")[2]
     decoder = json.JSONDecoder(object_pairs_hook=once)
     found, place = [], text.find("{")
     while place >= 0:
         try:
             item, end = decoder.raw_decode(text, place)
-            found.append(item)
+            found += [item] if field in item else []
         except json.JSONDecodeError:
             end = place + 1
         except RecursionError:
             raise ValueError("nested too deeply") from None
         place = text.find("{", end)
-    return found
+    if not found:
+        raise ValueError(f"no {field} in the reply")
+    if any(item != found[0] for item in found):
+        raise ValueError(f"several objects with a {field} in the reply")
+    return found[0]

@@ -10,8 +10,8 @@ tie that nobody is asked about. The judge ``reference`` prefers the answer that 
 """
 
 import hashlib
-import json
 import random
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -26,13 +26,15 @@ from cutoff.experiment import POST_STRATA
 from cutoff.files import to_json
 from cutoff.params import Params, nearest
 from cutoff.prompts import Message, plain
+from cutoff.records import Question, Response
 from cutoff.run.folders import Run
 from cutoff.store import Store
 
-Record = dict[str, Any]
+# A line of ``pairwise.jsonl``: what one judge says to one pair in one order, see ``compare``.
+Choice = dict[str, Any]
 
-# Raise this when the same two answers could get another outcome by rule.
-RULES_VERSION = 1
+# Raise this when the same two answers could get another outcome by rule, or records change.
+RULES_VERSION = 2
 SYSTEM = """\
 You compare two answers to the same question about a scientific paper. You get the question, a \
 reference answer that is right, and answers 1 and 2. Which answer is better?
@@ -61,24 +63,40 @@ ORDERS = {"ab": {"1": "a", "2": "b", "tie": "tie"}, "ba": {"1": "b", "2": "a", "
 SAME_TEXT = "the same text"
 
 
+OF_PAIR = ("question_id", "paper_id", "stratum", "a", "b")
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two answers to ``question``: who gave them (``a``, ``b``) and their texts."""
 
     a: str
     b: str
-    question: Record
+    question: Question
     text_a: str
     text_b: str
 
-    @property
-    def key(self) -> str:
-        return f"{self.a}|{self.b}|{self.question['question_id']}"
+    def record(self, judge: str, order: str) -> Choice:
+        """What a record says beside the choice and its reasons."""
+        question = self.question
+        return {
+            "key": f"{judge}|{self.a}|{self.b}|{question['question_id']}|{order}",
+            "judge": judge,
+            "a": self.a,
+            "b": self.b,
+            "question_id": question["question_id"],
+            "paper_id": question["paper_id"],
+            "stratum": question["stratum"],
+            "order": order,
+        }
 
 
 def run(
-    stage: Run, questions: Sequence[Record], responses: Sequence[Record], verdicts: pd.DataFrame
-) -> list[Record]:
+    stage: Run,
+    questions: Sequence[Question],
+    responses: Sequence[Response],
+    verdicts: pd.DataFrame,
+) -> list[Choice]:
     """Every pair of ``pairwise_conditions`` on ``pairwise_questions`` questions.
 
     Returns the records of ``pairwise.jsonl`` that belong to them, see ``compare``; [] where
@@ -125,7 +143,7 @@ def chosen(p: Params, verdicts: pd.DataFrame) -> list[tuple[str, str]]:
     return list(combinations(dict.fromkeys(names), 2))
 
 
-def sample(questions: Sequence[Record], n: int | None, seed: int) -> list[Record]:
+def sample(questions: Sequence[Question], n: int | None, seed: int) -> list[Question]:
     """``n`` of the questions (null or too many: all), the same share of every stratum.
 
     Equal shares keep the pooled result about the same mixture of questions as the pass rates.
@@ -147,14 +165,15 @@ def sample(questions: Sequence[Record], n: int | None, seed: int) -> list[Record
 
 
 def compare(
-    p: Params, path: Path, pairs: Sequence[Pair], responses: Sequence[Record]
-) -> list[Record]:
+    p: Params, path: Path, pairs: Sequence[Pair], responses: Sequence[Response]
+) -> list[Choice]:
     """What every judge says to every pair; the records of ``path`` that belong to ``pairs``.
 
-    A record per judge, pair and order: key, judge, a, b, question_id, order (``ab``, ``ba``,
-    or ``rule`` where nobody was asked), choice (``a``, ``b``, ``tie``, ``judge_failed``), rule
-    (what decided) and detail (the judge's reason). They are kept as long as judges, prompt and
-    ``responses`` (all that the answers are drawn from) stay the same, and asked for once.
+    A record per judge, pair and order: key, judge, a, b, question_id, paper_id, stratum, order
+    (``ab``, ``ba``, or ``rule`` where nobody was asked), choice (``a``, ``b``, ``tie``,
+    ``judge_failed``), rule (what decided) and detail (the judge's reason). They are kept as long
+    as judges, prompt and ``responses`` (all that the answers are drawn from) stay the same, and
+    asked for once.
     """
     if not pairs:
         return []
@@ -163,30 +182,34 @@ def compare(
         for note in (store.set_aside, store.repaired):
             if note:
                 print(note)
-        wanted: list[str] = []
-        for member in judges:
-            open_pairs: dict[str, tuple[Pair, str]] = {}
-            for pair in pairs:
-                ruled = _by_rule(member, pair)
-                for order in ("rule",) if ruled else ORDERS:
-                    key = f"{member.name}|{pair.key}|{order}"
-                    wanted.append(key)
-                    if key in store:
-                        continue
-                    if ruled:
-                        store.append(_record(key, member.name, pair, order, *ruled))
-                    else:
-                        open_pairs[key] = pair, order
-            tasks = {key: messages(pair, order) for key, (pair, order) in open_pairs.items()}
-            label = f"comparing, {member.name}"
-            for answer in panel.ask(member, p, tasks, SCHEMA, read, label):
-                pair, order = open_pairs[answer.key]
-                winner, reason = answer.value or (None, answer.detail)
-                choice = ORDERS[order][winner] if winner else "judge_failed"
-                rule = answer.rule or "the judge's choice"
-                store.append(_record(answer.key, member.name, pair, order, choice, rule, reason))
+        wanted = [key for member in judges for key in _ask(member, p, pairs, store)]
         by_key = {record["key"]: record for record in store.records()}
     return [by_key[key] for key in wanted]
+
+
+def _ask(member: panel.Judge, p: Params, pairs: Sequence[Pair], store: Store) -> list[str]:
+    """Have one judge compare what is still open; the keys of all its records."""
+    wanted: list[str] = []
+    open_pairs: dict[str, tuple[Pair, Choice]] = {}
+    for pair in pairs:
+        ruled = _by_rule(member, pair)
+        for order in ("rule",) if ruled else ORDERS:
+            record = pair.record(member.name, order)
+            wanted.append(record["key"])
+            if record["key"] in store:
+                continue
+            if ruled:
+                store.append(record | ruled)
+            else:
+                open_pairs[record["key"]] = pair, record
+    tasks = {key: messages(pair, record["order"]) for key, (pair, record) in open_pairs.items()}
+    for answer in panel.ask(member, p, tasks, SCHEMA, read, f"comparing, {member.name}"):
+        _, record = open_pairs[answer.key]
+        winner, reason = answer.value or ("", answer.detail)
+        choice = ORDERS[record["order"]].get(winner, "judge_failed")
+        rule = answer.rule or "the judge's choice"
+        store.append(record | {"choice": choice, "rule": rule, "detail": reason})
+    return wanted
 
 
 def messages(pair: Pair, order: str) -> list[Message]:
@@ -211,18 +234,14 @@ def messages(pair: Pair, order: str) -> list[Message]:
 
 def read(text: str) -> tuple[str, str]:
     """(winner, reason) of a judge's reply: ``"1"``, ``"2"`` or ``"tie"``; else ``ValueError``."""
-    text = text.rpartition("</think>")[2]
-    try:
-        value = json.loads(text[text.index("{") : text.rindex("}") + 1])
-    except (ValueError, RecursionError):
-        raise ValueError("no JSON object") from None
-    winner = value.get("winner")
+    value = rubric.only_object(text, "winner")
+    winner = value["winner"]
     if isinstance(winner, bool) or str(winner) not in ("1", "2", "tie"):
         raise ValueError('winner is not "1", "2" or "tie"')
     return str(winner), str(value.get("reason", ""))
 
 
-def made_from(p: Params, judges: Sequence[panel.Judge], responses: Iterable[Record]) -> str:
+def made_from(p: Params, judges: Sequence[panel.Judge], responses: Iterable[Response]) -> str:
     """Hash of the judges, how they are asked, and every response they may be shown."""
     asked = (p.judge_think, p.judge_max_new_tokens, p.seed)
     parts = [
@@ -238,7 +257,7 @@ def made_from(p: Params, judges: Sequence[panel.Judge], responses: Iterable[Reco
     return hashlib.sha256(to_json(parts)).hexdigest()
 
 
-def outcomes(records: Sequence[Record], questions: Sequence[Record]) -> pd.DataFrame:
+def outcomes(records: Sequence[Choice]) -> pd.DataFrame:
     """One row per pair of conditions and question: what the orders and judges come to.
 
     Columns: question_id, paper_id, stratum, a, b, winner (``a``, ``b``, ``tie``,
@@ -247,27 +266,18 @@ def outcomes(records: Sequence[Record], questions: Sequence[Record]) -> pd.DataF
     Several judges: what more than half of them say; else ``judge_failed`` if one of them
     failed, or a tie.
     """
-    about = {question["question_id"]: question for question in questions}
-    grouped: dict[tuple[str, str, str], dict[str, list[str]]] = {}
-    ruled: set[tuple[str, str, str]] = set()
+    choices: dict[tuple[str, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    ruled = set()
     for record in records:
-        of = (record["a"], record["b"], record["question_id"])
-        grouped.setdefault(of, {}).setdefault(record["judge"], []).append(record["choice"])
+        pair = tuple(record[name] for name in OF_PAIR)
+        choices[pair][record["judge"]].append(record["choice"])
         if record["order"] == "rule":
-            ruled.add(of)
+            ruled.add(pair)
     rows = []
-    for (a, b, question_id), by_judge in grouped.items():
-        votes = [both_orders(choices) for choices in by_judge.values()]
-        question = about[question_id]
-        rows.append(
-            {name: question[name] for name in ("question_id", "paper_id", "stratum")}
-            | {"a": a, "b": b, "winner": majority([winner for winner, _ in votes])}
-            | {"flipped": any(how == "flip" for _, how in votes)}
-            | {"half_flipped": any(how == "half flip" for _, how in votes)}
-            | {"by_rule": (a, b, question_id) in ruled}
-        )
-    names = "question_id paper_id stratum a b winner flipped half_flipped by_rule".split()
-    return pd.DataFrame(rows, columns=names)
+    for pair, by_judge in choices.items():
+        winners, hows = zip(*map(both_orders, by_judge.values()), strict=True)
+        rows.append((*pair, majority(winners), "flip" in hows, "half flip" in hows, pair in ruled))
+    return pd.DataFrame(rows, columns=[*OF_PAIR, "winner", "flipped", "half_flipped", "by_rule"])
 
 
 def both_orders(choices: Sequence[str]) -> tuple[str, str]:
@@ -287,7 +297,7 @@ def majority(votes: Sequence[str]) -> str:
     return "judge_failed" if "judge_failed" in votes else "tie"
 
 
-def position_bias(records: Sequence[Record]) -> Mapping[str, tuple[int, int]]:
+def position_bias(records: Sequence[Choice]) -> Mapping[str, tuple[int, int]]:
     """(choices of the answer shown first, choices of the one shown second) of every judge asked.
 
     Every pair is shown in both orders, so a judge without a liking for a place has equal counts.
@@ -302,40 +312,21 @@ def position_bias(records: Sequence[Record]) -> Mapping[str, tuple[int, int]]:
     return {name: (first, second) for name, (first, second) in counts.items()}
 
 
-def _by_rule(member: panel.Judge, pair: Pair) -> tuple[str, str, str] | None:
-    """(choice, rule, detail) where nobody has to be asked."""
+def _by_rule(member: panel.Judge, pair: Pair) -> Choice | None:
+    """choice, rule and detail where nobody has to be asked."""
     texts = _shown(pair)
     if texts[0] == texts[1]:
-        return "tie", SAME_TEXT, ""
+        return {"choice": "tie", "rule": SAME_TEXT, "detail": ""}
     if member.provider != panel.REFERENCE:
         return None
     asked = (pair.question["question"], pair.question["reference"])
     verdicts = [reference.decide(*asked, text)[0] for text in texts]
     first, second = (verdict == "correct" for verdict in verdicts)
-    if first == second:
-        return "tie", "both pass" if first else "neither passes", " / ".join(verdicts)
-    return "a" if first else "b", "only one passes", " / ".join(verdicts)
+    choice = "tie" if first == second else "a" if first else "b"
+    rule = "only one passes" if first != second else "both pass" if first else "neither passes"
+    return {"choice": choice, "rule": rule, "detail": " / ".join(verdicts)}
 
 
 def _shown(pair: Pair) -> list[str]:
-    """Both answers as a judge sees them: no citation markers, and nothing that cannot be sent
-    (half a surrogate pair, which a model can produce)."""
-    texts = (pair.text_a, pair.text_b)
-    whole = [text.encode("utf-8", "replace").decode() for text in texts]
-    return [plain(rubric.without_citations(text)) for text in whole]
-
-
-def _record(
-    key: str, judge_name: str, pair: Pair, order: str, choice: str, rule: str, detail: str
-) -> Record:
-    return {
-        "key": key,
-        "judge": judge_name,
-        "a": pair.a,
-        "b": pair.b,
-        "question_id": pair.question["question_id"],
-        "order": order,
-        "choice": choice,
-        "rule": rule,
-        "detail": detail,
-    }
+    """Both answers as a judge sees them: without citation markers, and sendable."""
+    return [rubric.sendable(rubric.without_citations(text)) for text in (pair.text_a, pair.text_b)]

@@ -6,7 +6,6 @@ own, which only further trainings can show (``training_seeds`` above 1).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 from scipy import stats
@@ -15,13 +14,14 @@ from cutoff.evaluate import answering, joined
 from cutoff.evaluate.judging import judge
 from cutoff.evaluate.stats import effect_table
 from cutoff.experiment import CONDITIONS
+from cutoff.records import Question
 from cutoff.report.wording import points
 from cutoff.run import folders
 
 
 def contrasts(
     stage: folders.Run,
-    questions: Sequence[dict[str, Any]],
+    questions: Sequence[Question],
     answers: pd.DataFrame,
     training_seed: int,
 ) -> pd.DataFrame:
