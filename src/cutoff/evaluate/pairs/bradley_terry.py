@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import statsmodels.api as sm
 
 from cutoff import bootstrap
 from cutoff.bootstrap import Array
@@ -62,8 +63,6 @@ def strengths(wins: Array) -> Array:
 
     ``wins[i, j]``: how often i beat j, a tie counting half for both.
     """
-    import statsmodels.api as sm  # a second to import, and few runs rate
-
     k = len(wins)
     first, second = np.triu_indices(k, 1)
     design = (np.eye(k)[first] - np.eye(k)[second])[:, 1:]  # the strength of the first is zero
