@@ -15,7 +15,6 @@ import re
 import shutil
 import signal
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +151,7 @@ def _status(p: Params) -> None:
             entry = stages.entry(stage, of_size)
             reason = stages.why_not_current(stage, of_size)
             if reason is None and not again:
-                text = f"complete, {_age(entry['finished'])} old, took {entry['seconds']:.1f} s"
+                text = f"complete, finished {entry['finished']}, took {entry['seconds']:.1f} s"
             else:
                 text = f"will run: {reason or 'an earlier stage runs again'}"
                 again = True
@@ -181,14 +180,6 @@ def _clean(p: Params) -> None:
         )
     shutil.rmtree(folder)
     print(f"Removed {folder}")
-
-
-def _age(finished: str) -> str:
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(finished)).total_seconds()
-    for name, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {name}"
-    return f"{seconds:.0f} seconds"
 
 
 def _stop(*_: Any) -> None:
