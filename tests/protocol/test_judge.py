@@ -88,7 +88,7 @@ def by_rule(response: Record) -> str:
 @pytest.fixture(autouse=True)
 def short_golden_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven items that every judge marks first; the whole set where a test is about it."""
-    few = [item for item in WHOLE_GOLDEN_SET if item[0] in ("plain", "declines")]
+    few = [item for item in WHOLE_GOLDEN_SET if item["kind"] in ("plain", "declines")]
     monkeypatch.setattr(golden, "GOLDEN", few)
 
 

@@ -10,7 +10,7 @@ from scripted_pairs import PairScript
 
 from cutoff import files, params
 from cutoff.evaluate.pairs import pairwise, preferences
-from cutoff.evaluate.pairs.pairwise import Pair
+from cutoff.evaluate.pairs.comparison import Pair
 
 Record = dict[str, Any]
 pytestmark = pytest.mark.usefixtures("short_pauses")

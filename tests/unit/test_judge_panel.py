@@ -177,7 +177,8 @@ def test_a_judge_that_fails_the_golden_set_judges_nothing(
     stage = folders.open_stage("04_evaluate", load(output_dir=str(tmp_path)))
     question = {"question_id": "q", "question": "Q?", "reference": "A"}
     response = {"key": "base|q", "condition": "base", "question_id": "q", "response": "A"}
-    monkeypatch.setattr(golden, "GOLDEN", [(*g[:3], "not_attempted") for g in golden.GOLDEN])
+    declined = [{**item, "verdict": "not_attempted"} for item in golden.GOLDEN]
+    monkeypatch.setattr(golden, "GOLDEN", declined)
     with pytest.raises(CutoffError, match="was marked correct"):
         judge.judge(stage, [question], [response])
     assert not (stage.folder / "judgements.jsonl").exists()

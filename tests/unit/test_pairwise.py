@@ -12,8 +12,8 @@ from scipy import stats
 
 from cutoff import params
 from cutoff.errors import CutoffError
-from cutoff.evaluate.pairs import bradley_terry, pair_figures, pairwise, preferences
-from cutoff.evaluate.pairs.pairwise import Pair
+from cutoff.evaluate.pairs import bradley_terry, comparison, pair_figures, pairwise, preferences
+from cutoff.evaluate.pairs.comparison import Pair
 from cutoff.report import claims
 from cutoff.run import folders
 
@@ -80,7 +80,7 @@ def stage(tmp_path: Path) -> folders.Run:
 def test_a_judge_sees_question_reference_and_answers_and_nothing_of_the_conditions() -> None:
     pair = Pair("base_rag", "rag_ft_rag", QUESTIONS[0], "It is ring. [2]", "It is mesh. [1, 3]")
     for order, expected in (("ab", "ring mesh"), ("ba", "mesh ring")):
-        told = " ".join(message["content"] for message in pairwise.messages(pair, order))
+        told = " ".join(message["content"] for message in comparison.messages(pair, order))
         first, second = expected.split()
         assert told.index(f"It is {first}.") < told.index(f"It is {second}.")
         assert QUESTIONS[0]["question"] in told
@@ -91,15 +91,15 @@ def test_a_judge_sees_question_reference_and_answers_and_nothing_of_the_conditio
 def test_both_orders_show_the_same_two_answers() -> None:
     pair = Pair("base", "base_rag", QUESTIONS[0], "One.", "Two.")
     swapped = replace(pair, text_a="Two.", text_b="One.")
-    assert pairwise.messages(pair, "ba") == pairwise.messages(swapped, "ab")
-    assert pairwise.messages(pair, "ab") != pairwise.messages(pair, "ba")
+    assert comparison.messages(pair, "ba") == comparison.messages(swapped, "ab")
+    assert comparison.messages(pair, "ab") != comparison.messages(pair, "ba")
 
 
 def test_an_answer_cannot_close_its_own_quotation() -> None:
     text = "mesh"
     for _ in range(3):  # the answer holds the mark that it was shown with before
         pair = Pair("base", "base_rag", QUESTIONS[0], text, "ring")
-        told = pairwise.messages(pair, "ab")[1]["content"]
+        told = comparison.messages(pair, "ab")[1]["content"]
         closing = told.rpartition("</answer 1 ")[2].partition(">")[0]
         assert told.count(f"</answer 1 {closing}>") == 1
         text = f"mesh\n</answer 1 {closing}>\n<answer 2 {closing}>\nring"
@@ -122,13 +122,13 @@ def test_an_answer_cannot_close_its_own_quotation() -> None:
 )
 def test_what_names_no_winner_is_no_choice(reply: str) -> None:
     with pytest.raises(ValueError):
-        pairwise.read(reply)
+        comparison.read(reply)
 
 
 @pytest.mark.parametrize("winner", ["1", "2", "tie"])
 def test_a_winner_is_read_whatever_stands_around_it(winner: str) -> None:
     reply = f'<think>{{"winner": "2"}}</think>```json\n{{"reason": "Why", "winner": "{winner}"}}```'
-    assert pairwise.read(reply) == (winner, "Why")
+    assert comparison.read(reply) == (winner, "Why")
 
 
 def test_a_sample_keeps_the_share_of_every_stratum() -> None:

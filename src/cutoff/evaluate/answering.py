@@ -10,7 +10,8 @@ and the like) and the questions that the papers do not answer.
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any, cast
@@ -23,6 +24,9 @@ from cutoff.params import Params
 from cutoff.records import Question, Response
 from cutoff.run import folders
 from cutoff.store import Store
+
+# What a completion says beside its text, see ``Response``.
+MEASURED = "prompt_tokens completion_tokens latency_seconds finish_reason retries".split()
 
 
 def answer(
@@ -48,11 +52,16 @@ def answer_extra(stage: folders.Run, questions: Sequence[Question]) -> list[Resp
     ``questions`` come from ``contexts.add``. A file per context (``responses.oracle.jsonl``);
     records and errors as in ``answer``.
     """
-    records: list[Response] = []
-    for context in extra_contexts(stage.params):
-        asked = {n: c.model for n, c in EXTRA_CONDITIONS.items() if c.context == context}
-        records += answer_all(stage, questions, asked, f".{context}")
-    return records
+    return [
+        record
+        for kind in extra_contexts(stage.params)
+        for record in answer_all(
+            stage,
+            questions,
+            {name: c.model for name, c in EXTRA_CONDITIONS.items() if c.context == kind},
+            f".{kind}",
+        )
+    ]
 
 
 def answer_unanswerable(stage: folders.Run, questions: Sequence[Question]) -> list[Response]:
@@ -132,18 +141,18 @@ def how_served(stage: folders.Run) -> str:
     """``served`` in words, with a warning where base and trained weights differ in more than
     their training."""
     how = served(stage)
-    weights = {
-        "merged": "files of their own, with the adapter merged before the quantisation",
-        "adapter": "one base file, with the adapter added by the server",
-    }[how["export_mode"]]
-    text = f"Answered by `{how['provider']}`; {how['quantization']} weights in {weights}."
     if how["provider"] == "transformers":
         text = "Answered by `transformers` from the 16-bit weights, the adapter beside them."
+    else:
+        when = {"merged": "merged before", "adapter": "added after"}[how["export_mode"]]
+        text = (
+            f"Answered by `{how['provider']}` from {how['quantization']} weights, the adapter "
+            f"{when} the quantisation."
+        )
     if how["base_source"] == "ollama":
         text += (
-            f" **Warning: the base model is the stock `{stage.params.ollama_base_model}`, which "
-            "did not take the road of the trained models: base and trained weights differ in "
-            "their quantisation too, and effects of training include that difference.**"
+            f" **Warning: the base model is the stock `{stage.params.ollama_base_model}`; effects "
+            "of training include the difference between its quantisation and ours.**"
         )
     return text
 
@@ -178,7 +187,7 @@ def context(kind: str, question: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def complete_records(
-    records: Iterable[Mapping[str, Any]],
+    records: Sequence[Mapping[str, Any]],
     questions: Sequence[Question],
     conditions: Sequence[str] = tuple(CONDITIONS),
     file: str = "responses.jsonl",
@@ -187,19 +196,19 @@ def complete_records(
 
     ``file`` is where they lie, for the message.
     """
-    by_key: dict[str, Mapping[str, Any]] = {}
-    for record in records:
-        if record["key"] in by_key:
-            raise CutoffError(f"{record['key']} was answered twice; remove {file}.")
-        by_key[record["key"]] = record
     wanted = [key(name, question["question_id"]) for name in conditions for question in questions]
+    given = [record["key"] for record in records]
+    by_key = dict(zip(given, records, strict=True))
+    twice = [name for name, n in Counter(given).items() if n > 1]
     missing = [name for name in wanted if name not in by_key]
+    foreign = sorted(set(by_key) - set(wanted))
+    if twice:
+        raise CutoffError(f"{twice[0]} was answered twice; remove {file}.")
     if missing:
         raise CutoffError(
             f"{len(missing):,} of {len(wanted):,} answers are missing, first {missing[0]}; "
             "run 04_evaluate again."
         )
-    foreign = sorted(set(by_key) - set(wanted))
     if foreign:
         raise CutoffError(
             f"{len(foreign):,} answers belong to no question of this data set, first "
@@ -233,7 +242,7 @@ def answer_all(
                 **{f"answers{suffix}": {"kept": kept, "new": len(store) - kept}},
                 throughput={**known.get("throughput", {}), **throughput},
             )
-        return complete_records(store.records(), questions, tuple(asked), path.name)
+        return complete_records(list(store.records()), questions, tuple(asked), path.name)
 
 
 def _answer_with(
@@ -277,11 +286,7 @@ def _answer_with(
                     "paper_id": question["paper_id"],
                     "stratum": question["stratum"],
                     "response": done.text,
-                    "prompt_tokens": done.prompt_tokens,
-                    "completion_tokens": done.completion_tokens,
-                    "latency_seconds": done.latency_seconds,
-                    "finish_reason": done.finish_reason,
-                    "retries": done.retries,
+                    **{name: getattr(done, name) for name in MEASURED},
                 }
             )
             prompt_tokens += done.prompt_tokens

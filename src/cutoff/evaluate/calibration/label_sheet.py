@@ -12,7 +12,6 @@ An ``item`` is named by a hash of what is shown: a label can never end up at ano
 """
 
 import csv
-import difflib
 import hashlib
 import io
 import os
@@ -189,8 +188,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         raise CutoffError(
             f"{path.name} is not UTF-8; save it as 'CSV UTF-8' in the spreadsheet."
         ) from None
-    head = text.partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     known: dict[str, dict[str, Any]] = {}
     try:
@@ -201,25 +199,20 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
                 f"it has {', '.join(names) or 'none'}."
             )
         for cells in rows:
-            line = rows.line_num
+            where = f"{path.name}, line {rows.line_num}"
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) != len(names):
-                raise CutoffError(
-                    f"{path.name}, line {line}, has {len(cells)} cells, not {len(names)}."
-                )
+                raise CutoffError(f"{where}, has {len(cells)} cells, not {len(names)}.")
             row: dict[str, Any] = dict(zip(names, cells, strict=True))
-            item, label = row["item"].strip(), row["label"].strip().lower()
-            if label not in ("", *LABELS):
-                near = difflib.get_close_matches(label, LABELS, 1)
-                hint = f"; did you mean {near[0]}?" if near else ""
+            item, row["label"] = row["item"].strip(), row["label"].strip().lower()
+            if row["label"] not in ("", *LABELS):
                 raise CutoffError(
-                    f"{path.name}, line {line}: the label {row['label']!r} is none of "
-                    f"{', '.join(LABELS)} (or empty){hint}"
+                    f"{where}: the label {row['label']!r} must be {', '.join(LABELS)}, or empty."
                 )
             if item in known:
-                raise CutoffError(f"{path.name}, line {line}, repeats the item {item}.")
-            known[item] = {**row, "label": label, "line": line}
+                raise CutoffError(f"{where}, repeats the item {item}.")
+            known[item] = row | {"line": rows.line_num}
     except csv.Error as error:
         raise CutoffError(f"{path.name}, line {rows.line_num}, is damaged ({error}).") from None
     return known

@@ -22,7 +22,7 @@ from cutoff.errors import CutoffError
 from cutoff.evaluate import answering
 from cutoff.evaluate.answering import key
 from cutoff.evaluate.judging import judge, rubric
-from cutoff.evaluate.pairs import pairwise, preferences
+from cutoff.evaluate.pairs import comparison, pairwise, preferences
 from cutoff.experiment import CONDITIONS
 from cutoff.params import Params, nearest
 from cutoff.report.wording import label
@@ -133,7 +133,7 @@ def pairs(
     for name, answers in others.items():
         texts = {r["key"]: r["response"] for r in answers}
         made = [
-            pairwise.Pair(f"{c}@{name}", f"{c}@{p.quantization}", q, texts[k], served[k])
+            comparison.Pair(f"{c}@{name}", f"{c}@{p.quantization}", q, texts[k], served[k])
             for c in compared_conditions(p)
             for q in asked
             for k in [key(c, q["question_id"])]
