@@ -185,9 +185,9 @@ def start(training: Training) -> subprocess.Popen[bytes]:
     config = Path(training.adapters_folder, "config.json")
     files.write_json_atomic(config, dataclasses.asdict(training))
     code = (
-        "import sys; from pathlib import Path; from cutoff import run\n"
+        "import sys; from pathlib import Path; from cutoff import files\n"
         "from cutoff.finetune import launch, settings\n"
-        "launch.train_all(settings.Training(**run.read_json(Path(sys.argv[1]))))"
+        "launch.train_all(settings.Training(**files.read_json(Path(sys.argv[1]))))"
     )
     source = str(Path(launch.__file__).parents[2])
     return subprocess.Popen(

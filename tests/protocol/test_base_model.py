@@ -48,7 +48,7 @@ def ask(hub: HubServer, tmp_path: Path) -> Ask:
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(tmp_path / "cache"),
         "HF_HUB_DISABLE_XET": "1",
-        "PYTHONPATH": str(Path(folders.__file__).parents[1]),
+        "PYTHONPATH": str(Path(folders.__file__).parents[2]),
     }
 
     def command(**values: str) -> subprocess.CompletedProcess[str]:
