@@ -7,6 +7,7 @@ extraction is as real as that of a paper somebody downloads.
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +26,7 @@ from cutoff.records import Paper
 
 MANIFEST = "manifest.json"
 IN_MANIFEST = "paper_id version period title first_version licence file sha256".split()
+STAGES = "folder download file reading quality".split()  # where a paper can be left out
 REJECTED = "papers_rejected.jsonl"
 LONGEST_TITLE = 300  # characters
 
@@ -208,18 +210,14 @@ def funnel(folder: Path) -> list[dict[str, Any]]:
     """
     manifest = files.read_json(folder / MANIFEST)
     rejected = files.read_jsonl(folder / REJECTED)
-    left = manifest["found"]
-    rows: list[dict[str, Any]] = [{"step": "found", "kept": left, "dropped": 0, "reason": ""}]
-    for stage in ("folder", "download", "file", "reading", "quality"):
-        reasons = [record["reason"] for record in rejected if record["stage"] == stage]
-        for reason in sorted(set(reasons), key=lambda reason: (-reasons.count(reason), reason)):
-            left -= reasons.count(reason)
-            row = {"step": stage, "kept": left, "dropped": reasons.count(reason), "reason": reason}
-            rows.append(row)
-    used = len(manifest["papers"])
-    if left > used:
-        rows.append(
-            {"step": "choice", "kept": used, "dropped": left - used, "reason": "not needed"}
-        )
-    rows.append({"step": "used", "kept": used, "dropped": 0, "reason": ""})
+    dropped = Counter((record["stage"], record["reason"]) for record in rejected)
+    order = sorted(dropped, key=lambda at: (STAGES.index(at[0]), -dropped[at], at[1]))
+    steps = [(stage, dropped[stage, reason], reason) for stage, reason in order]
+    left, used = manifest["found"], len(manifest["papers"])
+    if unneeded := left - len(rejected) - used:
+        steps.append(("choice", unneeded, "not needed"))
+    rows: list[dict[str, Any]] = []
+    for step, n, reason in [("found", 0, ""), *steps, ("used", 0, "")]:
+        left -= n
+        rows.append({"step": step, "kept": left, "dropped": n, "reason": reason})
     return rows
