@@ -1,8 +1,6 @@
 """Papers come from arXiv politely, pinned, and once; trouble costs a paper, not the run."""
 
 import gzip
-import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -14,11 +12,13 @@ import pytest
 from arxiv_server import ArxivServer, Paper
 from loopback import Fault, Handler, cut
 
-from cutoff import params
+from cutoff import files, params
 from cutoff.errors import CutoffError
 from cutoff.generate.papers import arxiv_source, collection, downloads
 
 CONTACT = "tester@example.org"
+Fetch = Callable[..., list[dict[str, Any]]]
+Choose = Callable[..., list[str]]
 
 
 class Clock:
@@ -34,6 +34,12 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now += seconds
+
+
+def patient() -> tuple[downloads.PoliteSession, Clock]:
+    """A session whose pauses cost no time, and the clock that counts them."""
+    clock = Clock()
+    return downloads.PoliteSession(CONTACT, clock=clock, sleep=clock.sleep), clock
 
 
 def made(number: int, day: str, **fields: Any) -> Paper:
@@ -73,14 +79,12 @@ def settings(**changes: Any) -> params.Params:
 
 
 @pytest.fixture
-def fetch(server: ArxivServer, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
+def fetch(server: ArxivServer, tmp_path: Path) -> Fetch:
     """Makes the papers in ``tmp_path/data`` (or ``folder``), without pauses."""
 
     def make(folder: str = "data", **changes: Any) -> list[dict[str, Any]]:
-        session = downloads.PoliteSession(CONTACT, clock=(clock := Clock()), sleep=clock.sleep)
-        return collection.make_papers(
-            settings(**changes), tmp_path / folder, server=server.server, session=session
-        )
+        p, target = settings(**changes), tmp_path / folder
+        return collection.make_papers(p, target, server=server.server, session=patient()[0])
 
     return make
 
@@ -90,7 +94,7 @@ def html_of(record: dict[str, Any]) -> str:
 
 
 def test_papers_are_read_from_html_and_from_pdf_where_there_is_no_html(
-    fetch: Callable[..., list[dict[str, Any]]], server: ArxivServer, tmp_path: Path
+    fetch: Fetch, server: ArxivServer, tmp_path: Path
 ) -> None:
     records = fetch()
     assert [record["period"] for record in records] == ["post"] * 3 + ["control"]
@@ -111,30 +115,32 @@ def test_papers_are_read_from_html_and_from_pdf_where_there_is_no_html(
     assert [section["heading"] for section in first] == ["Abstract", "1 Introduction"]
     assert r"The loss is \mathcal{L}=84.3% in all. In the" in first[1]["text"]
     assert first[1]["text"].endswith("A note at the foot.")
-    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    manifest = files.read_json(tmp_path / "data" / "manifest.json")
     for entry, record in zip(manifest["papers"], records, strict=True):
         assert entry == {name: record[name] for name in entry}
         assert {"paper_id", "version", "first_version", "licence", "sha256"} <= set(entry)
 
 
 @pytest.fixture
-def choose(server: ArxivServer, tmp_path: Path) -> Callable[..., list[str]]:
+def choose(server: ArxivServer, tmp_path: Path) -> Choose:
     """Identifiers of the candidates after the cutoff, in their order, by a search anew."""
 
     def make(folder: str, **changes: Any) -> list[str]:
-        session = downloads.PoliteSession(CONTACT, clock=(clock := Clock()), sleep=clock.sleep)
         p, target = settings(**changes), tmp_path / folder
-        found = arxiv_source.candidates(p, target, server.server, session)
+        found = arxiv_source.candidates(p, target, server.server, patient()[0])
         return [candidate.paper_id for candidate in found["post"]]
 
     return make
 
 
 def test_the_same_parameters_choose_the_same_papers_and_another_seed_others(
-    choose: Callable[..., list[str]], server: ArxivServer
+    choose: Choose, server: ArxivServer
 ) -> None:
     first = choose("a")
     assert len(first) == 9
+    server.most_per_page = 1
+    assert choose("one by one") == first
+    assert server.asked("start=2")
     server.papers.append(made(50, "2025-01-05"))  # appears later, on another day
     server.papers.append(made(51, "2025-01-02", categories=("math.CO",)))
     server.papers.reverse()
@@ -142,43 +148,25 @@ def test_the_same_parameters_choose_the_same_papers_and_another_seed_others(
     assert any(choose(f"seed {seed}", seed=seed) != first for seed in (1, 2, 3))
 
 
-def test_a_second_run_asks_for_nothing(
-    fetch: Callable[..., list[dict[str, Any]]], server: ArxivServer
+def test_a_second_run_asks_only_for_what_is_missing(
+    fetch: Fetch, server: ArxivServer, tmp_path: Path
 ) -> None:
     first = fetch()
     server.paths.clear()
     assert fetch() == first
     assert server.paths == []
-
-
-def test_an_interrupted_run_asks_only_for_what_is_missing(
-    fetch: Callable[..., list[dict[str, Any]]], server: ArxivServer, tmp_path: Path
-) -> None:
-    first = fetch()
-    lost = tmp_path / "data" / first[1]["file"]
-    lost.unlink()
-    server.paths.clear()
+    (tmp_path / "data" / first[1]["file"]).unlink()
     assert fetch() == first
     assert server.paths == [html_of(first[1])]
 
 
 def test_every_request_is_paced_and_names_the_contact(server: ArxivServer, tmp_path: Path) -> None:
-    clock = Clock()
-    session = downloads.PoliteSession(CONTACT, clock=clock, sleep=clock.sleep)
+    session, clock = patient()
     collection.make_papers(settings(), tmp_path, server=server.server, session=session)
     assert len(server.paths) >= 9
     assert clock.slept == pytest.approx([3.0] * (len(server.paths) - 1))
     assert {headers["from"] for headers in server.headers} == {CONTACT}
     assert all(CONTACT in headers["user-agent"] for headers in server.headers)
-
-
-def test_results_on_several_pages_are_all_found(
-    server: ArxivServer, choose: Callable[..., list[str]]
-) -> None:
-    whole = choose("whole")
-    server.most_per_page = 1
-    assert choose("one by one") == whole
-    assert server.asked("start=2")
 
 
 def busy(status: int, **headers: str) -> Fault:
@@ -192,8 +180,7 @@ def busy(status: int, **headers: str) -> Fault:
 def test_a_busy_server_is_given_the_time_it_asks_for(
     server: ArxivServer, tmp_path: Path, status: int
 ) -> None:
-    clock = Clock()
-    session = downloads.PoliteSession(CONTACT, clock=clock, sleep=clock.sleep)
+    session, clock = patient()
     server.trouble["/api/query"] = [busy(status, Retry_After="47")]
     when = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
     for paper in server.papers:
@@ -204,9 +191,7 @@ def test_a_busy_server_is_given_the_time_it_asks_for(
     assert sum(80 < seconds <= 90 for seconds in clock.slept) == len(records)
 
 
-def test_a_server_that_asks_for_hours_is_left_alone(
-    server: ArxivServer, fetch: Callable[..., list[dict[str, Any]]]
-) -> None:
+def test_a_server_that_asks_for_hours_is_left_alone(server: ArxivServer, fetch: Fetch) -> None:
     server.trouble["/api/query"] = [busy(503, Retry_After="7200")]
     with pytest.raises(CutoffError, match="asks to wait 120 minutes; run again then"):
         fetch()
@@ -224,7 +209,7 @@ def cut_download(handler: Handler) -> None:
 
 
 def test_a_download_that_breaks_off_is_repeated_and_never_kept(
-    fetch: Callable[..., list[dict[str, Any]]], server: ArxivServer
+    fetch: Fetch, server: ArxivServer
 ) -> None:
     whole = fetch("whole")
     for paper in server.papers:
@@ -250,7 +235,7 @@ def of_type(content_type: str, data: bytes, **headers: str) -> Fault:
     ids=["wrong type", "no conversion", "stub", "bomb"],
 )
 def test_html_that_is_no_paper_gives_way_to_the_pdf(
-    fetch: Callable[..., list[dict[str, Any]]], server: ArxivServer, fault: Fault
+    fetch: Fetch, server: ArxivServer, fault: Fault
 ) -> None:
     for paper in server.papers:
         server.trouble[f"/html/{paper.id}v1"] = [fault]
@@ -260,8 +245,8 @@ def test_html_that_is_no_paper_gives_way_to_the_pdf(
 
 
 def test_papers_that_cannot_be_had_are_listed_and_replaced(
-    fetch: Callable[..., list[dict[str, Any]]],
-    choose: Callable[..., list[str]],
+    fetch: Fetch,
+    choose: Choose,
     server: ArxivServer,
     tmp_path: Path,
 ) -> None:
@@ -276,10 +261,7 @@ def test_papers_that_cannot_be_had_are_listed_and_replaced(
         ]
     records = fetch("after")
     assert len(records) == 4 and not {lost, withdrawn} & {r["paper_id"] for r in records}
-    rejected = [
-        json.loads(line)
-        for line in (tmp_path / "after" / "papers_rejected.jsonl").read_text().splitlines()
-    ]
+    rejected = files.read_jsonl(tmp_path / "after" / "papers_rejected.jsonl")
     assert {(r["file"], r["stage"], r["reason"]) for r in rejected} == {
         (lost, "download", "HTTP 403"),
         (withdrawn, "download", "withdrawn"),
@@ -293,7 +275,7 @@ def test_papers_that_cannot_be_had_are_listed_and_replaced(
 
 
 def test_a_server_that_is_down_stops_the_run_and_keeps_what_is_there(
-    fetch: Callable[..., list[dict[str, Any]]], server: ArxivServer, tmp_path: Path
+    fetch: Fetch, server: ArxivServer
 ) -> None:
     for paper in server.papers:
         for kind in ("html", "pdf"):
@@ -301,20 +283,16 @@ def test_a_server_that_is_down_stops_the_run_and_keeps_what_is_there(
     with pytest.raises(CutoffError, match="times in a row"):
         fetch()
     server.trouble.clear()
-    server.paths.clear()
     assert len(fetch()) == 4
-    shutil.rmtree(tmp_path / "data")
 
 
-def test_a_search_that_fails_says_so(
-    fetch: Callable[..., list[dict[str, Any]]], server: ArxivServer
-) -> None:
+def test_a_search_that_fails_says_so(fetch: Fetch, server: ArxivServer) -> None:
     server.trouble["/api/query"] = [cut] * 100
     with pytest.raises(CutoffError, match="search for 2025-01-0.* run again later"):
         fetch()
 
 
-def test_too_few_papers_is_a_sentence(fetch: Callable[..., list[dict[str, Any]]]) -> None:
+def test_too_few_papers_is_a_sentence(fetch: Fetch) -> None:
     few = {"post_until": "2025-01-01", "n_control_papers": 0}
     with pytest.raises(CutoffError, match="Only 3 papers .* n_unseen_papers = 3"):
         fetch(n_post_papers=4, n_unseen_papers=3, **few)
@@ -342,10 +320,9 @@ def test_impossible_settings_are_a_sentence_before_any_request(
 
 
 def test_an_open_span_ends_on_the_day_of_the_first_run(server: ArxivServer, tmp_path: Path) -> None:
-    session = downloads.PoliteSession(CONTACT, clock=(clock := Clock()), sleep=clock.sleep)
     p = settings(post_until=None, n_post_papers=9)
     chosen = []
     for today in (date(2025, 1, 2), date(2025, 1, 3)):
-        found = arxiv_source.candidates(p, tmp_path, server.server, session, today)
+        found = arxiv_source.candidates(p, tmp_path, server.server, patient()[0], today)
         chosen.append({candidate.paper_id for candidate in found["post"]})
     assert len(chosen[0]) == 6 and chosen[0] == chosen[1]
