@@ -19,7 +19,7 @@ READABLE_POINTS = 2.0  # text in smaller letters is for machines only
 MIN_CHARACTERS_PER_PAGE = 40  # fewer on average: pictures of pages
 # Small capitals are for headings too. TeX's fonts have names of their own.
 BOLD_FONT = re.compile(r"bold|black|heavy|cmbx|cmb10|sfbx|medi\b|-demi|cmcsc|smallcap", re.I)
-PDFIUM_HYPHEN = "\x02"  # a hyphen at the end of a line
+PDFIUM_HYPHEN = 2  # its code for a hyphen at the end of a line; TeX has a Θ there
 PRINTED_LINE = re.compile(
     rf"[^\r\n{BROKEN_WORD}]*[^\s{BROKEN_WORD}][^\r\n{BROKEN_WORD}]*{BROKEN_WORD}?"
 )
@@ -70,8 +70,7 @@ def _lines_of_page(page: Any, number: int) -> list[Line]:
     if n_characters > MAX_PAGE_CHARACTERS:
         raise Rejected("too large", f"page {number} has over {MAX_PAGE_CHARACTERS:,} characters")
     # One by one, so that a character's place in the text is its number on the page.
-    codes = (raw.FPDFText_GetUnicode(textpage, n) for n in range(n_characters))
-    text = "".join(map(chr, codes)).replace(PDFIUM_HYPHEN, BROKEN_WORD)
+    text = "".join(_character(textpage, at) for at in range(n_characters))
     lines = [_line(textpage, match, number) for match in PRINTED_LINE.finditer(text)]
     width, height = page.get_size()
     seen = [line for line in lines if _is_visible(line, width + height)]
@@ -79,7 +78,16 @@ def _lines_of_page(page: Any, number: int) -> list[Line]:
     for line in seen:
         letters[line.angle] += len(line.text)
     # Text at another angle is a stamp at the edge or the label of an axis.
-    return [line for line in seen if line.angle == letters.most_common(1)[0][0]]
+    upright = max(letters, key=letters.__getitem__, default=0)
+    return [line for line in seen if line.angle == upright]
+
+
+def _character(textpage: Any, at: int) -> str:
+    from pypdfium2 import raw
+
+    code = raw.FPDFText_GetUnicode(textpage, at)
+    is_hyphen = code == PDFIUM_HYPHEN and raw.FPDFText_IsHyphen(textpage, at) == 1
+    return BROKEN_WORD if is_hyphen else chr(code)
 
 
 def _is_visible(line: Line, farthest: float) -> bool:
