@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 
@@ -13,7 +13,6 @@ EDGE_LINES = 2  # how many lines at the top and bottom of a page can be a runnin
 SET_APART = 1.25  # the blank beside a running head, in usual distances of lines
 PAGE_NUMBER = re.compile(r"\W*(?:page\s*)?(?:\d{1,4}|[ivxlc]{1,6})(?:\s*(?:of|/)\s*\d+)?\W*", re.I)
 NUMBER_AT_THE_EDGE = re.compile(r"^(\d{1,4})\s|\s(\d{1,4})$")
-Mark = tuple[str, str, str | int]
 LEADERS = re.compile(r"(?:\s?[.·]){5,}")  # from an entry of a table of contents to its page
 
 
@@ -21,34 +20,26 @@ def without_running_heads(lines: Sequence[Line]) -> list[Line]:
     """``lines`` without page numbers and what is printed again on page after page.
 
     A line set apart at the top or bottom of a page goes if the same words (numbers apart)
-    stand there on three pages (on both, of two), or if it ends or begins with the number of
-    the page.
+    stand there on another page, or a number that is as far ahead of its page.
     """
-    pages: dict[int, list[Line]] = defaultdict(list)
-    for line in lines:
-        pages[line.page].append(line)
-    edges = [_edges(own) for own in pages.values()]
+    pages = [list(own) for _, own in itertools.groupby(lines, key=lambda line: line.page)]
+    edges = [_edges(own) for own in pages]
     times = Counter(mark for found in edges for mark in set().union(*found.values()))
-    enough = min(3, max(2, len(pages)))
-    least = {"words": enough, "number": max(enough, len(pages) / 2)}
     heads = {
         line
         for found in edges
         for line, marks in found.items()
-        if any(times[mark] >= least[mark[0]] for mark in marks)
+        if any(times[mark] > 1 for mark in marks)
     }
-    kept = (
-        without_page_number([line for line in own if id(line) not in heads])
-        for own in pages.values()
-    )
+    kept = (without_page_number([line for line in own if id(line) not in heads]) for own in pages)
     return [line for own in kept for line in own if not LEADERS.search(line.text)]
 
 
-def _edges(lines: Sequence[Line]) -> dict[int, set[Mark]]:
-    """Marks of the lines above and below the text of a page, set apart by a blank, by their id().
+def _edges(lines: Sequence[Line]) -> dict[int, set[tuple[str, str | int]]]:
+    """Marks of the lines above and below the text of a page, set apart by a blank, by id().
 
-    A mark says what a running head would show on other pages too, and at which edge: its
-    words, or how much the number at its end is ahead of the page.
+    A mark is what a running head shows on other pages too: the edge with its words, and with
+    how far a number at its end is ahead of the page.
     """
     down = sorted(lines, key=lambda line: -line.bottom)
     steps = [a.bottom - b.bottom for a, b in itertools.pairwise(down)]
@@ -58,14 +49,14 @@ def _edges(lines: Sequence[Line]) -> dict[int, set[Mark]]:
     typical = median(usual) if len(usual) > 5 else 1.3 * median(line.height for line in down)
     found = {}
     for edge, ordered, blanks in (("top", down, steps), ("foot", down[::-1], steps[::-1])):
-        numbers = range(1, min(EDGE_LINES, len(steps)) + 1)
-        n = next((n for n in numbers if blanks[n - 1] > SET_APART * typical), 0)
-        for line in ordered[:n]:
+        wide = [n for n, blank in enumerate(blanks[:EDGE_LINES], 1) if blank > SET_APART * typical]
+        for line in ordered[: min(wide, default=0)]:
             text = clean(line.text).lower()
-            marks: set[Mark] = {("words", edge, re.sub(r"\d+", "0", text))}
-            for first, last in NUMBER_AT_THE_EDGE.findall(text):
-                marks.add(("number", edge, int(first or last) - line.page))
-            found[id(line)] = marks
+            ends = NUMBER_AT_THE_EDGE.findall(text)
+            ahead: set[tuple[str, str | int]] = {
+                (edge, int(first or last) - line.page) for first, last in ends
+            }
+            found[id(line)] = ahead | {(edge, re.sub(r"\d+", "0", text))}
     return found
 
 
