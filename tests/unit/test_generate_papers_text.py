@@ -57,11 +57,6 @@ def test_no_unseen_character_survives_and_cleaning_twice_changes_nothing(text: s
     assert cleaning.clean(cleaned) == cleaned
 
 
-@given(WORDS, st.integers(1, 9))
-def test_no_word_is_lost_or_moved_when_lines_are_joined(words: list[str], per_line: int) -> None:
-    assert join_lines(lines_of(words, per_line))[0].split() == words
-
-
 @given(WORDS, st.data())
 def test_words_broken_at_the_end_of_a_line_are_whole_again(
     words: list[str], data: st.DataObject
@@ -222,6 +217,14 @@ def test_page_numbers_are_not_text_but_numbers_in_the_text_are() -> None:
     kept = running_heads.without_page_number(lines)
     assert [line.text for line in kept] == ["The result is", "42", "or so."]
     assert running_heads.without_page_number([Line(1, "12")]) == []
+
+
+def test_a_numbered_heading_at_the_top_of_a_page_is_no_running_head() -> None:
+    lines = []
+    for page, name in enumerate(["1 Method", "2 Results", "", "", ""], start=1):
+        lines += [Line(page, name, 14.0, True, bottom=700)] if name else []
+        lines += [Line(page, f"Text {n} of it.", 10.0, bottom=660 - 12 * n) for n in range(8)]
+    assert running_heads.without_running_heads(lines) == lines
 
 
 def test_bold_text_is_no_heading_where_all_text_is_bold() -> None:

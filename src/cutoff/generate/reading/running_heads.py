@@ -20,17 +20,19 @@ def without_running_heads(lines: Sequence[Line]) -> list[Line]:
     """``lines`` without page numbers and what is printed again on page after page.
 
     A line set apart at the top or bottom of a page goes if the same words (numbers apart)
-    stand there on another page, or a number that is as far ahead of its page.
+    stand there on three pages (on both, of two), or if there it ends or begins with the number
+    of the page on every second one: "3 Results" can be above a page's text too.
     """
     pages = [list(own) for _, own in itertools.groupby(lines, key=lambda line: line.page)]
     edges = [_edges(own) for own in pages]
     times = Counter(mark for found in edges for mark in set().union(*found.values()))
-    heads = {
-        line
-        for found in edges
-        for line, marks in found.items()
-        if any(times[mark] > 1 for mark in marks)
+    enough = min(3, max(2, len(pages)))
+    running = {
+        mark
+        for mark, n in times.items()
+        if n >= (enough if isinstance(mark[1], str) else max(enough, len(pages) / 2))
     }
+    heads = {line for found in edges for line, marks in found.items() if marks & running}
     kept = (without_page_number([line for line in own if id(line) not in heads]) for own in pages)
     return [line for own in kept for line in own if not LEADERS.search(line.text)]
 
