@@ -14,7 +14,7 @@ import pytest
 from scripted_judge import AnthropicJudge, OllamaJudge, OpenAIJudge
 
 from cutoff import files, params
-from cutoff.engines import chat
+from cutoff.engines import asking, chat
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.evaluate.calibration import agreement
 from cutoff.evaluate.judging import golden, judge, panel, reference, rubric
@@ -190,7 +190,7 @@ def test_a_reply_that_cannot_be_read_costs_that_answer_only_and_is_counted(
     assert (row["rule"], row["n"]) == ("not readable", sum(odd))
     n_asked = sum("torus" in seen[2] for seen in asked(ollama))
     n_texts = len({seen for seen in asked(ollama) if "torus" in seen[2]})
-    assert n_asked == panel.ATTEMPTS * n_texts
+    assert n_asked == asking.ATTEMPTS * n_texts
     assert "have no verdict: not readable" in judge.reading(stage.params, records)
 
 

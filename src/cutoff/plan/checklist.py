@@ -130,7 +130,7 @@ def _servers(p: Params) -> list[Server]:
     for judge in panel.members(p):
         if judge.provider != panel.REFERENCE:
             key = p.judge_api_key or panel.USUAL_KEY[judge.provider]
-            found.append(Server("judge", judge.provider, judge.model, p.judge_base_url, key))
+            found.append(Server("judge", judge.provider, judge.name, p.judge_base_url, key))
     return found
 
 

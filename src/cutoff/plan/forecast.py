@@ -195,7 +195,7 @@ def _downloads(model: Architecture, p: Params) -> dict[str, float | None]:
     if p.fact_source == "generator":
         names += [p.generator_model] if p.generator_provider == "ollama" else []
         names += [p.dataset_judge_model] if p.dataset_judge_provider == "ollama" else []
-    names += [judge.model for judge in panel.members(p) if judge.provider == "ollama"]
+    names += [judge.name for judge in panel.members(p) if judge.provider == "ollama"]
     result |= {name: DOWNLOADS.get(name) for name in names if name and DOWNLOADS.get(name) != 0}
     if p.paper_source == "arxiv":
         result["papers"] = PAPER_BYTES * (p.n_post_papers + p.n_control_papers)

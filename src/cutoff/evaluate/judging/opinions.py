@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cutoff import files
+from cutoff.engines import asking
 from cutoff.evaluate.judging import panel, reference, rubric
 from cutoff.params import Params
 from cutoff.store import Store
@@ -78,7 +79,7 @@ def of(
             else:
                 to_ask[twins[0].key] = twins
         tasks = {key: rubric.render(*twins[0].shown) for key, twins in to_ask.items()}
-        for answer in panel.ask(judge, p, tasks, rubric.SCHEMA, rubric.parse, progress, strict):
+        for answer in panel.ask(judge, p, tasks, rubric.FORM, progress, strict):
             keep(to_ask[answer.key], _read(answer))
     return [known[item.key] for item in items]
 
@@ -106,7 +107,7 @@ def setup(judge: panel.Judge, p: Params) -> str:
     return f"{judge.name}, rubric {rubric.sha256()[:12]}, {thinking}"
 
 
-def _read(answer: panel.Answer) -> dict[str, Any]:
+def _read(answer: asking.Answer) -> dict[str, Any]:
     """The opinion that an answer of a language model holds."""
     costs = {
         "attempts": answer.attempts,

@@ -14,6 +14,7 @@ import json
 import re
 from typing import Any
 
+from cutoff.engines import asking
 from cutoff.evaluate.judging import reference
 from cutoff.prompts import Message, plain
 
@@ -82,7 +83,7 @@ def parse(text: str) -> dict[str, Any]:
     Raises ``ValueError`` unless the reply holds exactly one judgement, whole and with every
     score a whole number from 1 to 5: nothing is guessed or filled in.
     """
-    content = only_object(text, "verdict")
+    content = asking.only_object(text, "verdict")
     verdict = str(content["verdict"]).strip().lower().replace(" ", "_")
     if verdict not in VERDICTS[:3]:
         raise ValueError("no such verdict")
@@ -91,6 +92,9 @@ def parse(text: str) -> dict[str, Any]:
             raise ValueError(f"{name} is no whole number from 1 to 5")
     scores = {name: content[name] for name in SCORES}
     return {"verdict": verdict, "scores": scores, "reason": str(content.get("reason", ""))}
+
+
+FORM = asking.Form(SCHEMA, parse)
 
 
 def passes(verdict: str, scores: dict[str, int] | None = None) -> bool | None:
@@ -120,34 +124,3 @@ def sha256() -> str:
 def sendable(text: str) -> str:
     """Half a surrogate pair, which a model can produce, is not text that can be sent."""
     return plain(text.encode("utf-8", "replace").decode())
-
-
-def only_object(text: str, field: str) -> dict[str, Any]:
-    """The one JSON object with ``field`` in a reply, whatever stands around it.
-
-    Thoughts before ``</think>`` do not count. Raises ``ValueError`` for none, for several that
-    differ, and for a field that stands twice.
-    """
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) < len(pairs):
-            raise ValueError("a field stands twice in the reply")
-        return dict(pairs)
-
-    text = text.rpartition("</think>")[2]
-    decoder = json.JSONDecoder(object_pairs_hook=once)
-    found, place = [], text.find("{")
-    while place >= 0:
-        try:
-            item, end = decoder.raw_decode(text, place)
-            found += [item] if field in item else []
-        except json.JSONDecodeError:
-            end = place + 1
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
-        place = text.find("{", end)
-    if not found:
-        raise ValueError(f"no {field} in the reply")
-    if any(item != found[0] for item in found):
-        raise ValueError(f"several objects with a {field} in the reply")
-    return found[0]

@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from cutoff.engines import asking
 from cutoff.evaluate.judging import rubric
 from cutoff.files import to_json
 from cutoff.prompts import Message, plain
@@ -98,8 +99,11 @@ def messages(pair: Pair, order: str) -> list[Message]:
 
 def read(text: str) -> tuple[str, str]:
     """(winner, reason) of a judge's reply: ``"1"``, ``"2"`` or ``"tie"``; else ``ValueError``."""
-    value = rubric.only_object(text, "winner")
+    value = asking.only_object(text, "winner")
     winner = value["winner"]
     if isinstance(winner, bool) or str(winner) not in ("1", "2", "tie"):
         raise ValueError('winner is not "1", "2" or "tie"')
     return str(winner), str(value.get("reason", ""))
+
+
+FORM = asking.Form(SCHEMA, read)

@@ -151,9 +151,8 @@ def _ask(member: panel.Judge, p: Params, pairs: Sequence[Pair], store: Store) ->
         key: comparison.messages(pair, record["order"])
         for key, (pair, record) in open_pairs.items()
     }
-    for answer in panel.ask(
-        member, p, tasks, comparison.SCHEMA, comparison.read, f"comparing, {member.name}"
-    ):
+    label = f"comparing, {member.name}"
+    for answer in panel.ask(member, p, tasks, comparison.FORM, label):
         _, record = open_pairs[answer.key]
         winner, reason = answer.value or ("", answer.detail)
         choice = ORDERS[record["order"]].get(winner, "judge_failed")
