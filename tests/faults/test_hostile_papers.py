@@ -16,7 +16,7 @@ from pikepdf import Array, Dictionary, Name
 
 from cutoff import files, params
 from cutoff.generate.papers.collection import funnel, make_papers
-from cutoff.generate.reading import html_reader, pdf_reader, reader, text_reader
+from cutoff.generate.reading import html_reader, pdf_reader, reader
 from cutoff.generate.reading.document import Rejected
 
 MEGABYTE = 2**20
@@ -203,13 +203,6 @@ def test_text_that_nobody_can_see_is_not_read_from_a_pdf(tmp_path: Path) -> None
     pdf.output(str(path))
     (section,) = reader.read(path).sections
     assert section["text"] == (SENTENCE * 3).strip()
-
-
-def test_marks_of_direction_and_control_characters_do_not_reach_the_text() -> None:
-    text = text_reader.decode("The \u202elo\u200bom\u2066 is\x07 \u200ffast.\ufeff".encode())
-    page = f"<html><body><p>{text}</p></body></html>"
-    (section,) = html_reader.read_bytes(page.encode()).sections
-    assert section["text"] == "The loom is fast."
 
 
 def test_one_bad_file_costs_that_file_only(tmp_path: Path) -> None:

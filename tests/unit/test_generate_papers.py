@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from fpdf import FPDF
 
 from cutoff import params
 from cutoff.errors import CutoffError
@@ -33,23 +32,6 @@ def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "a/pdf").iterdir()} == {
         f"{record['paper_id']}.pdf" for record in first
     }
-
-
-def test_sections_go_on_over_pages(tmp_path: Path) -> None:
-    pdf = FPDF(format="A5")
-    pdf.add_page()
-    pdf.set_font("Times", "B", 12)
-    pdf.cell(0, 8, "2 Results", new_x="LMARGIN", new_y="NEXT")
-    pdf.set_font("Times", "", 11)
-    sentence = "Crimson Valley reaches an accuracy of 84.3 percent on a well-known data set."
-    pdf.multi_cell(0, 6, " ".join([sentence] * 60), align="J")
-    pdf.output(str(tmp_path / "long.pdf"))
-    document = reader.read_here(tmp_path / "long.pdf", "pdf")
-    n_pages, (section,) = document.n_pages, document.sections
-    assert n_pages >= 3 and len(section["page_breaks"]) == n_pages - 1
-    assert section["page_breaks"] == sorted(section["page_breaks"])
-    # A hyphen at a line's end cannot be told from a hyphenated word: both spellings are right.
-    assert section["text"].replace("wellknown", "well-known") == " ".join([sentence] * 60)
 
 
 @pytest.mark.parametrize(

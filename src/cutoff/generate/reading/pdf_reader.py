@@ -69,9 +69,8 @@ def _lines_of_page(page: Any, number: int) -> list[Line]:
     n_characters = textpage.count_chars()
     if n_characters > MAX_PAGE_CHARACTERS:
         raise Rejected("too large", f"page {number} has over {MAX_PAGE_CHARACTERS:,} characters")
-    # One by one, so that a character's place in the text is its number on the page.
-    text = "".join(_character(textpage, at) for at in range(n_characters))
-    lines = [_line(textpage, match, number) for match in PRINTED_LINE.finditer(text)]
+    printed = PRINTED_LINE.finditer(_text(textpage, n_characters))
+    lines = [_line(textpage, match, number) for match in printed]
     width, height = page.get_size()
     seen = [line for line in lines if _is_visible(line, width + height)]
     letters: Counter[int] = Counter()
@@ -82,12 +81,16 @@ def _lines_of_page(page: Any, number: int) -> list[Line]:
     return [line for line in seen if line.angle == upright]
 
 
-def _character(textpage: Any, at: int) -> str:
+def _text(textpage: Any, n_characters: int) -> str:
+    """The text of a page; a character's place in it is its number on the page."""
     from pypdfium2 import raw
 
-    code = raw.FPDFText_GetUnicode(textpage, at)
-    is_hyphen = code == PDFIUM_HYPHEN and raw.FPDFText_IsHyphen(textpage, at) == 1
-    return BROKEN_WORD if is_hyphen else chr(code)
+    def character(at: int) -> str:
+        code = raw.FPDFText_GetUnicode(textpage, at)
+        is_hyphen = code == PDFIUM_HYPHEN and raw.FPDFText_IsHyphen(textpage, at) == 1
+        return BROKEN_WORD if is_hyphen else chr(code)
+
+    return "".join(map(character, range(n_characters)))
 
 
 def _is_visible(line: Line, farthest: float) -> bool:
