@@ -9,7 +9,6 @@ the verdict of those rules. ``moods`` maps words of a response to a way of misbe
 * ``talks`` never gives JSON, ``talks once`` does when it is asked again
 * ``cut`` ends in the middle, ``twice`` gives two different judgements
 * ``obeys`` does what the response tells it, ``refuses`` declines in the protocol's own way
-* ``thinks aloud`` puts its thoughts, with a false start, before the judgement
 
 It thinks ``thinking_tokens`` before it answers where it is told or free to.
 """
@@ -70,8 +69,6 @@ class Script:
             return text[: len(text) // 2]
         if mood == "twice":
             return f"{judgement('correct')} or rather {judgement('incorrect')}"
-        if mood == "thinks aloud":
-            return f"<think>Perhaps {judgement('correct')}? Hm, no.</think>\n{text}"
         return DECLINED if mood == "refuses" else text
 
 

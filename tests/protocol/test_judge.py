@@ -211,19 +211,6 @@ def test_a_refusal_in_the_protocols_own_way_is_no_verdict(
         assert not refused or (record["rule"] == "refused" and record["detail"])
 
 
-def test_a_judge_by_rule_passes_the_whole_golden_set_over_every_protocol(
-    server: Server, stage_for: Stages, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(golden, "GOLDEN", WHOLE_GOLDEN_SET)
-    stage = stage_for(server)
-    frame = golden.results(stage.params, stage.folder)
-    assert set(frame.loc[~frame["right"], "kind"]) == {
-        "number in words",
-        "other words",
-        "turned round",
-    }
-
-
 def test_a_judge_that_does_what_answers_tell_it_is_stopped_before_the_run(
     server: Server, stage_for: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,12 +261,6 @@ def test_a_judge_thinks_only_where_it_can_and_should(
     ollama.thinks = can
     judge.judge(stage_for(ollama, judge_think=wanted), QUESTIONS, RESPONSES)
     assert {body.get("think") for body in ollama.answers} == {sent}
-
-
-def test_thoughts_before_the_judgement_are_no_judgement(server: Server, stage_for: Stages) -> None:
-    server.script.moods = {"It is": "thinks aloud"}
-    records = judge.judge(stage_for(server), QUESTIONS, RESPONSES)
-    assert [r["verdict"] for r in records] == [by_rule(response) for response in RESPONSES]
 
 
 def test_a_run_that_is_stopped_asks_only_for_what_is_missing(
@@ -391,18 +372,6 @@ def test_three_judges_vote_and_their_agreement_is_measured(
     assert table.loc["all", "n"] == len(RESPONSES) and table.loc["all", "n_missing"] == 0
     stored = [files.read_jsonl(stage.folder / f"judges/{n}.jsonl") for n in ("judge", "third")]
     assert [len(part) for part in stored] == [len(RESPONSES)] * 2
-
-
-def test_two_judges_that_differ_leave_no_verdict_and_it_is_counted(
-    ollama: OllamaJudge, stage_for: Stages
-) -> None:
-    ollama.script.lenient = {"second"}
-    stage = stage_for(ollama, judge_model="reference,second", judge_min_golden=0.0)
-    records = judge.judge(stage, QUESTIONS, RESPONSES)
-    expected = ["judge_failed" if by_rule(r) == "incorrect" else by_rule(r) for r in RESPONSES]
-    assert [r["verdict"] for r in records] == expected
-    [row] = judge.failures(records).to_dict("records")
-    assert (row["rule"], row["n"]) == ("no majority", expected.count("judge_failed"))
 
 
 def test_a_model_that_is_not_there_is_a_sentence(ollama: OllamaJudge, stage_for: Stages) -> None:

@@ -51,13 +51,13 @@ def test_a_condition_that_never_loses_has_a_finite_rating() -> None:
 def test_ratings_find_the_truth_within_their_intervals_and_centre_on_1500() -> None:
     truth = bradley_terry.MEAN_RATING + bradley_terry.ELO * (SKILL - SKILL.mean())
     inside = []
-    for seed in range(30):
-        found = bradley_terry.ratings(play(80, seed, 2), replicates=200).set_index("condition")
+    for seed in range(20):
+        found = bradley_terry.ratings(play(80, seed, 2), replicates=120).set_index("condition")
         assert found["rating"].mean() == pytest.approx(1500)
         assert (found["n"] == 240).all() and (found["n_papers"] == 40).all()
         rows = found.loc[NAMES]
         inside += list((rows["rating_low"] <= truth) & (truth <= rows["rating_high"]))
-    assert 0.9 < np.mean(inside) < 0.99  # 120 draws; without papers it is about 0.83
+    assert 0.88 < np.mean(inside) < 0.99  # 80 draws; without papers it is about 0.83
 
 
 def test_a_tie_is_half_a_win_and_a_failure_counts_nowhere() -> None:

@@ -16,13 +16,6 @@ QUESTIONS = [
 KEYS = [f"{name}|q{i}" for name in CONDITIONS for i in range(3)]
 
 
-def test_the_six_conditions_are_every_training_with_every_context() -> None:
-    pairs = {(c.model, c.context) for c in CONDITIONS.values()}
-    models = ("base", "instruct_ft", "rag_ft")
-    assert pairs == {(m, context) for m in models for context in ("none", "retrieved")}
-    assert len(CONDITIONS) == 6
-
-
 def test_conditions_with_the_same_context_send_the_same_prompt() -> None:
     for question in QUESTIONS:
         for name, condition in CONDITIONS.items():
@@ -36,27 +29,20 @@ def test_conditions_with_the_same_context_send_the_same_prompt() -> None:
             assert request.messages == expected
 
 
-def records(keys: list[str]) -> list[dict[str, Any]]:
-    return [{"key": key} for key in keys]
+def complete(keys: list[str]) -> list[str]:
+    records = [{"key": key} for key in keys]
+    return [record["key"] for record in answering.complete_records(records, QUESTIONS)]
 
 
-def test_complete_answers_come_in_canonical_order() -> None:
-    assert answering.complete_records(records(KEYS[::-1]), QUESTIONS) == records(KEYS)
-
-
-def test_a_missing_answer_is_named() -> None:
-    with pytest.raises(CutoffError, match=r"2 of 18 answers are missing, first base_rag\|q1"):
-        answering.complete_records(records([*KEYS[:4], *KEYS[5:-1]]), QUESTIONS)
-
-
-def test_an_answer_given_twice_is_named() -> None:
-    with pytest.raises(CutoffError, match=r"rag_ft_rag\|q2 was answered twice"):
-        answering.complete_records(records([*KEYS, KEYS[-1]]), QUESTIONS)
-
-
-def test_an_answer_to_no_question_is_named() -> None:
-    with pytest.raises(CutoffError, match=r"base\|q9"):
-        answering.complete_records(records([*KEYS, "base|q9"]), QUESTIONS)
+def test_complete_answers_come_in_canonical_order_and_others_are_named() -> None:
+    assert complete(KEYS[::-1]) == KEYS
+    for keys, words in {
+        (*KEYS[:4], *KEYS[5:-1]): r"2 of 18 answers are missing, first base_rag\|q1",
+        (*KEYS, KEYS[-1]): r"rag_ft_rag\|q2 was answered twice",
+        (*KEYS, "base|q9"): r"base\|q9",
+    }.items():
+        with pytest.raises(CutoffError, match=words):
+            complete(list(keys))
 
 
 def test_answers_depend_on_weights_questions_and_settings_but_not_on_concurrency() -> None:
@@ -94,14 +80,14 @@ def test_a_further_training_seed_asks_its_own_models_under_the_trained_condition
     assert answering.seed_suffix(p, 4) == ".seed-4"
 
 
-def test_extra_conditions_stand_beside_the_six_and_in_no_planned_contrast() -> None:
-    extra = EXTRA_CONDITIONS
-    assert not set(extra) & set(CONDITIONS) and len(extra) == 6
-    assert {(c.model, c.context) for c in extra.values()} == {
-        (m, context) for m in MODELS for context in ("oracle", "distractor")
-    }
-    planned = {name for c in CONTRASTS for name in c.plus + c.minus}
-    assert planned <= set(CONDITIONS)
+def test_conditions_are_every_training_with_every_context() -> None:
+    for conditions, contexts in (
+        (CONDITIONS, ("none", "retrieved")),
+        (EXTRA_CONDITIONS, ("oracle", "distractor")),
+    ):
+        pairs = [(c.model, c.context) for c in conditions.values()]
+        assert sorted(pairs) == sorted((m, context) for m in MODELS for context in contexts)
+    assert {name for c in CONTRASTS for name in c.plus + c.minus} <= set(CONDITIONS)
 
 
 @pytest.mark.parametrize(

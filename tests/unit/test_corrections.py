@@ -90,11 +90,6 @@ def test_kappa_and_shares_agree_with_scikit_learn_and_statsmodels(
             assert (row[f"{name}_low"], row[f"{name}_high"]) == pytest.approx((low, 1.0))
 
 
-def test_kappa_of_the_textbook_example() -> None:
-    """Cohen's kappa .40 for 20 / 5 / 10 / 15, the example of many textbooks."""
-    assert judge_errors.agreement(table(20, 5, 10, 15))["kappa"][0] == pytest.approx(0.4)
-
-
 def test_errors_that_come_in_papers_widen_the_intervals() -> None:
     alone = table(40, 10, 5, 45)
     clustered = alone.assign(paper_id=[f"p{i // 10}" for i in range(100)])

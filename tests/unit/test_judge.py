@@ -84,46 +84,33 @@ def test_an_answer_that_several_conditions_gave_is_judged_once(
 
 
 @pytest.mark.parametrize(
-    ("text", "present", "right"),
+    ("text", "right"),
     [
-        ("It is planning. [2]", True, True),
-        ("It is planning. [1]", True, False),
-        ("It is planning. [1][2]", True, False),  # one of them is no evidence
-        ("It is planning. [4]", True, False),  # there is no passage 4
-        ("It is planning. [0]", True, False),
-        ("It is planning.", False, None),
+        ("It is planning. [2]", True),
+        ("It is planning. [1]", False),
+        ("It is planning. [1][2]", False),  # one of them is no evidence
+        ("It is planning. [4]", False),  # there is no passage 4
+        ("It is planning. [0]", False),
+        ("It is planning.", None),
     ],
 )
-def test_a_citation_is_right_if_all_it_names_is_evidence(
-    text: str, present: bool, right: bool | None
-) -> None:
+def test_a_citation_is_right_if_all_it_names_is_evidence(text: str, right: bool | None) -> None:
     record = judged("base_rag", text)
+    assert record["citation_right"] is right and record["citation_present"] is (right is not None)
     assert record["retrieval_hit"] is True
-    assert record["citation_present"] is present
-    assert record["citation_right"] is right
     assert record["verdict"] == "correct"  # citations are diagnostics, not part of the verdict
-
-
-def test_without_evidence_in_the_context_no_citation_is_right() -> None:
-    asked = {**QUESTION, "gold_passage_ids": ["p#9"]}
-    record = opinion(asked, respond("rag_ft_rag", "It is planning. [2]"))
-    assert (record["retrieval_hit"], record["citation_right"]) == (False, False)
-
-
-def test_closed_book_conditions_have_no_citation_diagnostics() -> None:
-    record = judged("rag_ft", "It is planning. [2]")
-    assert record["retrieval_hit"] is record["citation_present"] is record["citation_right"] is None
+    without = opinion({**QUESTION, "gold_passage_ids": ["p#9"]}, respond("base_rag", text))
+    assert not without["retrieval_hit"] and not without["citation_right"]
+    closed = judged("rag_ft", text)
+    assert closed["retrieval_hit"] is closed["citation_present"] is closed["citation_right"] is None
 
 
 def test_numbers_in_markers_are_read_and_other_brackets_are_not() -> None:
     assert grounding.cited("a [2] b [1, 3] c [2]") == [2, 1, 3]
     assert grounding.cited("[1-3]") == [1, 2, 3]
     assert grounding.cited("[passage 2] [x] [2a] (3) [note]") == [2]
+    assert len(grounding.cited("[1-99999999999]")) <= 10_000  # hostile: no memory is taken
     assert rubric.without_citations("It is planning [2], see [1, 3].") == "It is planning , see ."
-
-
-def test_a_hostile_range_of_citations_takes_no_memory() -> None:
-    assert len(grounding.cited("[1-99999999999]")) <= 10_000
 
 
 def test_judgements_are_kept_and_a_changed_response_is_judged_again(stage: folders.Run) -> None:
@@ -137,6 +124,8 @@ def test_judgements_are_kept_and_a_changed_response_is_judged_again(stage: folde
     responses[0]["response"] = "It is parsing."
     again = judge.judge(stage, [QUESTION], responses)
     assert [record["passed"] for record in again] == [False] + [True] * 5
+    other = judge.judge(stage, [{**QUESTION, "reference": "parsing"}], responses)
+    assert [record["passed"] for record in other] == [True] + [False] * 5
     assert path.read_bytes().count(b"\n") == 6
 
 
@@ -150,13 +139,6 @@ def test_a_torn_judgement_is_made_again_and_the_others_are_kept(stage: folders.R
     again = judge.judge(stage, [QUESTION], responses)
     assert [r["detail"] for r in again] == ["kept", *[""] * 5]
     assert [r["verdict"] for r in again] == [r["verdict"] for r in whole]
-
-
-def test_a_changed_question_or_reference_is_judged_again(stage: folders.Run) -> None:
-    responses = [respond(condition, "It is planning.") for condition in CONDITIONS]
-    judge.judge(stage, [QUESTION], responses)
-    again = judge.judge(stage, [{**QUESTION, "reference": "parsing"}], responses)
-    assert [record["passed"] for record in again] == [False] * 6
 
 
 def test_other_answers_than_those_of_the_six_have_files_of_their_own(stage: folders.Run) -> None:

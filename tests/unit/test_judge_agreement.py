@@ -92,19 +92,6 @@ def test_the_interval_of_all_is_a_bootstrap_of_fleiss_kappa_over_papers() -> Non
     )
 
 
-def test_the_interval_is_wider_where_a_paper_decides_whether_judges_agree() -> None:
-    rng = np.random.default_rng(3)
-    first = rng.choice(2, 400)
-    paper_agrees = np.repeat(rng.random(100) < 0.7, 4)
-    clustered = np.column_stack([first, np.where(paper_agrees, first, 1 - first)])
-    spread = clustered[rng.permutation(400)]
-    widths = []
-    for codes in (clustered, spread):
-        row = agreement.table(judgements(codes, "ab"), 1000, 0).iloc[0]
-        widths.append(row["kappa_high"] - row["kappa_low"])
-    assert widths[0] > 1.6 * widths[1]  # two, were the papers' answers quite alike
-
-
 def test_the_reading_says_what_was_measured_and_no_more() -> None:
     def reading(codes: np.ndarray, names: str) -> str:
         return agreement.reading(agreement.table(judgements(codes, names), 100, 0))

@@ -86,7 +86,7 @@ def read_responses(path: Path, known: set[str]) -> list[Record]:
 def pass_rates(judgements: Sequence[Record]) -> pd.DataFrame:
     """``bootstrap.pass_rates`` by condition; a question without a paper is one of its own."""
     frame = pd.DataFrame(judgements).astype({"passed": "boolean"})
-    frame["paper_id"] = frame["paper_id"].fillna(frame["question_id"])
+    frame["paper_id"] = frame["paper_id"].fillna(frame["question_id"]).astype(str)
     return bootstrap.pass_rates(frame, ["condition"])
 
 

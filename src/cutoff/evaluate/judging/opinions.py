@@ -51,7 +51,7 @@ def of(
 ) -> list[dict[str, Any]]:
     """The record of ``judge`` for every item, in order, from ``path`` where it is known.
 
-    dict[str, Any]s of another setup, or of other texts, are set aside. No server is needed when
+    Records of another setup, or of other texts, are set aside. No server is needed when
     nothing is missing. ``strict``: a refusal of the server ends the run.
     """
     with Store(path, made_from=made_from(judge, p, items)) as store:

@@ -3,8 +3,9 @@
     for judge in panel.members(p):
         for answer in panel.ask(judge, p, {key: messages}, form, "judging"): ...
 
-A member is a language model or the set of rules in ``reference``. Language models are asked one after the other, because a server holds one at a time, each with
-up to ``parallel`` requests in flight.
+A member is a language model or the set of rules in ``reference``. Language models are asked one
+after the other, because a server holds one at a time, each with up to ``parallel`` requests in
+flight.
 """
 
 import math
