@@ -64,9 +64,9 @@ def test_an_impossible_panel_is_an_error(values: dict[str, str], words: str) -> 
 def test_a_missing_key_of_a_hosted_judge_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     p = load(judge_model="claude-sonnet-5")
+    task = {"q": [{"role": "user", "content": "Q?"}]}
     with pytest.raises(CutoffError, match="ANTHROPIC_API_KEY"):
-        with panel.engine(panel.members(p)[0], p):
-            pass
+        next(panel.ask(panel.members(p)[0], p, task, rubric.FORM, "judging"))
 
 
 def test_a_judge_of_the_family_of_candidate_or_generator_is_flagged() -> None:

@@ -155,7 +155,8 @@ def reading(p: Params, judgements: Sequence[Mapping[str, Any]]) -> str:
     )
     if any(member.provider != panel.REFERENCE for member in judges):
         low = sum(j["rule"] == opinions.SCORES_TOO_LOW for j in judgements)
-        text += f" {low:,} correct answers fail for their scores ({rubric.LEAST} of 5 needed)."
+        least = " and ".join(f"{name} {n}" for name, n in rubric.LEAST.items())
+        text += f" {low:,} correct answers fail for their scores (at least {least} of 5)."
     if len(judges) > 1:
         split = sum(len(set(j["verdicts"].values())) > 1 for j in judgements)
         text += f" The {len(judges)} judges give different verdicts on {split:,} answers."

@@ -10,12 +10,10 @@ flight.
 
 import math
 import re
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
-from cutoff.engines import asking, chat
-from cutoff.engines import providers as engines
+from cutoff.engines import asking, chat, providers
 from cutoff.errors import CutoffError
 from cutoff.params import Params
 from cutoff.prompts import Message
@@ -54,27 +52,16 @@ def members(p: Params) -> list[Judge]:
             "commas between them."
         )
     judges = [Judge(name, _provider(name, p)) for name in names]
-    providers = sorted({judge.provider for judge in judges} - {REFERENCE})
-    if len(providers) > 1:
+    needed = sorted({judge.provider for judge in judges} - {REFERENCE})
+    if len(needed) > 1:
         for name in ("judge_base_url", "judge_api_key"):
             if getattr(p, name) is not None:
                 raise CutoffError(
                     f"{name} belongs to one provider, but judge_model = {p.judge_model!r} has "
-                    f"judges of {' and '.join(providers)}; leave it null and set OLLAMA_HOST, "
+                    f"judges of {' and '.join(needed)}; leave it null and set OLLAMA_HOST, "
                     "OPENAI_API_KEY or ANTHROPIC_API_KEY instead."
                 )
     return judges
-
-
-@contextmanager
-def engine(judge: Judge, p: Params) -> Iterator[chat.Engine]:
-    """The server of a member that is a language model, until the block ends.
-
-    Raises ``CutoffError`` when it does not run, lacks the model, or the API key is missing.
-    """
-    key = p.judge_api_key or USUAL_KEY[judge.provider]
-    with engines.chat_engine(judge.provider, judge.name, p.judge_base_url, key) as connected:
-        yield connected
 
 
 def _provider(name: str, p: Params) -> str:
@@ -116,15 +103,17 @@ def ask(
     """Put every task to ``judge``; yield an answer per task as it comes, failures last.
 
     A task that the server refuses, or that does not fit, fails alone, unless ``strict``.
-    Thinking has tokens of its own. Errors are those of ``asking.ask`` and ``engine``.
+    Thinking has tokens of its own. Raises ``CutoffError`` when the server does not run, lacks the
+    model, or the API key is missing; else as ``asking.ask``.
     """
     if not tasks:
         return
-    with engine(judge, p) as server:
+    key = p.judge_api_key or USUAL_KEY[judge.provider]
+    with providers.chat_engine(judge.provider, judge.name, p.judge_base_url, key) as server:
         think = thinks(judge, p)
         # A hosted model that thinks unasked counts that among the tokens of its answer.
         limit = p.judge_max_new_tokens + (chat.THINKING_TOKENS if think is None else 0)
-        requests = [chat.Request(key, m, limit, form.schema, think) for key, m in tasks.items()]
+        requests = [chat.Request(k, told, limit, form.schema, think) for k, told in tasks.items()]
         asked = server if strict else asking.Tolerant(server)
         options = _options(requests, think, p.seed)
         yield from asking.ask(requests, asked, form.read, options, p.parallel, progress)
@@ -139,10 +128,10 @@ def flags(p: Params) -> list[str]:
         relatives["the generator of the questions"] = p.generator_model
     for judge in judges:
         for role, model in relatives.items():
-            if engines.family(judge.name) == engines.family(model):
+            if providers.family(judge.name) == providers.family(model):
                 sentences.append(
                     f"The judge `{judge.name}` is of the same family "
-                    f"({engines.family(model)}) as {role}, `{model}`: it may favour its own."
+                    f"({providers.family(model)}) as {role}, `{model}`: it may favour its own."
                 )
     n = len(members(p))
     if n > 1 and n % 2 == 0:

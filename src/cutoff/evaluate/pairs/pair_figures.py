@@ -54,7 +54,10 @@ def bits(table: pd.DataFrame) -> Figure:
     ``table``: of ``precision_loss.effects``. Filled where a planned difference is established.
     """
     rows = table.assign(
-        row=table["condition"].map(label) + ": " + table["stratum"].map(label),
+        row=table["condition"].map(label)
+        + ": "
+        + table["stratum"].map(label)
+        + table["n"].map(" ({:,})".format),
         panel=table["b"] + " instead of " + table["a"],
     )
     return figures.effects(rows, "change, points")

@@ -92,11 +92,9 @@ def _pair(row: Mapping[Any, Any]) -> str:
     if is_effect(row):
         better, other = _better_first(row)
         return f"**Answers of {better} are preferred to those of {other}** ({numbers})."
-    least = points(row["mde"], False)
-    return (
-        f"**Neither {a} nor {b} is established as better** ({numbers}; a balance of {least} points "
-        "would be found)."
-    )
+    if not pd.isna(row["mde"]):
+        numbers += f"; a balance of {points(row['mde'], False)} points would be found"
+    return f"**Neither {a} nor {b} is established as better** ({numbers})."
 
 
 def _how(pooled: pd.DataFrame, p: Params) -> str:
