@@ -60,35 +60,28 @@ def test_every_key_stores_its_label_at_once_and_moves_on(
     assert "4 of 4" in panel.children[0].value and "all" in panel.children[1].value
 
 
-def test_going_back_corrects_a_label(opened: tuple[Path, pd.DataFrame]) -> None:
+def test_going_back_corrects_a_label_and_buttons_do_what_keys_do(
+    opened: tuple[Path, pd.DataFrame],
+) -> None:
     path, sheet = opened
     panel = labelling.panel(path, sheet)
     for key in "pbf":
         press(panel, key)
     assert labels(path) == ["fail", "", "", ""]
-
-
-def test_buttons_do_what_keys_do(opened: tuple[Path, pd.DataFrame]) -> None:
-    path, sheet = opened
-    panel = labelling.panel(path, sheet)
     buttons = {button.description: button for button in panel.children[3].children}
-    buttons["pass (p)"].click()
-    buttons["skip (s)"].click()
-    buttons["unsure (u)"].click()
-    assert labels(path) == ["pass", "", "unsure", ""]
+    for name in ("skip (s)", "unsure (u)"):
+        buttons[name].click()
+    assert labels(path) == ["fail", "", "unsure", ""]
 
 
-def test_the_panel_starts_where_the_last_one_ended(opened: tuple[Path, pd.DataFrame]) -> None:
+def test_the_panel_starts_where_the_last_one_ended_and_shows_text_not_markup(
+    opened: tuple[Path, pd.DataFrame],
+) -> None:
     path, sheet = opened
     sheet = label_sheet.set_label(path, sheet, sheet["item"][0], "pass")
     panel = labelling.panel(path, sheet)
-    assert sheet["question"][1] in panel.children[1].value
-    assert "1 of 4" in panel.children[0].value
-
-
-def test_what_a_model_wrote_is_text_in_the_panel(opened: tuple[Path, pd.DataFrame]) -> None:
-    panel = labelling.panel(*opened)
     shown = panel.children[1].value
+    assert sheet["question"][1] in shown and "1 of 4" in panel.children[0].value
     assert "<script>" not in shown and "&lt;script&gt;" in shown
     assert "<b>bold" not in shown and "&lt;b&gt;bold" in shown
 

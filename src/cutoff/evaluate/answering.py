@@ -196,23 +196,18 @@ def complete_records(
 
     ``file`` is where they lie, for the message.
     """
+    by_key = {record["key"]: record for record in records}
     wanted = [key(name, question["question_id"]) for name in conditions for question in questions]
-    given = [record["key"] for record in records]
-    by_key = dict(zip(given, records, strict=True))
-    twice = [name for name, n in Counter(given).items() if n > 1]
     missing = [name for name in wanted if name not in by_key]
-    foreign = sorted(set(by_key) - set(wanted))
-    if twice:
-        raise CutoffError(f"{twice[0]} was answered twice; remove {file}.")
     if missing:
         raise CutoffError(
             f"{len(missing):,} of {len(wanted):,} answers are missing, first {missing[0]}; "
             "run 04_evaluate again."
         )
-    if foreign:
+    if surplus := Counter(record["key"] for record in records) - Counter(wanted):
         raise CutoffError(
-            f"{len(foreign):,} answers belong to no question of this data set, first "
-            f"{foreign[0]}; remove {file} and run 04_evaluate again."
+            f"{surplus.total():,} answers stand there twice or belong to no question of this data "
+            f"set, first {min(surplus)}; remove {file} and run 04_evaluate again."
         )
     return [cast(Response, by_key[name]) for name in wanted]
 

@@ -61,24 +61,16 @@ def read_questions(p: Params, path: Path | None) -> list[Record]:
 def read_responses(path: Path, known: set[str]) -> list[Record]:
     """Answers of ``path`` with key, condition, question_id and response; ``known``: the ids of
     the questions."""
-    answers = _read(path, ("question_id", "response"))
-    for number, answer in enumerate(answers, start=1):
-        if answer["question_id"] not in known:
-            raise CutoffError(
-                f"{path}, line {number}: there is no question {answer['question_id']!r}; give "
-                "the file that holds it with questions=FILE."
-            )
     records = []
-    for answer in answers:
-        condition = str(answer.get("condition") or path.stem)
-        records.append(
-            {
-                "key": f"{condition}|{answer['question_id']}",
-                "condition": condition,
-                "question_id": answer["question_id"],
-                "response": answer["response"],
-            }
-        )
+    for number, answer in enumerate(_read(path, ("question_id", "response")), start=1):
+        name, condition = answer["question_id"], str(answer.get("condition") or path.stem)
+        if name not in known:
+            raise CutoffError(
+                f"{path}, line {number}: there is no question {name!r}; give the file that holds "
+                "it with questions=FILE."
+            )
+        kept = {"condition": condition, "question_id": name, "response": answer["response"]}
+        records.append({"key": f"{condition}|{name}", **kept})
     _once([record["key"] for record in records], path, "answer")
     return records
 
