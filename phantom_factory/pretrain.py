@@ -115,16 +115,10 @@ def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
 
 
-def train(
-    name: str, folder: Path, n_steps: int, batch_size: int, peak_learning_rate: float
-) -> None:
-    """Train phantom ``name``; leaves checkpoint, tokenizer and model card in ``folder``."""
-    shape = SHAPES[name]
-    torch.manual_seed(SEED)
-    rng = random.Random(SEED)
-    tokenizer = train_tokenizer(tokenizer_texts(), VOCAB_SIZE)
-    model = build_model(len(tokenizer), tokenizer, shape)
-    model.train()
+def make_optimizer(
+    model: Qwen2ForCausalLM, n_steps: int, peak_learning_rate: float
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW with a short warm-up and a last third in which the rate falls to zero."""
     decayed = [p for p in model.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(
@@ -136,6 +130,20 @@ def train(
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda n: min(1.0, (n + 1) / N_WARMUP_STEPS, max(0.0, (n_steps - n) / n_decay))
     )
+    return optimizer, scheduler
+
+
+def train(
+    name: str, folder: Path, n_steps: int, batch_size: int, peak_learning_rate: float
+) -> None:
+    """Train phantom ``name``; leaves checkpoint, tokenizer and model card in ``folder``."""
+    shape = SHAPES[name]
+    torch.manual_seed(SEED)
+    rng = random.Random(SEED)
+    tokenizer = train_tokenizer(tokenizer_texts(), VOCAB_SIZE)
+    model = build_model(len(tokenizer), tokenizer, shape)
+    model.train()
+    optimizer, scheduler = make_optimizer(model, n_steps, peak_learning_rate)
     facts = corpus.control_facts()
     curve: list[dict[str, float]] = []
     n_tokens, recent = 0, []
