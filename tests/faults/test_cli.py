@@ -1,12 +1,12 @@
 """Foreseeable mistakes end in one sentence, a non-zero exit status and no traceback."""
 
 import fcntl
-import os
 import signal
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 
@@ -23,9 +23,6 @@ def assert_sentence(done, *words):
         ("lora_rnak=8", ["lora_rnak", "did you mean 'lora_rank'"]),
         ("forse=1", ["forse", "did you mean 'force'"]),
         ("lora_rank=many", ["lora_rank = 'many'", "a whole number from 1 to 1024"]),
-        ("lora_rank=0", ["lora_rank = 0", "a whole number from 1 to 1024"]),
-        ("learning_rate=nan", ["learning_rate", "a number"]),
-        ("judge_provider=gpt", ["judge_provider = 'gpt'", "one of auto, ollama"]),
         ("n_unseen_papers=60", ["n_unseen_papers", "n_post_papers"]),
         ("size=70b", ["no size '70b'", "tiny"]),
         ("size=../tiny", ["no size '../tiny'"]),
@@ -71,12 +68,6 @@ def test_an_output_folder_that_cannot_be_made_is_named(cutoff, tmp_path):
     assert_sentence(
         cutoff("run", f"output_dir={tmp_path}/file/x"), f"{tmp_path}/file", "output_dir"
     )
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_output_folder_is_named(cutoff, tmp_path):
-    (tmp_path / "locked").mkdir(mode=0o500)
-    assert_sentence(cutoff("run", f"output_dir={tmp_path}/locked"), "locked", "ermission denied")
 
 
 def test_a_cell_that_raises_our_error_shows_only_its_sentence(cutoff, change_notebook):
@@ -173,13 +164,14 @@ def test_a_stopped_run_ends_with_all_its_processes(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     pids = wait_for(small_repository / "pids").split()
+    family = [psutil.Process(int(pid)) for pid in pids]
     started.send_signal(number)
     output, _ = started.communicate(timeout=60)
     assert started.returncode == 130
     assert "Stopped. The next run goes on from here." in output
     assert "Traceback" not in output
-    for pid in pids:
-        assert gone(int(pid)), f"process {pid} is still there"
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def wait_for(path):
@@ -188,18 +180,3 @@ def wait_for(path):
             return path.read_text()
         time.sleep(0.1)
     raise AssertionError(f"{path} did not appear")
-
-
-def gone(pid):
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        state = subprocess.run(
-            ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True
-        )
-        if state.stdout.strip().startswith("Z"):
-            return True  # ended; only its parent has not asked yet
-        time.sleep(0.1)
-    return False

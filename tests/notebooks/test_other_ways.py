@@ -4,7 +4,6 @@ facts that a language model writes, questions without an answer, several trainin
 03 and 04 have such tests beside the servers that they need, in ``tests/protocol``.
 """
 
-import html
 import json
 from pathlib import Path
 
@@ -22,13 +21,14 @@ VALUES = {
     "fact_source": "generator",
     "generator_model": "teacher",
     "dataset_judge_model": "rater",
-    "n_post_papers": 8,
+    "n_post_papers": 14,
     "n_unseen_papers": 3,
     "n_control_papers": 4,
     "n_eval_unanswerable": 3,
-    "min_extraction_quality": 0.2,
+    "min_extraction_quality": 0.1,  # these papers are short
     "retriever": "hybrid",
     "exposures": 2,
+    "seen_facts_per_paper": 3,
     "limit": 12,
     "epochs": 1,
     "training_seeds": 2,
@@ -42,13 +42,11 @@ def write(paper: world.Paper, folder: Path, suffix: str) -> Path:
     if suffix == "pdf":
         content = pages.render_pdf(paper)
     elif suffix == "html":
-        told = "".join(f"<h2>{html.escape(h)}</h2><p>{html.escape(text)}</p>" for h, text in parts)
-        page = f"<html><head><title>{paper.title}</title></head><body><h1>{paper.title}</h1>"
-        content = f"{page}{told}</body></html>".encode()
+        told = "".join(f"<h2>{heading}</h2><p>{text}</p>" for heading, text in parts)
+        content = f"<html><body><h1>{paper.title}</h1>{told}</body></html>".encode()
     else:
-        mark = "## " if suffix == "md" else ""
-        told = "\n\n".join(f"{mark}{heading}\n\n{text}" for heading, text in parts)
-        content = f"{'# ' if mark else ''}{paper.title}\n\n{told}\n".encode()
+        told = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in parts)
+        content = f"# {paper.title}\n\n{told}\n".encode()
     path = folder / f"{paper.paper_id}.{suffix}"
     path.write_bytes(content)
     return path
@@ -56,12 +54,12 @@ def write(paper: world.Paper, folder: Path, suffix: str) -> Path:
 
 @pytest.fixture
 def papers(tmp_path: Path) -> Path:
-    """A folder of papers: PDF, HTML, Markdown and text by turns, with their dates in a list."""
+    """A folder of papers: PDF, HTML and Markdown by turns, with their dates in a list."""
     folder = tmp_path / "my papers"
     rows = ["file,title,first_version,licence"]
-    for number, paper in enumerate(world.make_papers(0, 12, 6)):
+    for number, paper in enumerate(world.make_papers(0, 13, 4)):
         (folder / paper.period).mkdir(parents=True, exist_ok=True)
-        suffix = ("pdf", "html", "md", "txt")[number % 4]
+        suffix = ("pdf", "html", "md")[number % 3]
         path = write(paper, folder / paper.period, suffix)
         day = paper.first_version.replace(year=2025 if paper.period == "post" else 2022)
         rows.append(f"{path.relative_to(folder)},{paper.title},{day},CC BY 4.0")
@@ -94,13 +92,9 @@ def test_every_branch_of_notebooks_01_and_02_runs(papers: Path, tmp_path: Path) 
         teacher.close()
     [dataset] = (tmp_path / "out/limit-12/datasets").iterdir()
     found = {path.stem: files.read_jsonl(path) for path in dataset.glob("*.jsonl")}
-    assert len(found["papers"]) == 12
-    assert {Path(paper["file"]).suffix for paper in found["papers"]} == {
-        ".pdf",
-        ".html",
-        ".md",
-        ".txt",
-    }
+    assert len(found["papers"]) == 17
+    kinds = {Path(paper["file"]).suffix for paper in found["papers"]}
+    assert kinds == {".pdf", ".html", ".md"}
     assert any("scan" in json.dumps(record) for record in found["papers_rejected"])
     assert len(found["eval"]) == 12 and {q["stratum"] for q in found["eval"]} >= {"seen", "control"}
     assert found["unanswerable"]
