@@ -3,8 +3,8 @@
     python tests/protocol/scripted_judge.py     # prints the address of an Ollama and serves
 
 It takes question, reference answer and response out of the prompt, as a language model would
-have to, and decides by the rules of ``cutoff.evaluate.reference``: whatever reaches it whole gets
-the verdict of those rules. ``moods`` maps words of a response to a way of misbehaving there:
+have to, and decides by the rules of the judge ``reference``: whatever reaches it whole gets the
+verdict of those rules. ``moods`` maps words of a response to a way of misbehaving there:
 
 * ``talks`` never gives JSON, ``talks once`` does when it is asked again
 * ``cut`` ends in the middle, ``twice`` gives two different judgements

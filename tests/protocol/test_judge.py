@@ -186,8 +186,7 @@ def test_a_reply_that_cannot_be_read_costs_that_answer_only_and_is_counted(
         assert record["verdict"] == ("judge_failed" if is_odd else by_rule(response))
         assert (record["passed"] is None) == is_odd
         assert record["rule"] == "not readable" if is_odd else record["rule"] != "not readable"
-    [row] = judge.failures(records).to_dict("records")
-    assert (row["rule"], row["n"]) == ("not readable", sum(odd))
+    assert judge.failures(records) == {"not readable": sum(odd)}
     n_asked = sum("torus" in seen[2] for seen in asked(ollama))
     n_texts = len({seen for seen in asked(ollama) if "torus" in seen[2]})
     assert n_asked == asking.ATTEMPTS * n_texts

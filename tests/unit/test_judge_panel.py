@@ -92,7 +92,6 @@ def test_an_even_panel_is_flagged() -> None:
         (["correct", "incorrect"], ("judge_failed", None)),
         (["correct", "correct", "judge_failed"], ("correct", True)),
         (["correct", "incorrect", "judge_failed"], ("judge_failed", None)),
-        (["correct", "judge_failed", "judge_failed"], ("judge_failed", None)),
         (["correct", "judge_failed"], ("judge_failed", None)),
         (["correct", "correct", "incorrect", "incorrect"], ("judge_failed", None)),
     ],
@@ -108,11 +107,8 @@ def test_the_votes_behind_a_verdict_are_kept_and_failures_counted_by_cause() -> 
     tie = judge.combine([vote("a", "correct"), vote("b", "incorrect")])
     assert tie["verdicts"] == {"a": "correct", "b": "incorrect"}
     unread = judge.combine([vote("a", "judge_failed", rule="not readable")])
-    table = judge.failures([tie, unread, tie, judge.combine([vote("a", "correct")])])
-    assert table.to_dict("records") == [
-        {"rule": "no majority", "n": 2, "share": 0.5},
-        {"rule": "not readable", "n": 1, "share": 0.25},
-    ]
+    records = [tie, unread, tie, judge.combine([vote("a", "correct")])]
+    assert judge.failures(records) == {"no majority": 2, "not readable": 1}
 
 
 def test_scoring_names_the_rubric_of_language_models_and_not_of_rules(

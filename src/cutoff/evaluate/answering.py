@@ -1,6 +1,6 @@
 """Six conditions, training x context, and the answers of every one to every question.
 
-    responses = conditions.answer(stage, questions)
+    responses = answering.answer(stage, questions)
 
 Every answer goes to ``responses.jsonl`` as it arrives, so a killed run goes on where it
 stood. Answers that other weights, prompts or settings gave are set aside, never mixed in.

@@ -1,6 +1,6 @@
 """What the judge's errors, measured against a person, do to rates and conclusions.
 
-The person's labels are a random sample of every condition's answers (``calibration``). They say
+The person's labels are a random sample of every condition's answers (``label_sheet``). They say
 how often an answer that the judge passed, or failed, is truly right. With the judge's pass rate
 over all answers this gives the judge's sensitivity and specificity in each condition, and from
 them the pass rate that the person would have found (Rogan and Gladen). A judge that favours one

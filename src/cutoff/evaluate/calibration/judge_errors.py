@@ -1,6 +1,6 @@
 """How often the judge is wrong: agreement with a person's labels, condition by condition.
 
-The labels are a random sample of every condition's answers (``calibration``).
+The labels are a random sample of every condition's answers (``label_sheet``).
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from scipy import stats
 from cutoff.bootstrap import Array
 from cutoff.evaluate.calibration import agreement as kappas
 
-KAPPA_LEADS = 0.60  # below it judge-free metrics lead (the design's rule 10)
+KAPPA_LEADS = 0.60  # below it judge-free metrics lead (the design's rule 12)
 SHOWN = (
     "condition n kappa kappa_low kappa_high true_passes sensitivity sensitivity_low "
     "sensitivity_high true_fails specificity specificity_low specificity_high"
@@ -23,7 +23,7 @@ LEAST_LABELS = 30  # fewer answers with both verdicts say nothing about a judge
 def agreement(compared: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> pd.DataFrame:
     """How far judge and person agree: one row for all conditions together, then one each.
 
-    ``compared`` is that of ``calibration.compared``. Columns: condition, drawn, unlabelled,
+    ``compared`` is that of ``label_sheet.compared``. Columns: condition, drawn, unlabelled,
     unsure, judge_failed (labelled, no verdict), n (both known), agree (share), kappa,
     kappa_low, kappa_high, then for sensitivity (of the ``true_passes``, how many the judge
     passed) and specificity (of the ``true_fails``, how many it failed) the share with low and

@@ -1,7 +1,7 @@
 """A blinded sample of answers for a person to label: drawn, kept in ``calibration.csv``, read.
 
-    sample = calibration.draw(questions, responses, p.calibration_sample, p.seed)
-    sheet, note = calibration.open_sheet(stage.folder / "calibration.csv", sample)
+    sample = label_sheet.draw(questions, responses, p.calibration_sample, p.seed)
+    sheet, note = label_sheet.open_sheet(stage.folder / "calibration.csv", sample)
 
 The person sees what the judge sees, and not what the judge said: question, reference answer
 and response without citation markers, in random order, no condition and no verdict. The draw

@@ -23,7 +23,7 @@ HELP = "p = pass, f = fail, u = unsure, b = back, s = skip"
 def show(path: Path, sheet: pd.DataFrame) -> None:
     """Display the answers of ``sheet`` for labelling, or a sentence where nobody can.
 
-    ``sheet`` and ``path`` are those of ``calibration.open_sheet``. Labels that exist are kept
+    ``sheet`` and ``path`` are those of ``label_sheet.open_sheet``. Labels that exist are kept
     and can be changed by going back; the first answer shown is the first without a label.
     """
     from IPython.display import Markdown, display

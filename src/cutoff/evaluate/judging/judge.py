@@ -18,8 +18,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import pandas as pd
-
 from cutoff import files
 from cutoff.evaluate.answering import seed_suffix
 from cutoff.evaluate.diagnostics import grounding
@@ -132,13 +130,9 @@ def scoring(p: Params) -> str:
     return "; ".join([*parts, *(["majority of all judges"] if len(parts) > 1 else [])])
 
 
-def failures(judgements: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Judgements without a verdict by cause: rule, n, share (of all judgements)."""
-    counts = Counter(j["rule"] for j in judgements if j["verdict"] == "judge_failed")
-    rows = [
-        {"rule": rule, "n": n, "share": n / len(judgements)} for rule, n in counts.most_common()
-    ]
-    return pd.DataFrame(rows, columns=["rule", "n", "share"])
+def failures(judgements: Sequence[Mapping[str, Any]]) -> Counter[str]:
+    """How many judgements are without a verdict, by cause (their rule)."""
+    return Counter(j["rule"] for j in judgements if j["verdict"] == "judge_failed")
 
 
 def reading(p: Params, judgements: Sequence[Mapping[str, Any]]) -> str:
@@ -146,8 +140,8 @@ def reading(p: Params, judgements: Sequence[Mapping[str, Any]]) -> str:
     judges = panel.members(p)
     names = ", ".join(f"`{member.name}`" for member in judges)
     lost = failures(judgements)
-    missing = int(lost["n"].sum())
-    causes = ", ".join(f"{row.rule} ({row.n:,})" for row in lost.itertuples())
+    missing = lost.total()
+    causes = ", ".join(f"{rule} ({n:,})" for rule, n in lost.most_common())
     text = (
         f"**{len(judgements):,} answers were judged blind by {names}; "
         f"{missing:,} ({percent(missing / len(judgements))}) have no verdict"

@@ -222,13 +222,10 @@ def position_bias(records: Sequence[Choice]) -> Mapping[str, tuple[int, int]]:
 
     Every pair is shown in both orders, so a judge without a liking for a place has equal counts.
     """
-    counts: dict[str, list[int]] = {}
+    counts = {record["judge"]: [0, 0] for record in records if record["order"] in ORDERS}
     for record in records:
-        if record["order"] in ORDERS:
-            first, second = record["order"]
-            count = counts.setdefault(record["judge"], [0, 0])
-            count[0] += record["choice"] == first
-            count[1] += record["choice"] == second
+        if record["order"] in ORDERS and record["choice"] in ("a", "b"):
+            counts[record["judge"]][record["order"].index(record["choice"])] += 1
     return {name: (first, second) for name, (first, second) in counts.items()}
 
 
