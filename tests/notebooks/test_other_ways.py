@@ -1,17 +1,20 @@
-"""Notebooks 01 and 02 where the default size never goes: papers of one's own in every file form,
-facts that a language model writes, questions without an answer, several trainings.
+"""Notebooks where the default size never goes. 01 and 02: papers of one's own in several file
+forms, facts that a language model writes, questions without an answer, several trainings. 05: two
+sizes.
 
 03 and 04 have such tests beside the servers that they need, in ``tests/protocol``.
 """
 
+import csv
 import json
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
 from scripted_teacher import Teacher
 
-from cutoff import files
+from cutoff import files, params
 from cutoff.experiment import VARIANTS
 from cutoff.phantom import pages, world
 
@@ -103,3 +106,20 @@ def test_every_branch_of_notebooks_01_and_02_runs(papers: Path, tmp_path: Path) 
     adapters = tmp_path / "out/limit-12/tiny/adapters"
     trained = {path.parent.name for path in adapters.glob("*/adapter_model.safetensors")}
     assert len(trained) == 4 and trained > set(VARIANTS)
+
+
+def test_notebook_05_puts_two_sizes_side_by_side(
+    tiny_run: Path, tiny_arguments: list[str], tmp_path: Path
+) -> None:
+    """The second size is the first one under another name."""
+    outputs = shutil.copytree(tiny_run, tmp_path / tiny_run.name)
+    shutil.copytree(outputs / "tiny", outputs / "tiny-xs")
+    for name in ("results.json", "run.json"):
+        path = outputs / "tiny-xs" / name
+        path.write_text(path.read_text().replace('"size": "tiny"', '"size": "tiny-xs"'))
+    given = dict(word.split("=") for word in tiny_arguments[1:])
+    values = {name: params.parse(name, text) for name, text in given.items()}
+    run("05_compare_sizes", {**values, "output_dir": str(tmp_path)})
+    with open(outputs / "compare/comparison.csv") as file:
+        sizes = {row["size"] for row in csv.DictReader(file)}
+    assert sizes >= {"tiny", "tiny-xs"}
