@@ -2,10 +2,12 @@
 
 import threading
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from cutoff.engines import asking, chat, failures
+from cutoff.store import Store
 
 OPTIONS = chat.Options(num_ctx=512, seed=7)
 
@@ -35,12 +37,15 @@ class Engine:
         return chat.Reply(text, 5, 2, "stop")
 
 
-def ask(engine: Engine, tolerant: bool = True) -> dict[str, asking.Answer]:
+def ask(
+    engine: Engine, tolerant: bool = True, store: Store | None = None
+) -> dict[str, asking.Answer]:
     requests = [
         chat.Request(key, [{"role": "user", "content": "Which?"}], 10) for key in engine.replies
     ]
     asked = asking.Tolerant(engine) if tolerant else engine
-    answers = asking.ask(requests, asked, int, OPTIONS, 2, "counting")
+    manner = asking.Manner(OPTIONS, 2, "counting", store=store)
+    answers = asking.ask(requests, lambda: asked, int, manner)
     return {answer.key: answer for answer in answers}
 
 
@@ -65,8 +70,17 @@ def test_a_refusal_costs_its_task_only_and_is_not_asked_again() -> None:
 
 
 def test_a_server_that_refuses_everything_stops_the_run() -> None:
-    many = {f"task{i}": ["REFUSES"] for i in range(3 * asking.REFUSALS_IN_A_ROW)}
+    many = {f"task{i}": ["REFUSES"] for i in range(3 * asking.FAILURES_IN_A_ROW)}
     engine = Engine(**many)
     with pytest.raises(failures.Refused):
         ask(engine)
     assert sum(engine.asked.values()) < len(many)
+
+
+def test_kept_replies_are_read_again_and_only_what_is_missing_is_asked(tmp_path: Path) -> None:
+    engine = Engine(good=["1"], late=["one", "2"], bad=["REFUSES"])
+    with Store(tmp_path / "kept.jsonl") as store:
+        first = ask(engine, store=store)
+        assert sum(engine.asked.values()) == 4 and len(store) == 3
+        assert ask(engine, store=store) == first
+    assert engine.asked == {"good": 1, "late": 2, "bad": 2}

@@ -1,25 +1,34 @@
 """Many small tasks for a language model: asked, read, and asked again where a reply is unreadable.
 
-    for answer in asking.ask(requests, asking.Tolerant(engine), read, options, parallel, "judging"):
+    manner = asking.Manner(options, p.parallel, "judging")
+    for answer in asking.ask(requests, lambda: asking.Tolerant(engine), read, manner):
         ...
 
 Every task costs itself only: what cannot be read in ``ATTEMPTS`` replies, or what the server
 refuses, is an answer without a value. When a server refuses one request after another, it is the
-server, and the run stops.
+server, and the run stops. Where replies are kept in a ``Store``, a killed run asks again for what
+was in flight and for nothing else.
 """
 
+import functools
 import json
+import math
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cutoff.engines import chat, failures
+from cutoff.errors import CutoffError
+from cutoff.store import Store
 
 ATTEMPTS = 3  # replies per task until one can be read
-REFUSALS_IN_A_ROW = 10  # then it is the server or the model, not what was asked
+TRIES = 3  # of a request on which a server fails, where that is tolerated
+LONG_SECONDS = 60.0  # a try that failed after so long is not repeated
+FAILURES_IN_A_ROW = 10  # then it is the server or the model, not what was asked
 NOT_READABLE, REFUSED = "not readable", "refused"
 NOT_ANSWERED = "not answered"  # finish_reason of what ``Tolerant`` swallowed
 LONGEST_SHOWN = 300  # characters of a reply that could not be read
@@ -38,9 +47,23 @@ class Form:
 
 
 @dataclass(frozen=True)
+class Manner:
+    """How to ask. ``progress`` labels the bar; ``warmer`` is the temperature of further attempts
+    where it differs; ``store`` keeps every reply as it came, the n-th (from 0) to a request under
+    the key ``request|n``."""
+
+    options: chat.Options
+    parallel: int
+    progress: str
+    warmer: float | None = None
+    store: Store | None = None
+
+
+@dataclass(frozen=True)
 class Answer:
     """What came of a task. ``value`` is ``None`` where no reply could be read; ``rule`` says
-    then why in two words and ``detail`` in full. Tokens and seconds are those of all attempts.
+    then why in two words and ``detail`` in full. Tokens and seconds are those of all attempts,
+    ``reply`` is the last one as it came ("" where there was none).
     """
 
     key: str
@@ -50,82 +73,153 @@ class Answer:
     attempts: int
     completion_tokens: int
     seconds: float
+    reply: str = ""
 
 
 class Tolerant:
-    """An engine whose refusals cost one request each, until too many come in a row."""
+    """An engine whose refusals cost one request each, until too many come in a row.
 
-    def __init__(self, engine: chat.Engine) -> None:
+    With ``tries``, so does a request on which the server failed that often, or once for long.
+    """
+
+    def __init__(self, engine: chat.Engine, tries: int | None = None) -> None:
         self.where = engine.where
         self._engine = engine
+        self._most_tries = tries
         self._lock = threading.Lock()
+        self._tries: Counter[str] = Counter()
         self._in_a_row = 0
 
     def count_prompt_tokens(self, request: chat.Request) -> int | None:
         return self._engine.count_prompt_tokens(request)
 
     def ask(self, request: chat.Request, options: chat.Options) -> chat.Reply:
-        """The engine's reply; after a refusal its reason, with the finish ``NOT_ANSWERED``."""
+        """The engine's reply; after a failure its reason, with the finish ``NOT_ANSWERED``."""
+        started = time.monotonic()
         try:
             reply = self._engine.ask(request, options)
         except (failures.Refused, failures.Overflow) as refusal:
+            return self._given_up(str(refusal), refusal)
+        except failures.Transient as trouble:
+            if self._most_tries is None:
+                raise
             with self._lock:
-                self._in_a_row += 1
-                if self._in_a_row >= REFUSALS_IN_A_ROW:
-                    raise
-            return chat.Reply(str(refusal), 0, 0, NOT_ANSWERED)
+                self._tries[request.key] += 1
+                tries = self._tries[request.key]
+            if tries < self._most_tries and time.monotonic() - started < LONG_SECONDS:
+                raise
+            stop = CutoffError(
+                f"{self.where} failed on {FAILURES_IN_A_ROW} requests in a row (last: {trouble}). "
+                f"{trouble.remedy} Run again: finished replies are kept."
+            )
+            return self._given_up(f"{trouble} (tried {tries} times)", stop)
         with self._lock:
             self._in_a_row = 0
         return reply
 
+    def _given_up(self, trouble: str, stop: CutoffError) -> chat.Reply:
+        with self._lock:
+            self._in_a_row += 1
+            if self._in_a_row >= FAILURES_IN_A_ROW:
+                raise stop
+        return chat.Reply(trouble, 0, 0, NOT_ANSWERED)
+
+
+@contextmanager
+def when_needed(
+    connect: Callable[[], AbstractContextManager[chat.Engine]],
+) -> Iterator[Callable[[], Tolerant]]:
+    """An engine for ``ask`` that is connected by its first use and tolerates a failing server."""
+    with ExitStack() as stack:
+        yield functools.cache(lambda: Tolerant(stack.enter_context(connect()), TRIES))
+
+
+def greedy(requests: Sequence[chat.Request], seed: int) -> chat.Options:
+    """Greedy, with room for the longest of ``requests`` (a token is at least two bytes of text)."""
+    needed = (
+        sum(len(message["content"].encode()) for message in request.messages) // 2
+        + request.max_new_tokens
+        for request in requests
+    )
+    return chat.Options(
+        num_ctx=max(4096, 1024 * math.ceil(max(needed, default=0) / 1024)), seed=seed
+    )
+
 
 def ask(
     requests: Sequence[chat.Request],
-    engine: chat.Engine,
+    engine: Callable[[], chat.Engine],
     read: Callable[[str], Any],
-    options: chat.Options,
-    parallel: int,
-    progress: str,
+    manner: Manner,
 ) -> Generator[Answer, None, None]:
     """Put every task to ``engine``; yield an answer per task as it comes, failures last.
 
-    What ``read`` (see ``Form``) cannot read is asked again, with a note and another seed. Raises
-    ``CutoffError`` when the server cannot be used, ``DeadlineReached`` when time is up.
+    ``engine`` is called only if a reply is missing. What ``read`` (see ``Form``) cannot read is
+    asked again, with a note and another seed. Raises ``CutoffError`` when the server cannot be
+    used, ``DeadlineReached`` when time is up.
     """
     tokens: Counter[str] = Counter()
     seconds: dict[str, float] = {request.key: 0.0 for request in requests}
     failed: dict[str, Answer] = {}
-    refused: set[str] = set()
-
-    def answer(key: str, value: Any, attempts: int, rule: str = "", detail: str = "") -> Answer:
-        spent = tokens[key], round(seconds[key], 4)
-        return Answer(key, value, rule, detail, attempts, *spent)
+    over: set[str] = set()  # not to be asked again
 
     waiting = list(requests)
     for attempt in range(1, ATTEMPTS + 1):
         if not waiting:
             break
         sent = [_with_note(request, failed.get(request.key)) for request in waiting]
-        settings = replace(options, seed=options.seed + attempt - 1)
-        label = progress if attempt == 1 else f"{progress}, attempt {attempt}"
-        with closing(chat.complete(sent, engine, settings, parallel, label)) as replies:
+        with closing(_replies(sent, engine, manner, attempt - 1)) as replies:
             for done in replies:
                 tokens[done.key] += done.completion_tokens
                 seconds[done.key] += done.latency_seconds
+                spent = tokens[done.key], round(seconds[done.key], 4)
                 if done.finish_reason == NOT_ANSWERED:
-                    failed[done.key] = answer(done.key, None, attempt, REFUSED, done.text)
-                    refused.add(done.key)
+                    before = failed[done.key].reply if done.key in failed else ""
+                    why = REFUSED, done.text
+                    failed[done.key] = Answer(done.key, None, *why, attempt, *spent, before)
+                    over.add(done.key)
                     continue
                 try:
                     value = read(done.text)
                 except ValueError as error:
-                    failed[done.key] = answer(done.key, None, attempt, *_why(done, error))
+                    why = _why(done, error)
+                    failed[done.key] = Answer(done.key, None, *why, attempt, *spent, done.text)
                     continue
                 failed.pop(done.key, None)
-                yield answer(done.key, value, attempt)
-        waiting = [r for r in waiting if r.key in failed and r.key not in refused]
+                yield Answer(done.key, value, "", "", attempt, *spent, done.text)
+        waiting = [r for r in waiting if r.key in failed and r.key not in over]
     # Last, so that a run that is stopped before asks these again.
     yield from (failed[request.key] for request in requests if request.key in failed)
+
+
+def _replies(
+    requests: Sequence[chat.Request],
+    engine: Callable[[], chat.Engine],
+    manner: Manner,
+    number: int,
+) -> Generator[chat.Completion, None, None]:
+    """The reply of this ``number`` to every request: those kept, then new ones as they come."""
+    wanted = {f"{request.key}|{number}": request for request in requests}
+    store, options = manner.store, manner.options
+    if store is not None and any(key in store for key in wanted):
+        for record in store.records():
+            if request := wanted.pop(record["key"], None):
+                known = {name: value for name, value in record.items() if name != "reply"}
+                yield chat.Completion(**known | {"key": request.key, "text": record["reply"]})
+    if not wanted:
+        return
+    options = replace(options, seed=options.seed + number)
+    if number and manner.warmer is not None:
+        options = replace(options, temperature=manner.warmer)
+    progress = f"{manner.progress}, attempt {number + 1}" if number else manner.progress
+    missing = list(wanted.values())
+    with closing(chat.complete(missing, engine(), options, manner.parallel, progress)) as new:
+        for done in new:
+            if store is not None and done.finish_reason != NOT_ANSWERED:
+                record = asdict(done) | {"key": f"{done.key}|{number}", "reply": done.text}
+                del record["text"]
+                store.append(record)
+            yield done
 
 
 def only_object(text: str, field: str) -> dict[str, Any]:

@@ -115,8 +115,8 @@ def ask(
         limit = p.judge_max_new_tokens + (chat.THINKING_TOKENS if think is None else 0)
         requests = [chat.Request(k, told, limit, form.schema, think) for k, told in tasks.items()]
         asked = server if strict else asking.Tolerant(server)
-        options = _options(requests, think, p.seed)
-        yield from asking.ask(requests, asked, form.read, options, p.parallel, progress)
+        manner = asking.Manner(_options(requests, think, p.seed), p.parallel, progress)
+        yield from asking.ask(requests, lambda: asked, form.read, manner)
 
 
 def flags(p: Params) -> list[str]:

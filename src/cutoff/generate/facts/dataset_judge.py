@@ -11,15 +11,15 @@ and evaluation draw on the same ratings. What cannot be rated is not kept. Witho
 import hashlib
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from cutoff import files
-from cutoff.engines import chat
-from cutoff.engines import providers as engines
+from cutoff.engines import asking, chat, providers
 from cutoff.generate.facts import checks as rules
-from cutoff.generate.facts import generator_prompts, replies
-from cutoff.generate.facts.generator_prompts import RATINGS
+from cutoff.generate.facts import generator_prompts
+from cutoff.generate.facts.generator_prompts import RATINGS, WARMER
 from cutoff.generate.questions.question_set import Wordings
 from cutoff.params import Params
 from cutoff.report.wording import percent
@@ -61,27 +61,28 @@ def rate(
         schema = generator_prompts.RATINGS_SCHEMA
         tasks.append(chat.Request(fact["fact_id"], messages, MAX_NEW_TOKENS, schema))
     path = folder / "dataset_judgements.jsonl"
-    with Store(path, made_from=_made_from(p, tasks)) as store:
-        came = replies.collect(
-            tasks,
-            read_ratings,
-            store,
-            lambda: engines.chat_engine(
-                p.dataset_judge_provider,
-                str(p.dataset_judge_model),
-                p.dataset_judge_base_url,
-                p.dataset_judge_api_key,
-            ),
-            _options(p, tasks),
-            p.parallel,
-            "rating facts",
-        )
+    with (
+        Store(path, made_from=_made_from(p, tasks)) as store,
+        asking.when_needed(lambda: _connect(p)) as engine,
+    ):
+        options = asking.greedy(tasks, p.seed)
+        manner = asking.Manner(options, p.parallel, "rating facts", WARMER, store)
+        came = {answer.key: answer for answer in asking.ask(tasks, engine, read_ratings, manner)}
     return [
         {"fact_id": task.key}
         | (came[task.key].value or dict.fromkeys(RATINGS))
-        | {"detail": came[task.key].trouble}
+        | {"detail": came[task.key].detail}
         for task in tasks
     ]
+
+
+def _connect(p: Params) -> AbstractContextManager[chat.Engine]:
+    return providers.chat_engine(
+        p.dataset_judge_provider,
+        str(p.dataset_judge_model),
+        p.dataset_judge_base_url,
+        p.dataset_judge_api_key,
+    )
 
 
 def read_ratings(text: str) -> dict[str, float]:
@@ -147,20 +148,12 @@ def same_family(p: Params) -> str | None:
     """A warning when the judge is the generator or one of its family, else ``None``."""
     if p.dataset_judge_model is None or p.fact_source != "generator":
         return None
-    family = engines.family(p.dataset_judge_model)
-    if family != engines.family(p.generator_model):
+    family = providers.family(p.dataset_judge_model)
+    if family != providers.family(p.generator_model):
         return None
     same = p.dataset_judge_model == p.generator_model
     whom = "itself" if same else f"a model of its own family ({family})"
     return f"`{p.generator_model}` was rated by {whom}: its taste is not independent."
-
-
-def _options(p: Params, tasks: Sequence[chat.Request]) -> chat.Options:
-    longest = max(
-        (sum(len(m["content"].encode()) for m in task.messages) // 2 for task in tasks), default=0
-    )
-    num_ctx = max(4096, 1024 * math.ceil((longest + MAX_NEW_TOKENS) / 1024))
-    return chat.Options(num_ctx=num_ctx, seed=p.seed)
 
 
 def _made_from(p: Params, tasks: Sequence[chat.Request]) -> str:

@@ -29,9 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from cutoff import files
-from cutoff.engines import chat
-from cutoff.engines import providers as engines
-from cutoff.generate.facts import checks, dedupe, generator_prompts, replies
+from cutoff.engines import asking, chat, providers
+from cutoff.generate.facts import checks, dedupe, generator_prompts
 from cutoff.params import Params
 from cutoff.store import Store
 
@@ -92,10 +91,14 @@ def make_facts(
     sources = plan(p, papers, passages)
     known = dedupe.Questions(lambda texts: _embed(texts, p))
     text_of = _texts(papers, passages)
-    options = _options(p, sources)
+    every = [_request(p, source, passage) for source in sources for passage in source.passages]
+    options = asking.greedy(every, p.seed)
     rejected: list[Record] = []
     failed: list[Record] = []
-    with Store(folder / "generated.jsonl", made_from=_made_from(p, sources)) as store:
+    with (
+        Store(folder / "generated.jsonl", made_from=_made_from(p, every)) as store,
+        asking.when_needed(lambda: _connect(p)) as engine,
+    ):
         for note in (store.set_aside, store.repaired):
             if note:
                 print(note)
@@ -104,24 +107,20 @@ def make_facts(
             (source, passage) for source in sources for passage in source.next_passages()
         ]:
             number += 1
-            came = replies.collect(
-                [_request(p, source, passage) for source, passage in batch],
-                checks.parse,
-                store,
-                lambda: _connect(p),
-                options,
-                p.parallel,
-                f"asking passages, round {number}",
-            )
+            label = f"asking passages, round {number}"
+            manner = asking.Manner(options, p.parallel, label, generator_prompts.WARMER, store)
+            requests = [_request(p, source, passage) for source, passage in batch]
+            answers = asking.ask(requests, engine, checks.parse, manner)
+            came = {answer.key: answer for answer in answers}
             candidates: list[tuple[Source, Record]] = []
             for source, passage in batch:
                 source.asked += 1
-                reply = came[_key(source.task, passage)]
-                good, bad = _read(p, source, passage, reply, text_of[passage["paper_id"]])
+                answer = came[_key(source.task, passage)]
+                good, bad = _read(p, source, passage, answer, text_of[passage["paper_id"]])
                 candidates += [(source, fact) for fact in good]
                 rejected += bad
-                if reply.value is None:
-                    failed.append(_failed(source.task, passage, reply))
+                if answer.value is None:
+                    failed.append(_failed(source.task, passage, answer))
             rejected += _admit(candidates, known)
     files.write_jsonl_atomic(folder / "failed_passages.jsonl", failed)
     found = [fact for source in sources for fact in source.found]
@@ -188,38 +187,25 @@ def _key(task: str, passage: Record) -> str:
     return f"{passage['passage_id']}|{task}"
 
 
-def _options(p: Params, sources: Sequence[Source]) -> chat.Options:
-    """Greedy, with room for the longest request (a token is at least two bytes of text)."""
-    longest = 0
-    for source in sources:
-        passage = max(source.passages, key=lambda passage: len(passage["text"]))
-        request = _request(p, source, passage)
-        n_bytes = sum(len(message["content"].encode()) for message in request.messages)
-        longest = max(longest, n_bytes // 2 + request.max_new_tokens)
-    return chat.Options(num_ctx=max(4096, 1024 * math.ceil(longest / 1024)), seed=p.seed)
-
-
 def _connect(p: Params) -> AbstractContextManager[chat.Engine]:
-    return engines.chat_engine(
+    return providers.chat_engine(
         p.generator_provider, p.generator_model, p.generator_base_url, p.generator_api_key
     )
 
 
-def _made_from(p: Params, sources: Sequence[Source]) -> str:
+def _made_from(p: Params, requests: Sequence[chat.Request]) -> str:
     """Hash of all that a reply depends on: model, settings, and every prompt there can be."""
     digest = hashlib.sha256(
         files.to_json([generator_prompts.prompts_sha256(), p.generator_provider, p.generator_model])
     )
-    digest.update(files.to_json([p.seed, replies.WARMER]))
-    for source in sources:
-        for passage in source.passages:
-            request = _request(p, source, passage)
-            digest.update(files.to_json([request.key, request.messages, request.max_new_tokens]))
+    digest.update(files.to_json([p.seed, generator_prompts.WARMER]))
+    for request in requests:
+        digest.update(files.to_json([request.key, request.messages, request.max_new_tokens]))
     return digest.hexdigest()
 
 
 def _read(
-    p: Params, source: Source, passage: Record, reply: replies.Reply, paper_text: str
+    p: Params, source: Source, passage: Record, answer: asking.Answer, paper_text: str
 ) -> tuple[list[Record], list[Record]]:
     """(facts of one reply that stand the checks, what does not, with its reason)."""
     about = {
@@ -227,12 +213,11 @@ def _read(
         "task": source.task,
         "passage_id": passage["passage_id"],
     }
-    if not reply.value:
-        silent = checks.NOT_JSON if reply.attempts else checks.NO_ANSWER
-        reason = checks.NOTHING if reply.value == [] else silent
-        return [], [about | {"level": "passage", "reason": reason, "detail": reply.trouble}]
+    if not answer.value:
+        reason = checks.NOTHING if answer.value == [] else _silence(answer)
+        return [], [about | {"level": "passage", "reason": reason, "detail": answer.detail}]
     good, bad = [], []
-    for n, entry in enumerate(reply.value[: source.per_passage], start=1):
+    for n, entry in enumerate(answer.value[: source.per_passage], start=1):
         told = checks.fields(entry)
         if told is None:
             bad.append(about | {"level": "fact", "reason": checks.BAD_FIELD})
@@ -245,7 +230,7 @@ def _read(
             bad.append(about | {"level": "fact", "reason": fault} | told)
         else:
             good.append(_fact(about, n, told))
-    surplus = len(reply.value) - source.per_passage
+    surplus = len(answer.value) - source.per_passage
     bad += [about | {"level": "fact", "reason": checks.MORE_THAN_ASKED}] * max(0, surplus)
     return good, bad
 
@@ -284,14 +269,19 @@ def _admit(candidates: Sequence[tuple[Source, Record]], known: dedupe.Questions)
     return rejected
 
 
-def _failed(task: str, passage: Record, reply: replies.Reply) -> Record:
+def _silence(answer: asking.Answer) -> str:
+    """Why no reply could be read."""
+    return checks.NO_ANSWER if answer.rule == asking.REFUSED else checks.NOT_JSON
+
+
+def _failed(task: str, passage: Record, answer: asking.Answer) -> Record:
     return {
         "passage_id": passage["passage_id"],
         "task": task,
-        "reason": checks.NOT_JSON if reply.attempts else checks.NO_ANSWER,
-        "detail": reply.trouble,
-        "attempts": reply.attempts,
-        "reply": reply.text,
+        "reason": _silence(answer),
+        "detail": answer.detail,
+        "attempts": answer.attempts,
+        "reply": answer.reply,
     }
 
 

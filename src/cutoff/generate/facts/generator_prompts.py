@@ -65,6 +65,7 @@ Rate from 0 (bad) to 1 (good), by the worst of the wordings. Reply with JSON:
 * "clarity": the question says what it is about and can be understood without the paper;
 * "coherence": question, answer and sentence fit each other and are good English.
 """
+WARMER = 0.7  # temperature of further attempts: the same words would bring the same reply
 RATINGS = ("answerability", "correctness", "clarity", "coherence")
 
 MARKER = re.compile(r"<(?=\s*/?\s*(?:title|section|passage|question|answer)\b)", re.IGNORECASE)
