@@ -55,7 +55,8 @@ class Passage(TypedDict):
 
 class Fact(TypedDict):
     """``facts.jsonl``: ``evidence`` is a sentence that stands whole in every gold passage;
-    ``trained`` and ``asked`` say where its questions go."""
+    ``trained`` and ``asked`` say where its questions go. A generated fact also has the ``task`` and
+    the passage for which it was written, its ``question``, and ``paraphrases`` of that."""
 
     fact_id: str
     paper_id: str
@@ -68,6 +69,10 @@ class Fact(TypedDict):
     stratum: NotRequired[str]
     trained: NotRequired[bool]
     asked: NotRequired[bool]
+    task: NotRequired[str]
+    passage_id: NotRequired[str]
+    question: NotRequired[str]
+    paraphrases: NotRequired[list[str]]
 
 
 class Wording(TypedDict):

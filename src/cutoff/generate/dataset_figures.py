@@ -1,22 +1,19 @@
-"""Figures of notebook 01, in the common theme of ``cutoff.figures``."""
+"""Figures of notebook 01, in the common theme of ``cutoff.report.figures``."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cutoff.errors import CutoffError
-from cutoff.report.figures import COLOURS, INK, QUIET, WIDTH_INCHES, canvas
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-Record = dict[str, Any]
+from cutoff.records import Fact, Paper, Passage
+from cutoff.report.figures import COLOURS, INK, QUIET, WIDTH_INCHES, canvas, stacked
 
 # What a fact is used for, and its colour in the map: blue was trained, orange was not.
 USES = (
@@ -25,6 +22,7 @@ USES = (
     ("trained, asked about in other words", COLOURS["rag_ft_rag"]),
     ("asked about, not trained", COLOURS["instruct_ft_rag"]),
 )
+GAP = 2  # empty columns between the groups of papers
 SCALE = 2.2  # pixels per point of the page: sharp at twice its shown size
 WHITE = 250  # grey value above which a row of the page counts as empty
 
@@ -54,7 +52,7 @@ def printed_page(path: Path) -> Figure:
     return figure
 
 
-def passage_lengths(passages: Sequence[Record], limit: int) -> Figure:
+def passage_lengths(passages: Sequence[Passage], limit: int) -> Figure:
     """How long passages are, in tokens of the embedding model, and where the limit lies."""
     figure, (panel,) = canvas(2.9)
     panel.hist(
@@ -70,53 +68,37 @@ def passage_lengths(passages: Sequence[Record], limit: int) -> Figure:
     return figure
 
 
-def fact_map(facts: Sequence[Record], papers: Sequence[Record]) -> Figure:
+def fact_map(facts: Sequence[Fact], papers: Sequence[Paper]) -> Figure:
     """Every fact as a cell: a column per paper, grouped by what training saw of it."""
-    of_paper: dict[str, dict[str, Record]] = {}
-    known = [fact["attribute"] for fact in facts if "task" not in fact]
-    attributes = dict.fromkeys(known)
-    tasks = list(dict.fromkeys(fact["task"] for fact in facts if "task" in fact))
-    counts: Counter[tuple[str, str]] = Counter()
-    for fact in facts:
-        name = fact["attribute"]
-        if "task" in fact:  # many of a kind per paper: a row for the first, the second, ...
-            counts[fact["paper_id"], name] += 1
-            name = f"{name} {counts[fact['paper_id'], name]}"
-        of_paper.setdefault(fact["paper_id"], {})[name] = fact
-        attributes.setdefault(name)
-    groups: dict[str, list[str]] = {"trained on": [], "index only": [], "before the cutoff": []}
-    for paper in papers:
-        own = of_paper.get(paper["paper_id"], {}).values()
-        trained = any(fact["trained"] for fact in own)
-        name = "trained on" if trained else "index only"
-        name = "before the cutoff" if paper["period"] == "control" else name
-        groups[name].append(paper["paper_id"])
-    if tasks:
-        order = {f"{task} {n}": None for task in tasks for n in range(1, max(counts.values()) + 1)}
-        attributes = {name: None for name in order if name in attributes}
+    cells = _cells(facts)
+    attributes = list(dict.fromkeys(name for own in cells.values() for name in own))
+    if any("task" in fact for fact in facts):
+        tasks = list(dict.fromkeys(fact["attribute"] for fact in facts))
+        places = {name: name.rpartition(" ") for name in attributes}
+        attributes.sort(key=lambda name: (tasks.index(places[name][0]), int(places[name][2])))
     figure, (panel,) = canvas(max(3.5, 1.2 + 0.26 * len(attributes)))
-    gap = [""] * 2  # empty columns between the groups
-    columns: list[str] = []
-    for name, group in groups.items():
+    columns: list[str | None] = []
+    for name, group in _groups(papers, cells).items():
         if group:
+            columns += [None] * GAP * bool(columns)
             middle = len(columns) + len(group) / 2
             panel.text(middle, -0.25, f"{name} ({len(group)})", ha="center", fontsize=9.5)
-            columns += [*group, *gap]
-    cells = [
-        [_use(of_paper.get(paper_id, {}).get(name)) if paper_id else np.nan for paper_id in columns]
-        for name in attributes
-    ]
+            columns += group
     panel.pcolormesh(
-        np.array(cells, dtype=float),
+        np.array(
+            [
+                [_use(cells.get(paper, {}).get(name)) if paper else np.nan for paper in columns]
+                for name in attributes
+            ]
+        ),
         cmap=ListedColormap([colour for _, colour in USES]),
         vmin=-0.5,
         vmax=len(USES) - 0.5,
         edgecolors="white",
         linewidth=0.4,
     )
-    panel.set_xlim(0, len(columns) - len(gap))
     rows = [n + 0.5 for n in range(len(attributes))]
-    panel.set_yticks(rows, list(attributes), color=INK, fontsize=10)
+    panel.set_yticks(rows, attributes, color=INK, fontsize=10)
     panel.set_xticks([])
     panel.invert_yaxis()
     panel.grid(visible=False)
@@ -133,47 +115,74 @@ def fact_map(facts: Sequence[Record], papers: Sequence[Record]) -> Figure:
     return figure
 
 
-def _use(fact: Record | None) -> int:
+def _cells(facts: Sequence[Fact]) -> dict[str, dict[str, Fact]]:
+    """Paper -> what a fact is about -> the fact. Of generated facts many of a kind come from one
+    paper: they are called "qa 1", "qa 2", ..."""
+    cells: dict[str, dict[str, Fact]] = {}
+    counts: Counter[tuple[str, str]] = Counter()
+    for fact in facts:
+        name = fact["attribute"]
+        if "task" in fact:
+            counts[fact["paper_id"], name] += 1
+            name = f"{name} {counts[fact['paper_id'], name]}"
+        cells.setdefault(fact["paper_id"], {})[name] = fact
+    return cells
+
+
+def _groups(
+    papers: Sequence[Paper], cells: Mapping[str, Mapping[str, Fact]]
+) -> dict[str, list[str]]:
+    """Ids of the papers by what training saw of them."""
+    groups: dict[str, list[str]] = {"trained on": [], "index only": [], "before the cutoff": []}
+    for paper in papers:
+        trained = any(fact["trained"] for fact in cells.get(paper["paper_id"], {}).values())
+        name = "trained on" if trained else "index only"
+        name = "before the cutoff" if paper["period"] == "control" else name
+        groups[name].append(paper["paper_id"])
+    return groups
+
+
+def _use(fact: Fact | None) -> int:
     """Position in ``USES``."""
     if fact is None or not (fact["trained"] or fact["asked"]):
         return 0
     return (2 if fact["asked"] else 1) if fact["trained"] else 3
 
 
-def ratings(frame: "pd.DataFrame", least: float) -> Figure:
-    """How facts were rated: a row of dots per rating, as large as the facts are many."""
-    figure, (panel,) = canvas(0.9 + 0.5 * len(frame.columns))
-    for place, name in enumerate(frame.columns[::-1]):
-        counts = frame[name].dropna().round(2).value_counts()
-        sizes = 12 + 480 * counts / max(1, len(frame))
-        panel.scatter(counts.index, [place] * len(counts), s=sizes, color=COLOURS["rag_ft_rag"])
-    panel.axvline(least, color=COLOURS["instruct_ft_rag"], lw=2)
-    panel.text(least, 1.02, "least ", transform=panel.get_xaxis_transform(), ha="right")
-    panel.set_yticks(range(len(frame.columns)), list(frame.columns[::-1]), color=INK, fontsize=10)
-    panel.set_xlim(-0.05, 1.05)
-    panel.set_ylim(-0.6, len(frame.columns) - 0.4)
-    panel.set_xlabel("rating (area: share of facts)")
-    return figure
+def ratings(frame: pd.DataFrame, least: float) -> Figure:
+    """How facts were rated: per rating the shares below ``least``, above it, and high above it.
+
+    ``frame``: a column per rating (0..1, missing where there is none), a row per fact.
+    """
+    high = (1 + least) / 2
+    bands = {
+        "not rated": frame.isna(),
+        f"below {least:g}": frame < least,
+        f"{least:g} to {high:.2g}": (frame >= least) & (frame < high),
+        f"{high:.2g} or more": frame >= high,
+    }
+    colours = (QUIET, COLOURS["instruct_ft"], COLOURS["rag_ft"], COLOURS["rag_ft_rag"])
+    rows = [
+        {"row": name, "series": band, "value": inside[name].mean(), "colour": colour}
+        for name in frame.columns
+        for (band, inside), colour in zip(bands.items(), colours, strict=True)
+    ]
+    return stacked(pd.DataFrame(rows), "share of facts, %", "percent")
 
 
-def funnel(rows: Sequence[Record]) -> Figure:
+def funnel(rows: Sequence[dict[str, Any]]) -> Figure:
     """What is left after every step: rows ``{step, kept, dropped, reason}``, first to last."""
-    figure, (panel,) = canvas(0.9 + 0.34 * len(rows))
-    kept = [row["kept"] for row in rows][::-1]
-    dropped = [row["dropped"] for row in rows][::-1]
-    places = range(len(rows))
-    panel.barh(places, kept, color=COLOURS["rag_ft_rag"], height=0.7, label="kept")
-    panel.barh(
-        places, dropped, left=kept, color=COLOURS["instruct_ft"], height=0.7, label="dropped"
-    )
-    for place, (left, gone) in enumerate(zip(kept, dropped, strict=True)):
-        text = f" {left:,}" + (f" (−{gone:,})" if gone else "")
-        panel.text(left + gone, place, text, va="center", fontsize=9.5, color=INK)
-    panel.set_yticks(
-        places, [row["reason"] or row["step"] for row in rows][::-1], color=INK, fontsize=10
-    )
-    panel.set_xlim(0, 1.22 * max([1, *(a + b for a, b in zip(kept, dropped, strict=True))]))
-    panel.grid(axis="y", visible=False)
-    panel.tick_params(axis="y", length=0)
-    figure.legend(loc="outside upper right", ncols=2, fontsize=9.5, handlelength=1)
-    return figure
+    parts = []
+    for row in rows:
+        note = f"{row['kept']:,}" + (f" (−{row['dropped']:,})" if row["dropped"] else "")
+        for series, colour in (("kept", "rag_ft_rag"), ("dropped", "instruct_ft")):
+            parts.append(
+                {
+                    "row": row["reason"] or row["step"],
+                    "series": series,
+                    "value": row[series],
+                    "colour": COLOURS[colour],
+                    "note": note,
+                }
+            )
+    return stacked(pd.DataFrame(parts), "number left")
