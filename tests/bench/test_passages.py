@@ -15,7 +15,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from cutoff import embeddings
-from cutoff.generate.retrieval import passages, token_counts
+from cutoff.generate.retrieval import passages
 
 pytestmark = pytest.mark.bench
 
@@ -77,7 +77,7 @@ def test_megabytes_per_second_against_a_tokenizer_call_per_sentence() -> None:
     print(f"\n{len(text) / 1e6:.0f} MB, {100 * distinct:.1f} % distinct words")
     print(f"{'a call per sentence (reference)':40} {slow:7.2f} MB/s")
     for limit in LIMITS:
-        count_tokens = token_counts.word_counter(tokenizer)
+        count_tokens = passages.word_counter(tokenizer)
         started = time.process_time()
         made = passages.make_passages(papers, count_tokens, limit)
         speed = len(text) / (time.process_time() - started) / 1e6

@@ -5,11 +5,13 @@ and citations are numbered after it. It sees the passages only, never the questi
 of them is gold, so it cannot favour the answer.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 
 from cutoff.errors import CutoffError
-from cutoff.generate.retrieval.sentences import sentences
-from cutoff.generate.retrieval.token_counts import CountTokens
+from cutoff.generate.retrieval import sentences
+from cutoff.generate.retrieval.passages import CountTokens
 
 MARK = "…"  # stands where text was left out, for the model and for the reader
 
@@ -27,13 +29,14 @@ def fit_context(texts: Sequence[str], context_tokens: int, count_tokens: CountTo
 
     Raises ``CutoffError`` if the share of a text has no room for its first word.
     """
-    by_sentence = [_counted(text, count_tokens) for text in texts]
-    lengths = [sum(n for sentence in text for _, n in sentence) for text in by_sentence]
+    counts = [count_tokens(text.split()) for text in texts]
+    lengths = list(map(sum, counts))
     share = fair_share(lengths, context_tokens)
     (mark_tokens,) = count_tokens([MARK])
     fitted = []
-    for text, length, counted in zip(texts, lengths, by_sentence, strict=True):
-        kept = text if length <= share else _shortened(counted, share - mark_tokens)
+    for text, length, counted in zip(texts, lengths, counts, strict=True):
+        room = share - mark_tokens
+        kept = text if length <= share else _shortened(text.split(), counted, room)
         if not kept and text.strip():
             raise CutoffError(
                 f"context_tokens = {context_tokens} leaves {share} tokens for each of "
@@ -58,32 +61,11 @@ def fair_share(lengths: Sequence[int], room: int) -> int:
     return share
 
 
-def _counted(text: str, count_tokens: CountTokens) -> list[list[tuple[str, int]]]:
-    """The sentences of ``text`` as (word, tokens)."""
-    words = text.split()
-    counts = iter(count_tokens(words)) if words else iter(())
-    return [[(word, next(counts)) for word in sentence] for sentence in sentences(words)]
-
-
-def _shortened(by_sentence: Sequence[Sequence[tuple[str, int]]], room: int) -> str:
+def _shortened(words: Sequence[str], counts: Sequence[int], room: int) -> str:
     """Leading sentences within ``room`` tokens, else leading words, and a mark; "" if none fits."""
-    kept: list[str] = []
-    for sentence in by_sentence:
-        length = sum(n for _, n in sentence)
-        if length > room:
-            if not kept:
-                kept = _leading_words(sentence, room)
-            break
-        kept += [word for word, _ in sentence]
-        room -= length
-    return " ".join([*kept, MARK]) if kept else ""
-
-
-def _leading_words(sentence: Sequence[tuple[str, int]], room: int) -> list[str]:
-    kept = []
-    for word, n in sentence:
-        room -= n
-        if room < 0:
-            break
-        kept.append(word)
-    return kept
+    n_kept = bisect_right(list(accumulate(counts, initial=0)), room) - 1
+    ends = sentences.ends(sentences.marks(words))
+    n_ended = bisect_right(ends, n_kept)
+    if n_ended:
+        n_kept = ends[n_ended - 1]
+    return " ".join([*words[:n_kept], MARK]) if n_kept > 0 else ""

@@ -21,8 +21,8 @@ from cutoff.errors import CutoffError
 from cutoff.generate.retrieval import reranker
 from cutoff.generate.retrieval.context import fit_context
 from cutoff.generate.retrieval.lexical import WordIndex
+from cutoff.generate.retrieval.passages import token_counter
 from cutoff.generate.retrieval.ranking import RANKS_KEPT, first_gold_rank, quality, recall_curve
-from cutoff.generate.retrieval.token_counts import token_counter
 from cutoff.params import Params
 
 if TYPE_CHECKING:  # slow to import, and a finished data set does not need it

@@ -2,93 +2,60 @@
 
 The unit is the word (text between white space), so a decimal such as 84.3 cannot be torn
 apart, and the words of the passages are the words of the section, all of them, in order.
-Lengths are tokens of the embedding model's own tokenizer. Every step is linear in the text,
-and what costs most, counting tokens and looking at a word, is done once per distinct word.
+Lengths are tokens of the embedding model's own tokenizer. In running text a tokenizer looks
+at one word at a time, so the length of a text is the sum over its words, and each distinct
+word is counted only once. Every step is linear in the text.
 """
 
 import re
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice, repeat
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from cutoff import embeddings
+from cutoff.errors import CutoffError
 from cutoff.generate.retrieval import sentences
-from cutoff.generate.retrieval.token_counts import CountTokens
+from cutoff.records import Paper, Passage
 
-Record = dict[str, Any]
-Codes = NDArray[np.int64]  # of each word: 256 x tokens + marks
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+CountTokens = Callable[[Sequence[str]], list[int]]  # words -> number of tokens of each
 
 Piece = tuple[int, str, int]  # position of the first word, passage, tokens
 
-BLANK = ord(" ")
-GROUP = 4_000_000  # letters
-ASCII = bytes(range(128))
-BLANKS = bytes(BLANK if sign in ASCII and chr(sign).isspace() else sign for sign in range(256))
+PROBE = "Models of 84.3 M parameters (Smith et al., 2020) learn faster."
 SAFE_CUT = re.compile(r"[^\w.,]+|[.,](?!\d)")  # never between the digits of a number
 
 
-class KnownWords:
-    """What is known of each distinct word, as 256 x tokens + marks; kept from paper to paper."""
-
-    def __init__(self, count_tokens: CountTokens) -> None:
-        self._count_tokens = count_tokens
-        self._codes: dict[str, int] = {}
-
-    def codes(self, data: bytes, starts: Codes) -> Codes:
-        """The code of each word of ``data``; word i and the blank after it begin at ``starts[i]``.
-
-        Apache Arrow finds the distinct words, so that no other word becomes an object of its own.
-        """
-        import pyarrow as pa
-
-        buffers = [None, pa.py_buffer(starts.astype(np.int32)), pa.py_buffer(data)]
-        words = pa.Array.from_buffers(pa.binary(), len(starts) - 1, buffers).dictionary_encode()
-        distinct = _text(b"".join(words.dictionary.to_pylist())).split(" ")[:-1]
-        codes = np.fromiter(map(self._codes.get, distinct, repeat(-1)), np.int64, len(distinct))
-        unseen = np.flatnonzero(codes < 0)
-        new = [distinct[at] for at in unseen.tolist()]
-        if new:
-            n_tokens = np.array(self._count_tokens(new), np.int64)
-            codes[unseen] = 256 * n_tokens + np.array([sentences.mark(word) for word in new])
-            self._codes.update(zip(new, codes[unseen].tolist(), strict=True))
-        return codes[np.from_dlpack(words.indices)]
-
-    def tokens(self, word: str) -> int:
-        data = _bytes(f"{word} ")
-        return int(self.codes(data, np.array([0, len(data)]))[0]) >> 8
-
-
 def make_passages(
-    papers: Iterable[Record], count_tokens: CountTokens, passage_tokens: int
-) -> list[Record]:
-    """Passages of all ``papers`` (records of ``papers.jsonl``) as records of ``passages.jsonl``.
+    papers: Iterable[Paper], count_tokens: CountTokens, passage_tokens: int
+) -> list[Passage]:
+    """Passages of all ``papers``, at most ``passage_tokens`` tokens each.
 
-    A passage has at most ``passage_tokens`` tokens and lies in one section; ``page`` is the
-    page on which it begins. The ids count from 1 within a paper.
+    A passage lies in one section; ``page`` is the page on which it begins. The ids count from
+    1 within a paper.
     """
-    known = KnownWords(count_tokens)
-    parts = [(paper["paper_id"], section) for paper in papers for section in paper["sections"]]
-    pieces = _cut((section["text"] for _, section in parts), known, passage_tokens)
-    numbers: Counter[str] = Counter()
-    result = []
-    for (paper_id, section), found in zip(parts, pieces, strict=True):
-        heading, page, breaks = section["heading"], section["page"], section["page_breaks"]
-        for number, (first_word, text, n_tokens) in enumerate(found, numbers[paper_id] + 1):
+    result: list[Passage] = []
+    for paper in papers:
+        found = [
+            (section, piece)
+            for section in paper["sections"]
+            for piece in cut(section["text"], count_tokens, passage_tokens)
+        ]
+        for number, (section, (first_word, text, n_tokens)) in enumerate(found, 1):
             result.append(
                 {
-                    "passage_id": f"{paper_id}#{number}",
-                    "paper_id": paper_id,
-                    "section": heading,
-                    "page": page + bisect_right(breaks, first_word),
+                    "passage_id": f"{paper['paper_id']}#{number}",
+                    "paper_id": paper["paper_id"],
+                    "section": section["heading"],
+                    "page": section["page"] + bisect_right(section["page_breaks"], first_word),
                     "text": text,
                     "n_tokens": n_tokens,
                 }
             )
-        numbers[paper_id] += len(found)
     return result
 
 
@@ -98,132 +65,101 @@ def cut(text: str, count_tokens: CountTokens, limit: int) -> list[Piece]:
     A word that is longer than ``limit`` by itself, such as an endless link, is halved until
     its pieces fit.
     """
-    (pieces,) = _cut([text], KnownWords(count_tokens), limit)
-    return pieces
+    words = text.split()
+    counts = count_tokens(words)
+    origin: Sequence[int] = range(len(words))
+    if max(counts, default=0) > limit:
+        halved = [
+            (at, piece)
+            for at, word in enumerate(words)
+            for piece in ([word] if counts[at] <= limit else _halves(word, count_tokens, limit))
+        ]
+        origin, words = [at for at, _ in halved], [piece for _, piece in halved]
+        counts = count_tokens(words)
+    before = list(accumulate(counts, initial=0))
+    starts = _starts(sentences.marks(words), before, limit)
+    return [
+        (origin[start], " ".join(words[start:end]), before[end] - before[start])
+        for start, end in pairwise([*starts, len(words)])
+    ]
 
 
-def _cut(texts: Iterable[str], known: KnownWords, limit: int) -> Iterator[list[Piece]]:
-    """The pieces of each text; many texts are looked at together, millions of letters."""
-    for group in _groups(texts):
-        data, starts, bounds = _words(group)
-        codes = known.codes(data, starts)
-        first_words, origin = bounds[:-1], np.arange(len(starts))
-        too_long = np.flatnonzero(codes >> 8 > limit).tolist()
-        if too_long:
-            data, n_pieces, codes = _halved(data, starts, codes, too_long, known, limit)
-            starts = _starts(data)
-            bounds = np.concatenate([[0], np.cumsum(n_pieces)])[bounds]
-            origin = np.repeat(origin, n_pieces)
-        before = np.concatenate([[0], np.cumsum(codes >> 8)])
-        cuts = np.array(pack(before, (codes & 255).astype(np.uint8), bounds, limit))
-        n_cuts = np.diff(np.searchsorted(cuts, bounds))
-        places = starts[cuts].tolist()
-        pieces = zip(
-            (origin[cuts[:-1]] - np.repeat(first_words, n_cuts)).tolist(),
-            [_text(data[a : b - 1]) for a, b in zip(places, places[1:], strict=False)],
-            np.diff(before[cuts]).tolist(),
-            strict=True,
-        )
-        for n in n_cuts.tolist():
-            yield list(islice(pieces, n))
+def _starts(marks: bytes, before: Sequence[int], limit: int) -> list[int]:
+    """Positions of the words at which passages begin; ``before``: tokens before each word.
 
-
-def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
-    group, size = [], 0
-    for text in texts:
-        group.append(text)
-        size += len(text)
-        if size > GROUP:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
-
-
-def _words(texts: Sequence[str]) -> tuple[bytes, Codes, Codes]:
-    """All words, a blank after each; where each begins; how many there are before each text.
-
-    Only texts with Unicode's white space or with blanks in a row need be taken apart for it.
+    Whole sentences are added while they fit; a sentence longer than ``limit`` is cut where it
+    may be cut (``sentences.safe_cut``).
     """
-    parts = [_bytes(f"{text} ") if text else b"" for text in map(str.strip, texts)]
-    data = b"".join(parts).translate(BLANKS)
-    starts = _starts(data)
-    beyond = _text(data.translate(None, ASCII))
-    if (np.diff(starts) == 1).any() or len(f"[{beyond}]".split()) > 1:
-        return _words([" ".join(text.split()) for text in texts])
-    ends = np.cumsum([0, *map(len, parts)])
-    return data, starts, np.searchsorted(starts, ends)
-
-
-def _starts(data: bytes) -> Codes:
-    """Where each word begins in ``data``, and its length."""
-    return np.concatenate([[0], np.flatnonzero(np.frombuffer(data, np.uint8) == BLANK) + 1])
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogatepass")
-
-
-def _halved(
-    data: bytes, starts: Codes, codes: Codes, too_long: Sequence[int], known: KnownWords, limit: int
-) -> tuple[bytes, Codes, Codes]:
-    """``data`` with blanks inside the words at ``too_long``; how many each word is now; codes."""
-    n_pieces = np.ones(len(starts), np.int64)
-    parts, halves, done = [], [], 0
-    for at in too_long:
-        start, end = int(starts[at]), int(starts[at + 1])
-        pieces = _pieces(_text(data[start : end - 1]), known, limit)
-        n_pieces[at] = len(pieces)
-        halves.append(_bytes(" ".join([*pieces, ""])))
-        parts += [data[done:start], halves[-1]]
-        done = end
-    made = b"".join(halves)
-    is_long = codes >> 8 > limit
-    codes = np.repeat(codes, n_pieces[:-1])
-    codes[np.repeat(is_long, n_pieces[:-1])] = known.codes(made, _starts(made))
-    return b"".join([*parts, data[done:]]), n_pieces, codes
-
-
-def pack(before: Codes, marks: sentences.Marks, bounds: Codes, limit: int) -> list[int]:
-    """Where to cut: word positions at which a new passage begins, and the end of the last one.
-
-    ``before`` counts the tokens before each word, and all of them; no word has more than
-    ``limit``. ``bounds`` are the ends of the texts, and 0. Whole sentences are added while they
-    fit; a sentence longer than ``limit`` is cut where it may be cut (``sentences.safe_cut``).
-    """
-    ends = sentences.ends(marks, bounds)
-    tokens_at_end = before[ends].tolist()
-    place_of_end = ends.tolist()
-    signs, tokens_before = marks.tobytes(), before.data
-    n_sentences = np.searchsorted(ends, bounds[1:], side="right").tolist()
+    ends = sentences.ends(marks)
     starts: list[int] = []
-    position = used = n_ended = 0
-    for last in n_sentences:
-        while n_ended < last:
-            starts.append(position)
-            fitting = bisect_right(tokens_at_end, used + limit, n_ended, last)
-            if fitting > n_ended:
-                position, used = place_of_end[fitting - 1], tokens_at_end[fitting - 1]
-                n_ended = fitting
-                continue
-            # A sentence too long: left where it may be, with at most ``limit`` tokens before.
-            most = bisect_right(tokens_before, used + limit, position, place_of_end[n_ended]) - 1
-            wanted = max(most - position, 1)
-            stop = min(position + wanted + sentences.LONGEST_FORMULA, place_of_end[last - 1])
-            position += sentences.safe_cut(signs[position:stop], 0, wanted)
-            used = tokens_before[position]
-    return [*starts, len(marks)]
+    position = 0
+    while position < len(marks):
+        starts.append(position)
+        furthest = bisect_right(before, before[position] + limit, position) - 1
+        n_ended = bisect_right(ends, furthest)
+        if n_ended and ends[n_ended - 1] > position:
+            position = ends[n_ended - 1]
+        else:
+            wanted = max(furthest - position, 1)
+            context = marks[position : position + wanted + sentences.LONGEST_FORMULA]
+            position += sentences.safe_cut(context, wanted)
+    return starts
 
 
-def _pieces(word: str, known: KnownWords, limit: int) -> list[str]:
+def _halves(word: str, count_tokens: CountTokens, limit: int) -> list[str]:
     """Split an oversized word near its middle, not inside a number if that can be avoided."""
-    if known.tokens(word) <= limit or len(word) == 1:
+    if len(word) == 1 or count_tokens([word])[0] <= limit:
         return [word]
     middle = len(word) // 2
     cuts = [match.end() for match in SAFE_CUT.finditer(word) if match.end() < len(word)]
     place = min(cuts, key=lambda end: abs(end - middle), default=middle)
-    return [piece for half in (word[:place], word[place:]) for piece in _pieces(half, known, limit)]
+    parts = word[:place], word[place:]
+    return [piece for part in parts for piece in _halves(part, count_tokens, limit)]
+
+
+# --- tokens ------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4)
+def token_counter(embedding_model: str, passage_tokens: int) -> CountTokens:
+    """Function ``words -> tokens of each``, by the embedding model's own tokenizer.
+
+    Raises ``CutoffError`` if the model would cut passages of ``passage_tokens`` off.
+    """
+    from tokenizers import Tokenizer
+
+    model = embeddings.embedder(embedding_model)
+    room = (model.max_seq_length or 10**9) - model.tokenizer.num_special_tokens_to_add()
+    if passage_tokens > room:
+        raise CutoffError(
+            f"passage_tokens = {passage_tokens} is more than the {room} tokens that "
+            f"{embedding_model} reads; the rest of a passage would be lost."
+        )
+    return word_counter(Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str()))
+
+
+def word_counter(tokenizer: "Tokenizer") -> CountTokens:
+    """Function ``words -> tokens of each``, without the special tokens around a text.
+
+    A byte-level tokenizer reads a word together with the blank before it, but not the first
+    word of a text; there, the larger count is taken, so that no text is longer than it seems.
+    """
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    known: dict[str, int] = {}
+
+    def tokens(texts: list[str]) -> list[int]:
+        return list(map(len, tokenizer.encode_batch_fast(texts, add_special_tokens=False)))
+
+    additive = sum(tokens(PROBE.split())) == tokens([PROBE])[0]
+
+    def count(words: Sequence[str]) -> list[int]:
+        new = [word for word in set(words) if word not in known]
+        if new:
+            found = tokens(new)
+            if not additive:
+                found = list(map(max, found, tokens([f" {word}" for word in new])))
+            known.update(zip(new, found, strict=True))
+        return [known[word] for word in words]
+
+    return count
