@@ -4,7 +4,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def write_json_atomic(path: Path, obj: Any) -> None:
     write_bytes_atomic(path, to_json(obj, indent=1) + b"\n")
 
 
-def write_jsonl_atomic(path: Path, records: Iterable[dict[str, Any]]) -> None:
+def write_jsonl_atomic(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Write all ``records``, one a line, in one step."""
     write_bytes_atomic(path, b"".join(to_json(record) + b"\n" for record in records))
 

@@ -15,7 +15,7 @@ from cutoff import files, params
 from cutoff.engines import chat
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.generate.facts import checks, dataset_judge, fact_source, funnel, generator
-from cutoff.generate.questions import question_set, unanswerable
+from cutoff.generate.questions import evidence, strata, unanswerable, wordings
 from cutoff.phantom import world
 
 Record = dict[str, Any]
@@ -98,7 +98,7 @@ def test_every_fact_stands_in_its_passage_and_can_be_asked(
         assert checks.in_quote(fact["value"], fact["evidence"], fact["subject"], 0.8)
         asked += [fact["question"], *fact["paraphrases"]]
         assert fact["subject"] in fact["question"] and len(fact["paraphrases"]) >= 2
-    assert len({question_set.normalise(question) for question in asked}) == len(asked)
+    assert len({evidence.normalise(question) for question in asked}) == len(asked)
     assert all(record["reason"] for record in rejected)
 
 
@@ -264,7 +264,7 @@ def test_the_judge_decides_by_the_thresholds_and_training_and_evaluation_share_i
         if not good:
             assert rating["fact_id"] not in left
     assert 0 < len(left) < len(made.found)
-    assert fact_source.read(p, papers, _with_nothing_held_out(tmp_path)).usable == made.usable
+    assert fact_source.read(papers, _with_nothing_held_out(tmp_path)).usable == made.usable
     asked = teacher.answers[-1]["messages"][-1]["content"]
     fact = next(f for f in made.found if f["question"] in asked)
     assert all(text in asked for text in fact["paraphrases"])
@@ -306,9 +306,7 @@ def test_a_judge_of_the_generators_family_is_named(teacher: Teacher) -> None:
 
 def test_without_a_judge_everything_is_kept(teacher: Teacher, tmp_path: Path) -> None:
     p = params_for(teacher)
-    assert (
-        dataset_judge.rate(p, [{"fact_id": "a"}], [], question_set.wordings_of(p), tmp_path) == []
-    )
+    assert dataset_judge.rate(p, [{"fact_id": "a"}], [], wordings.wordings_of(p), tmp_path) == []
     assert dataset_judge.keep([{"fact_id": "a"}], [], p) == ([{"fact_id": "a"}], [])
 
 
@@ -316,13 +314,13 @@ def test_without_a_judge_everything_is_kept(teacher: Teacher, tmp_path: Path) ->
 
 
 def test_generated_facts_are_split_like_known_ones(teacher: Teacher, tmp_path: Path) -> None:
-    wanted = {f"n_eval_{s}": 4 for s in question_set.STRATA}
+    wanted = {f"n_eval_{s}": 4 for s in strata.STRATA}
     p = params_for(teacher, seen_facts_per_paper=3, **wanted)
     papers, passages = corpus(p)
     made = fact_source.make(p, papers, passages, papers, tmp_path)
-    stratified = question_set.split(made.usable, papers, p)
-    asked = question_set.word_questions(stratified, question_set.wordings_of(p), p)
-    assert question_set.misplaced(asked) == []
+    stratified = strata.split(made.usable, papers, p)
+    asked = wordings.word_questions(stratified, wordings.wordings_of(p), p)
+    assert strata.misplaced(asked) == []
     assert sum(q["split"] == "eval" for q in asked) == 16
     train = {q["question"] for q in asked if q["split"] == "train"}
     assert not train & {q["question"] for q in asked if q["split"] == "eval"}
@@ -338,7 +336,7 @@ def test_too_few_papers_with_facts_is_a_sentence(teacher: Teacher, tmp_path: Pat
         p, papers, [x for x in passages if x["paper_id"] in few], papers, tmp_path
     )
     with pytest.raises(CutoffError, match="n_unseen_papers = 3 leaves no paper to train on"):
-        question_set.split(made.usable, papers, p)
+        strata.split(made.usable, papers, p)
 
 
 def test_unanswerable_questions_have_no_answer_in_the_corpus(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cutoff import params
 from cutoff.errors import CutoffError
-from cutoff.generate.questions import prompted, question_set
+from cutoff.generate.questions import evidence, model_inputs, strata, wordings
 from cutoff.phantom import world
 
 Record = dict
@@ -36,15 +36,15 @@ def corpus(p: params.Params) -> tuple[list[Record], list[Record], list[Record]]:
         for paper in papers
         for number, (_, body) in enumerate(paper.sections, start=1)
     ]
-    found, rejected = question_set.find_evidence(question_set.phantom_facts(papers), passages)
+    found, rejected = evidence.find_evidence(evidence.phantom_facts(papers), passages)
     assert not rejected
     return [{"paper_id": q.paper_id, "period": q.period} for q in papers], passages, found
 
 
 def make(p: params.Params) -> tuple[list[Record], list[Record], list[Record]]:
     papers, passages, found = corpus(p)
-    facts = question_set.split(found, papers, p)
-    return facts, question_set.word_questions(facts, question_set.phantom_wordings, p), passages
+    facts = strata.split(found, papers, p)
+    return facts, wordings.word_questions(facts, wordings.phantom_wordings, p), passages
 
 
 SEEDS = st.integers(0, 10**6)
@@ -87,7 +87,7 @@ def test_no_wording_serves_training_and_evaluation(seed: int, limit: int | None)
         used[question["split"]].add(question["question"].replace(subject[question["fact_id"]], "_"))
     assert not used["train"] & used["eval"]
     assert len({q["question_id"] for q in asked}) == len(asked)
-    assert len({question_set.normalise(q["question"]) for q in asked}) == len(asked)
+    assert len({evidence.normalise(q["question"]) for q in asked}) == len(asked)
 
 
 @EACH
@@ -95,7 +95,7 @@ def test_no_wording_serves_training_and_evaluation(seed: int, limit: int | None)
 def test_counts_are_those_that_were_asked_for(seed: int, limit: int | None) -> None:
     p = params_of(seed=seed, limit=limit)
     facts, asked, _ = make(p)
-    full = {stratum: getattr(p, f"n_eval_{stratum}") for stratum in question_set.STRATA}
+    full = {stratum: getattr(p, f"n_eval_{stratum}") for stratum in strata.STRATA}
     counts = Counter(q["stratum"] for q in asked if q["split"] == "eval")
     n_asked = sum(full.values()) if limit is None else min(limit, sum(full.values()))
     assert sum(counts.values()) == n_asked
@@ -121,18 +121,18 @@ def test_the_default_data_set_is_as_large_as_promised() -> None:
 
 def test_a_question_in_the_wrong_stratum_is_noticed() -> None:
     _, asked, _ = make(params_of(limit=30))
-    assert question_set.misplaced(asked) == []
+    assert strata.misplaced(asked) == []
     evaluation = [q for q in asked if q["split"] == "eval"]
     for question in evaluation:
-        for stratum in set(question_set.STRATA) - {question["stratum"]}:
+        for stratum in set(strata.STRATA) - {question["stratum"]}:
             wrong = [q | {"stratum": stratum} if q is question else q for q in asked]
             agrees = {stratum, question["stratum"]} == {"unseen_paper", "control"}
-            assert question_set.misplaced(wrong) == ([] if agrees else [question["question_id"]])
+            assert strata.misplaced(wrong) == ([] if agrees else [question["question_id"]])
 
 
 def test_questions_are_spread_evenly_over_papers() -> None:
     _, asked, _ = make(params_of())
-    for stratum in question_set.STRATA:
+    for stratum in strata.STRATA:
         per_paper = Counter(
             q["paper_id"] for q in asked if q["split"] == "eval" and q["stratum"] == stratum
         )
@@ -183,12 +183,12 @@ def test_a_fact_whose_evidence_was_torn_is_rejected_with_a_reason() -> None:
         {"passage_id": "a#3", "paper_id": "a", "text": "The score of Red Fox is 8."},
         {"passage_id": "b#1", "paper_id": "b", "text": "The score of Red Fox is 3."},
     ]
-    found, rejected = question_set.find_evidence([fact], passages)
+    found, rejected = evidence.find_evidence([fact], passages)
     assert not found and rejected[0]["reason"]
     whole = [
         {"passage_id": "a#1", "paper_id": "a", "text": "the  score of Red Fox is\u00a03. Yes."}
     ]
-    found, rejected = question_set.find_evidence([fact], whole)
+    found, rejected = evidence.find_evidence([fact], whole)
     assert not rejected and found[0]["gold_passage_ids"] == ["a#1"]
 
 
@@ -199,7 +199,7 @@ def test_a_fact_whose_evidence_was_torn_is_rejected_with_a_reason() -> None:
         ({"n_eval_seen": 161}, "n_eval_seen = 161, but .* only 160"),
         ({"n_control_papers": 0}, "n_eval_control = 60, but .* only 0"),
         ({"limit": 3}, "limit = 3 .* at least 4"),
-        ({f"n_eval_{s}": 0 for s in question_set.STRATA}, "nothing to evaluate"),
+        ({f"n_eval_{s}": 0 for s in strata.STRATA}, "nothing to evaluate"),
     ],
 )
 def test_what_cannot_be_made_is_a_sentence(overrides: dict, message: str) -> None:
@@ -211,11 +211,11 @@ def test_doubled_and_vague_questions_are_refused() -> None:
     question = {"question_id": "a/x?1", "fact_id": "a/x", "question": "How large is Red Fox?"}
     again = question | {"question_id": "a/x?2", "question": "how large is  Red fox?"}
     vague = question | {"question_id": "a/x?3", "question": "How large is this model?"}
-    question_set.check_questions([question], {"a/x": "Red Fox"})
+    wordings.check_questions([question], {"a/x": "Red Fox"})
     with pytest.raises(CutoffError, match="ask the same"):
-        question_set.check_questions([question, again], {"a/x": "Red Fox"})
+        wordings.check_questions([question, again], {"a/x": "Red Fox"})
     with pytest.raises(CutoffError, match="does not name"):
-        question_set.check_questions([vague], {"a/x": "Red Fox"})
+        wordings.check_questions([vague], {"a/x": "Red Fox"})
 
 
 # --- what the models read --------------------------------------------------------------
@@ -237,7 +237,9 @@ def ranked(asked: list[Record], passages: list[Record], facts: list[Record]) -> 
 def test_a_citation_names_a_gold_passage_and_only_a_present_one(gold_in_context: float) -> None:
     p = params_of(gold_in_context=gold_in_context)
     facts, asked, passages = make(p)
-    made = prompted.train_records(facts, asked, ranked(asked, passages, facts), passages, p, count)
+    made = model_inputs.train_records(
+        facts, asked, ranked(asked, passages, facts), passages, p, count
+    )
     fact_of = {fact["fact_id"]: fact for fact in facts}
     text_of = {passage["passage_id"]: passage["text"] for passage in passages}
     places: Counter[int] = Counter()
@@ -263,7 +265,9 @@ def test_a_citation_names_a_gold_passage_and_only_a_present_one(gold_in_context:
 def test_both_variants_train_on_the_same_questions() -> None:
     p = params_of()
     facts, asked, passages = make(p)
-    made = prompted.train_records(facts, asked, ranked(asked, passages, facts), passages, p, count)
+    made = model_inputs.train_records(
+        facts, asked, ranked(asked, passages, facts), passages, p, count
+    )
     by_variant = [
         [r["question_id"] for r in made if r["variant"] == v] for v in ("instruct_ft", "rag_ft")
     ]
@@ -275,7 +279,7 @@ def test_evaluation_contexts_are_the_first_retrieved_passages() -> None:
     p = params_of()
     facts, asked, passages = make(p)
     rankings = ranked(asked, passages, facts)
-    made = prompted.eval_records(facts, asked, rankings, passages, p, count)
+    made = model_inputs.eval_records(facts, asked, rankings, passages, p, count)
     of_question = {ranking["question_id"]: ranking["passage_ids"] for ranking in rankings}
     text_of = {passage["passage_id"]: passage["text"] for passage in passages}
     assert [r["question_id"] for r in made] == [
@@ -294,4 +298,4 @@ def test_too_few_passages_for_a_context_is_a_sentence() -> None:
         {"question_id": q["question_id"], "passage_ids": [passages[0]["passage_id"]]} for q in asked
     ]
     with pytest.raises(CutoffError, match="top_k = 3 needs more passages"):
-        prompted.train_records(facts, asked, short, passages, p, count)
+        model_inputs.train_records(facts, asked, short, passages, p, count)

@@ -10,7 +10,7 @@ from cutoff import embeddings, files, params
 from cutoff.errors import CutoffError
 from cutoff.generate import dataset
 from cutoff.generate.papers import collection
-from cutoff.generate.questions import prompted, question_set
+from cutoff.generate.questions import evidence, model_inputs, strata, wordings
 from cutoff.generate.retrieval import lexical, passage_search, passages
 from cutoff.vector_cache import VectorCache
 
@@ -31,15 +31,15 @@ def make_dataset(p: params.Params, folder: Path) -> None:
     corpus = collection.make_papers(p, folder)
     count_tokens = passage_search.token_counter(p.embedding_model, p.passage_tokens)
     pieces = passages.make_passages(corpus, count_tokens, p.passage_tokens)
-    facts, rejected = question_set.find_evidence(
-        question_set.phantom_facts(collection.phantom_papers(p)), pieces
+    facts, rejected = evidence.find_evidence(
+        evidence.phantom_facts(collection.phantom_papers(p)), pieces
     )
-    facts = question_set.split(facts, corpus, p)
-    asked = question_set.word_questions(facts, question_set.phantom_wordings, p)
+    facts = strata.split(facts, corpus, p)
+    asked = wordings.word_questions(facts, wordings.phantom_wordings, p)
     index = passage_search.build(pieces, p, folder)
-    rankings = passage_search.rank(index, asked, prompted.ranking_depth(facts, p.top_k))
-    evaluation = prompted.eval_records(facts, asked, rankings, pieces, p, count_tokens)
-    training = prompted.train_records(facts, asked, rankings, pieces, p, count_tokens)
+    rankings = passage_search.rank(index, asked, model_inputs.ranking_depth(facts, p.top_k))
+    evaluation = model_inputs.eval_records(facts, asked, rankings, pieces, p, count_tokens)
+    training = model_inputs.train_records(facts, asked, rankings, pieces, p, count_tokens)
     made = {
         "papers": corpus,
         "passages": pieces,
@@ -132,7 +132,7 @@ def test_live_questions_get_the_passages_of_the_data_set(
     text_of = {piece["passage_id"]: piece["text"] for piece in pieces}
     count_tokens = passage_search.token_counter(p.embedding_model, p.passage_tokens)
     n_shortened = 0
-    for ranking in passage_search.rank(index, asked, prompted.ranking_depth(facts, p.top_k)):
+    for ranking in passage_search.rank(index, asked, model_inputs.ranking_depth(facts, p.top_k)):
         question = next(q for q in asked if q["question_id"] == ranking["question_id"])
         ids = ranking["passage_ids"][: p.top_k]
         texts = [text_of[found] for found in ids]
@@ -426,9 +426,12 @@ def test_a_data_set_is_trusted_only_when_whole_and_of_these_parameters(
 def test_a_complete_data_set_is_read_and_never_made_again(
     copy: tuple[params.Params, Path],
 ) -> None:
-    path = copy[1] / "facts.jsonl"
+    p, folder = copy
+    path = folder / "facts.jsonl"
     before = path.read_bytes()
-    read = dataset.read_or_make(path, True, lambda: pytest.fail("was made again"))
-    assert len(read) == 81 and path.read_bytes() == before
-    assert dataset.read_or_make(path, False, lambda: [{"fact_id": "new"}]) == [{"fact_id": "new"}]
+    data = dataset.open_folder(folder, p)
+    assert len(data.records("facts", pytest.fail, "was made again")) == 81
+    assert path.read_bytes() == before
+    new = dataset.DataSet(folder, is_complete=False).records("facts", list, [{"fact_id": "new"}])
+    assert new == [{"fact_id": "new"}]
     assert files.read_jsonl(path) == [{"fact_id": "new"}]

@@ -7,6 +7,7 @@ in it follows from the parameters and the seed, so a half-made data set is simpl
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,9 @@ from cutoff import embeddings, files, params, paths, prompts
 from cutoff.errors import CutoffError
 from cutoff.generate.facts import generator_prompts
 from cutoff.generate.papers import collection
-from cutoff.generate.questions.question_set import STRATA
+from cutoff.generate.questions.strata import STRATA
 from cutoff.generate.retrieval.passage_search import INDEX_FILES
-
-Record = dict[str, Any]
+from cutoff.records import Fact, Wording
 
 RECORD_FILES = tuple(
     f"{name}.jsonl"
@@ -30,7 +30,7 @@ OTHER_FILES = (*INDEX_FILES, collection.MANIFEST, collection.REJECTED)
 MARKER = "dataset.json"
 
 
-def identity(p: params.Params) -> Record:
+def identity(p: params.Params) -> dict[str, Any]:
     """What the files follow from: parameters, prompt texts and the code that makes them."""
     code = hashlib.sha256()
     for path in [*sorted(Path(__file__).parent.rglob("*.py")), Path(embeddings.__file__)]:
@@ -58,18 +58,29 @@ def is_complete(folder: Path, p: params.Params) -> bool:
     )
 
 
-def read_or_make(
-    path: Path, complete: bool, make: Callable[[], Sequence[Record]]
-) -> Sequence[Record]:
-    """Records of ``path``: read from a complete data set, else made now and written."""
-    if complete:
-        return files.read_jsonl(path)
-    records = make()
-    files.write_jsonl_atomic(path, records)
-    return records
+@dataclass(frozen=True)
+class DataSet:
+    """The files of a data set; a complete one is only read."""
+
+    folder: Path
+    is_complete: bool
+
+    def records(self, name: str, make: Callable[..., Sequence[Any]], *told: Any) -> Sequence[Any]:
+        """Records of ``name.jsonl``: read if complete, else ``make(*told)``, and written."""
+        path = self.folder / f"{name}.jsonl"
+        if self.is_complete:
+            return files.read_jsonl(path)
+        records = make(*told)
+        files.write_jsonl_atomic(path, records)
+        return records
 
 
-def seal(folder: Path, p: params.Params, retrieval: Sequence[Record]) -> Record:
+def open_folder(folder: Path, p: params.Params) -> DataSet:
+    """The data set of ``folder``, which need not exist yet."""
+    return DataSet(folder, is_complete(folder, p))
+
+
+def seal(folder: Path, p: params.Params, retrieval: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Write ``dataset.json``, after everything else; ``retrieval`` holds its rows of quality.
 
     Returns its content: identity, counts, retrieval quality, SHA-256 of every file.
@@ -85,11 +96,11 @@ def seal(folder: Path, p: params.Params, retrieval: Sequence[Record]) -> Record:
     return content
 
 
-def counts(folder: Path) -> Record:
+def counts(folder: Path) -> dict[str, Any]:
     """Papers by period, passages, facts and evaluation questions by stratum, and so on."""
     read = {name: files.read_jsonl(folder / name) for name in RECORD_FILES}
 
-    def by(name: str, field: str) -> Record:
+    def by(name: str, field: str) -> dict[str, Any]:
         return dict(Counter(record[field] for record in read[f"{name}.jsonl"]))
 
     return {
@@ -105,7 +116,7 @@ def counts(folder: Path) -> Record:
     }
 
 
-def strata_table(facts: Sequence[Record], questions: Sequence[Record]) -> list[Record]:
+def strata_table(facts: Sequence[Fact], questions: Sequence[Wording]) -> list[dict[str, Any]]:
     """One row per stratum: papers, facts, trained facts, questions of both splits."""
     rows = []
     for stratum in STRATA:

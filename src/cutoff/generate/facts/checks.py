@@ -22,9 +22,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Any
 
-from cutoff.generate.questions.question_set import normalise
-
-Record = dict[str, Any]
+from cutoff.generate.questions.evidence import normalise
 
 FIELDS = ("quote", "subject", "question", "answer", "statement")
 LONGEST_FIELD = 2_000  # characters
@@ -144,12 +142,12 @@ def clean(text: str) -> str:
     return " ".join("".join(c for c in kept if unicodedata.category(c) not in dropped).split())
 
 
-def fields(entry: Any) -> Record | None:
+def fields(entry: Any) -> dict[str, Any] | None:
     """The texts of one entry of ``parse``, cleaned; ``None`` if one is missing or absurd."""
     if not isinstance(entry, dict):
         return None
     others = entry.get("paraphrases")
-    result: Record = {}
+    result: dict[str, Any] = {}
     for name in FIELDS:
         text = entry.get(name)
         if not isinstance(text, str):
@@ -246,7 +244,7 @@ def in_quote(answer: str, quote: str, subject: str, share: float = 1.0) -> bool:
     return sum(word in known for word in wanted) >= share * len(wanted)
 
 
-def wording_fault(question: str, fact: Record) -> str | None:
+def wording_fault(question: str, fact: dict[str, Any]) -> str | None:
     """Why a wording cannot be asked: it does not name the subject, needs the paper, or gives
     the answer away."""
     if not holds(question, fact["subject"]) or normalise(fact["subject"]) not in normalise(
@@ -264,7 +262,7 @@ def wording_fault(question: str, fact: Record) -> str | None:
     return None
 
 
-def fault(fact: Record, task: str, passage: str, paper: str) -> str | None:
+def fault(fact: dict[str, Any], task: str, passage: str, paper: str) -> str | None:
     """The first rule that a fact (from ``fields``) breaks; ``None`` if it may be asked.
 
     ``paper`` is the text in which its subject may stand: title and passages of the paper.
@@ -290,7 +288,7 @@ def fault(fact: Record, task: str, passage: str, paper: str) -> str | None:
     return None if states(fact) else BAD_STATEMENT
 
 
-def states(fact: Record) -> bool:
+def states(fact: dict[str, Any]) -> bool:
     """Whether the statement names the subject, gives the answer, and adds no number."""
     text = fact["statement"]
     known = numbers(fact["quote"]) | numbers(fact["question"]) | numbers(fact["subject"])

@@ -20,12 +20,11 @@ from cutoff.engines import asking, chat, providers
 from cutoff.generate.facts import checks as rules
 from cutoff.generate.facts import generator_prompts
 from cutoff.generate.facts.generator_prompts import RATINGS, WARMER
-from cutoff.generate.questions.question_set import Wordings
+from cutoff.generate.questions.wordings import Wordings
 from cutoff.params import Params
+from cutoff.records import Fact, Passage
 from cutoff.report.wording import percent
 from cutoff.store import Store
-
-Record = dict[str, Any]
 
 TARGET_KEPT = 0.75
 CORE = ("answerability", "correctness")
@@ -36,11 +35,11 @@ NOT_RATED = "the data set judge gave no rating"
 
 def rate(
     p: Params,
-    facts: Sequence[Record],
-    passages: Sequence[Record],
+    facts: Sequence[Fact],
+    passages: Sequence[Passage],
     wordings: Wordings,
     folder: Path,
-) -> list[Record]:
+) -> list[dict[str, Any]]:
     """A record per fact: ``fact_id``, the four ratings (null if there are none), ``detail``.
 
     Empty without a ``dataset_judge_model``. Replies go to ``dataset_judgements.jsonl`` as they
@@ -101,7 +100,7 @@ def read_ratings(text: str) -> dict[str, float]:
     return ratings
 
 
-def passes(rating: Record, p: Params) -> bool:
+def passes(rating: dict[str, Any], p: Params) -> bool:
     """All ratings at least ``judge_min_rating``, and answerability and correctness together
     at least ``judge_min_core_sum``."""
     values = [rating[name] for name in RATINGS]
@@ -113,20 +112,21 @@ def passes(rating: Record, p: Params) -> bool:
 
 
 def keep(
-    facts: Sequence[Record], ratings: Sequence[Record], p: Params
-) -> tuple[list[Record], list[Record]]:
+    facts: Sequence[Fact], ratings: Sequence[dict[str, Any]], p: Params
+) -> tuple[list[Fact], list[dict[str, Any]]]:
     """(facts kept, facts dropped with their ``reason``); all are kept where none were rated."""
     if not ratings:
         return list(facts), []
     rating_of = {rating["fact_id"]: rating for rating in ratings}
-    kept, dropped = [], []
+    kept: list[Fact] = []
+    dropped: list[dict[str, Any]] = []
     for fact in facts:
         rating = rating_of[fact["fact_id"]]
         if passes(rating, p):
             kept.append(fact)
         else:
             reason = NOT_RATED if rating[RATINGS[0]] is None else TOO_LOW
-            dropped.append(fact | {"level": "fact", "reason": reason})
+            dropped.append({**fact, "level": "fact", "reason": reason})
     return kept, dropped
 
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cutoff.generate.facts import checks
-from cutoff.generate.questions.question_set import normalise
+from cutoff.generate.questions.evidence import normalise
+from cutoff.records import Fact, Wording
 
 if TYPE_CHECKING:
     import numpy as np
 
-Record = dict[str, Any]
 Embed = Callable[[Sequence[str]], "np.ndarray"]
 
 PIECE = 5  # letters
@@ -54,7 +54,7 @@ def different_wordings(wordings: Sequence[str], subject: str) -> list[str]:
     return [text for text, _ in kept]
 
 
-def between_splits(questions: Sequence[Record], subjects: Mapping[str, str]) -> Record:
+def between_splits(questions: Sequence[Wording], subjects: Mapping[str, str]) -> dict[str, Any]:
     """How alike the two splits word their questions about one fact, the subject left out.
 
     ``same``: evaluation questions worded as a training question; ``alike``: nearly so (at
@@ -100,7 +100,7 @@ class Questions:
         self._known: dict[str, tuple[str, _Wording]] = {}
         self._vectors: dict[frozenset[str], list[tuple[str, np.ndarray]]] = {}
 
-    def admit(self, candidates: Sequence[Record]) -> list[tuple[str, str] | None]:
+    def admit(self, candidates: Sequence[Fact]) -> list[tuple[str, str] | None]:
         """Admit facts in their order; for each that asks again: (reason, fact_id of the first).
 
         A fact has ``fact_id``, ``subject``, ``question`` and ``paraphrases``.
@@ -112,7 +112,7 @@ class Questions:
             self._admit_one(fact, vector) for fact, vector in zip(candidates, vectors, strict=True)
         ]
 
-    def _admit_one(self, fact: Record, vector: Any) -> tuple[str, str] | None:
+    def _admit_one(self, fact: Fact, vector: Any) -> tuple[str, str] | None:
         wordings = [fact["question"], *fact["paraphrases"]]
         own = [_wording(text, fact["subject"]) for text in wordings]
         for text in wordings:

@@ -14,12 +14,11 @@ from cutoff import files
 from cutoff.errors import CutoffError
 from cutoff.generate.facts import dataset_judge, generator
 from cutoff.generate.papers import collection
-from cutoff.generate.questions import question_set, unanswerable
+from cutoff.generate.questions import evidence, strata, unanswerable, wordings
 from cutoff.params import Params
+from cutoff.records import Fact, Paper, Passage
 
-Record = dict[str, Any]
-
-FILES = ("candidates.jsonl", "ratings.jsonl", "rejected.jsonl")
+FOUND, RATINGS, REJECTED = FILES = ("candidates.jsonl", "ratings.jsonl", "rejected.jsonl")
 
 
 @dataclass(frozen=True)
@@ -29,14 +28,14 @@ class Facts:
     ``usable`` are the facts of the corpus, ``held_out`` those to be asked without an answer.
     """
 
-    found: list[Record]
-    ratings: list[Record]
-    rejected: list[Record]
-    usable: list[Record]
-    held_out: list[Record]
+    found: list[Fact]
+    ratings: list[dict[str, Any]]
+    rejected: list[dict[str, Any]]
+    usable: list[Fact]
+    held_out: list[Fact]
 
     @property
-    def left(self) -> list[Record]:
+    def left(self) -> list[Fact]:
         """All that was not rejected, asked about or not."""
         gone = {record["fact_id"] for record in self.rejected if "fact_id" in record}
         return [fact for fact in self.found if fact["fact_id"] not in gone]
@@ -44,9 +43,9 @@ class Facts:
 
 def make(
     p: Params,
-    every: Sequence[Record],
-    passages: Sequence[Record],
-    corpus: Sequence[Record],
+    every: Sequence[Paper],
+    passages: Sequence[Passage],
+    corpus: Sequence[Paper],
     folder: Path,
 ) -> Facts:
     """Find, rate and choose facts; writes ``FILES``.
@@ -55,18 +54,18 @@ def make(
     not held out. Raises ``CutoffError`` where there is no fact at all.
     """
     found, rejected = find(p, every, passages, folder)
-    wordings = question_set.wordings_of(p)
-    ratings = dataset_judge.rate(p, found, passages, wordings, folder)
+    ratings = dataset_judge.rate(p, found, passages, wordings.wordings_of(p), folder)
     kept, dropped = dataset_judge.keep(found, ratings, p)
-    kept, surplus = question_set.choose(kept, p)
+    kept, surplus = strata.choose(kept, p)
     inside = {paper["paper_id"] for paper in corpus}
     usable = [fact for fact in kept if fact["paper_id"] in inside]
     texts = [passage for passage in passages if passage["paper_id"] in inside]
     outside = [fact for fact in kept if fact["paper_id"] not in inside]
     held_out, answered = unanswerable.select(outside, texts, p)
     rejected = [*rejected, *dropped, *surplus, *answered]
-    for name, records in zip(FILES, (found, ratings, rejected), strict=True):
-        files.write_jsonl_atomic(folder / name, records)
+    files.write_jsonl_atomic(folder / FOUND, found)
+    files.write_jsonl_atomic(folder / RATINGS, ratings)
+    files.write_jsonl_atomic(folder / REJECTED, rejected)
     if not usable:
         raise CutoffError(
             f"No fact can be asked about: {len(found)} were found, {len(rejected)} facts and "
@@ -75,9 +74,10 @@ def make(
     return Facts(found, ratings, rejected, usable, held_out)
 
 
-def read(p: Params, corpus: Sequence[Record], folder: Path) -> Facts:
+def read(corpus: Sequence[Paper], folder: Path) -> Facts:
     """What ``make`` has left in a complete data set; ``corpus`` as there."""
-    found, ratings, rejected = (files.read_jsonl(folder / name) for name in FILES)
+    read: list[list[Any]] = [files.read_jsonl(folder / name) for name in FILES]
+    found, ratings, rejected = read
     inside = {paper["paper_id"] for paper in corpus}
     gone = {record["fact_id"] for record in rejected if "fact_id" in record}
     left = [fact for fact in found if fact["fact_id"] not in gone]
@@ -88,8 +88,8 @@ def read(p: Params, corpus: Sequence[Record], folder: Path) -> Facts:
 
 
 def find(
-    p: Params, every: Sequence[Record], passages: Sequence[Record], folder: Path
-) -> tuple[list[Record], list[Record]]:
+    p: Params, every: Sequence[Paper], passages: Sequence[Passage], folder: Path
+) -> tuple[list[Fact], list[dict[str, Any]]]:
     """(facts with evidence, what was rejected) from the source that ``fact_source`` names."""
     if p.fact_source == "generator":
         return generator.make_facts(p, every, passages, folder)
@@ -98,6 +98,4 @@ def find(
             f"fact_source = truth is for the phantom, whose facts are known; with paper_source = "
             f"{p.paper_source} set fact_source=generator."
         )
-    return question_set.find_evidence(
-        question_set.phantom_facts(collection.phantom_papers(p)), passages
-    )
+    return evidence.find_evidence(evidence.phantom_facts(collection.phantom_papers(p)), passages)

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cutoff.generate.facts import checks, dataset_judge
-from cutoff.generate.questions import question_set, unanswerable
-
-Record = dict[str, Any]
+from cutoff.generate.questions import evidence, strata, unanswerable
+from cutoff.records import Fact
 
 # Reason -> what is left when it is through, in the order of the checks.
 PASSAGE_STEPS = {
@@ -20,7 +19,7 @@ PASSAGE_STEPS = {
     checks.NOTHING: "with facts",
 }
 FACT_STEPS = {
-    question_set.NO_EVIDENCE: "evidence in a passage",
+    evidence.NO_EVIDENCE: "evidence in a passage",
     checks.MORE_THAN_ASKED: "as many as asked for",
     checks.BAD_FIELD: "complete",
     checks.NO_QUOTE: "quote in the passage",
@@ -41,12 +40,12 @@ FACT_STEPS = {
     checks.SAME_MEANING: "not the same in meaning",
     dataset_judge.NOT_RATED: "rated",
     dataset_judge.TOO_LOW: "rated well enough",
-    question_set.MORE_THAN_WANTED: "wanted of this paper",
+    strata.MORE_THAN_WANTED: "wanted of this paper",
     unanswerable.ANSWERABLE: "held out and not answered",
 }
 
 
-def of_passages(found: Iterable[Record], rejected: Sequence[Record]) -> list[Record]:
+def of_passages(found: Iterable[Fact], rejected: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows for the passages that were asked, each once per task; none where none were asked.
 
     ``found`` are all facts that stood the checks, ``rejected`` is what did not.
@@ -63,13 +62,17 @@ def of_passages(found: Iterable[Record], rejected: Sequence[Record]) -> list[Rec
     return _rows("passages asked", PASSAGE_STEPS, reasons, len(fruitful))
 
 
-def of_facts(found: Sequence[Record], rejected: Sequence[Record], first: str) -> list[Record]:
+def of_facts(
+    found: Sequence[Fact], rejected: Sequence[dict[str, Any]], first: str
+) -> list[dict[str, Any]]:
     """Rows for the facts; ``first`` says where they come from."""
     reasons = [record["reason"] for record in rejected if record.get("level") != "passage"]
     return _rows(first, FACT_STEPS, reasons, len(found))
 
 
-def _rows(first: str, steps: dict[str, str], reasons: Sequence[str], left: int) -> list[Record]:
+def _rows(
+    first: str, steps: dict[str, str], reasons: Sequence[str], left: int
+) -> list[dict[str, Any]]:
     kept = left + len(reasons)
     rows = [{"step": first, "kept": kept, "dropped": 0, "reason": ""}]
     dropped = Counter(reasons)

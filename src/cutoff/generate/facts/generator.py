@@ -32,9 +32,8 @@ from cutoff import files
 from cutoff.engines import asking, chat, providers
 from cutoff.generate.facts import checks, dedupe, generator_prompts
 from cutoff.params import Params
+from cutoff.records import Fact, Paper, Passage
 from cutoff.store import Store
-
-Record = dict[str, Any]
 
 FEWEST_PER_PASSAGE, MOST_PER_PASSAGE = 2, 6  # facts asked for; more only of short papers
 YIELD = 0.6  # facts that stand the checks, expected per fact asked for
@@ -58,12 +57,12 @@ GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 class Source:
     """One paper as the source of one task: the passages to ask, in order, and what came."""
 
-    paper: Record
+    paper: Paper
     task: str
-    passages: list[Record]
+    passages: list[Passage]
     wanted: int
     asked: int = 0
-    found: list[Record] = field(default_factory=list)
+    found: list[Fact] = field(default_factory=list)
 
     @property
     def per_passage(self) -> int:
@@ -71,7 +70,7 @@ class Source:
         needed = math.ceil(self.wanted / (YIELD * len(self.passages)))
         return min(MOST_PER_PASSAGE, max(FEWEST_PER_PASSAGE, needed))
 
-    def next_passages(self) -> list[Record]:
+    def next_passages(self) -> list[Passage]:
         """Those to ask in the next round; none when there is enough, or enough was asked."""
         missing = self.wanted - len(self.found)
         n = math.ceil(max(0, missing) / (YIELD * self.per_passage))
@@ -80,8 +79,8 @@ class Source:
 
 
 def make_facts(
-    p: Params, papers: Sequence[Record], passages: Sequence[Record], folder: Path
-) -> tuple[list[Record], list[Record]]:
+    p: Params, papers: Sequence[Paper], passages: Sequence[Passage], folder: Path
+) -> tuple[list[Fact], list[dict[str, Any]]]:
     """(facts found, facts and passages rejected with a ``reason`` each).
 
     Facts are records like ``questions.phantom_facts`` with ``gold_passage_ids``, and with
@@ -93,8 +92,8 @@ def make_facts(
     text_of = _texts(papers, passages)
     every = [_request(p, source, passage) for source in sources for passage in source.passages]
     options = asking.greedy(every, p.seed)
-    rejected: list[Record] = []
-    failed: list[Record] = []
+    rejected: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
     with (
         Store(folder / "generated.jsonl", made_from=_made_from(p, every)) as store,
         asking.when_needed(lambda: _connect(p)) as engine,
@@ -112,7 +111,7 @@ def make_facts(
             requests = [_request(p, source, passage) for source, passage in batch]
             answers = asking.ask(requests, engine, checks.parse, manner)
             came = {answer.key: answer for answer in answers}
-            candidates: list[tuple[Source, Record]] = []
+            candidates: list[tuple[Source, Fact]] = []
             for source, passage in batch:
                 source.asked += 1
                 answer = came[_key(source.task, passage)]
@@ -128,9 +127,9 @@ def make_facts(
     return found, rejected
 
 
-def plan(p: Params, papers: Sequence[Record], passages: Sequence[Record]) -> list[Source]:
+def plan(p: Params, papers: Sequence[Paper], passages: Sequence[Passage]) -> list[Source]:
     """For every paper and task the passages that can be asked, in the order of asking."""
-    by_paper: dict[str, list[Record]] = defaultdict(list)
+    by_paper: dict[str, list[Passage]] = defaultdict(list)
     for passage in passages:
         by_paper[passage["paper_id"]].append(passage)
     share = EXPECTED_KEPT if p.dataset_judge_model else 1.0
@@ -148,7 +147,7 @@ def plan(p: Params, papers: Sequence[Record], passages: Sequence[Record]) -> lis
     return sources
 
 
-def suits(task: str, passage: Record) -> bool:
+def suits(task: str, passage: Passage) -> bool:
     """Whether a passage is asked for a task: long enough, and no list of names or references;
     for a summary an opening or a conclusion, for a citation one that cites."""
     if len(passage["text"].split()) < FEWEST_WORDS or NO_SOURCE.search(passage["section"]):
@@ -158,7 +157,7 @@ def suits(task: str, passage: Record) -> bool:
     return task != "citation" or bool(checks.CITES.search(passage["text"]))
 
 
-def spread(passages: Sequence[Record], start: float) -> list[Record]:
+def spread(passages: Sequence[Passage], start: float) -> list[Passage]:
     """All ``passages`` in an order of which every beginning covers the paper evenly.
 
     Multiples of the golden ratio, from ``start`` (0..1) on, fill a circle evenly; the
@@ -168,7 +167,7 @@ def spread(passages: Sequence[Record], start: float) -> list[Record]:
     return [passages[n] for n in sorted(range(len(passages)), key=places.__getitem__)]
 
 
-def _request(p: Params, source: Source, passage: Record) -> chat.Request:
+def _request(p: Params, source: Source, passage: Passage) -> chat.Request:
     n_facts, n_paraphrases = source.per_passage, p.exposures + SPARE_WORDINGS
     messages = generator_prompts.render_generator(
         source.task,
@@ -183,7 +182,7 @@ def _request(p: Params, source: Source, passage: Record) -> chat.Request:
     return chat.Request(_key(source.task, passage), messages, room, schema)
 
 
-def _key(task: str, passage: Record) -> str:
+def _key(task: str, passage: Passage) -> str:
     return f"{passage['passage_id']}|{task}"
 
 
@@ -205,8 +204,8 @@ def _made_from(p: Params, requests: Sequence[chat.Request]) -> str:
 
 
 def _read(
-    p: Params, source: Source, passage: Record, answer: asking.Answer, paper_text: str
-) -> tuple[list[Record], list[Record]]:
+    p: Params, source: Source, passage: Passage, answer: asking.Answer, paper_text: str
+) -> tuple[list[Fact], list[dict[str, Any]]]:
     """(facts of one reply that stand the checks, what does not, with its reason)."""
     about = {
         "paper_id": passage["paper_id"],
@@ -216,7 +215,8 @@ def _read(
     if not answer.value:
         reason = checks.NOTHING if answer.value == [] else _silence(answer)
         return [], [about | {"level": "passage", "reason": reason, "detail": answer.detail}]
-    good, bad = [], []
+    good: list[Fact] = []
+    bad: list[dict[str, Any]] = []
     for n, entry in enumerate(answer.value[: source.per_passage], start=1):
         told = checks.fields(entry)
         if told is None:
@@ -235,15 +235,18 @@ def _read(
     return good, bad
 
 
-def usable_paraphrases(told: Record) -> list[str]:
+def usable_paraphrases(told: dict[str, Any]) -> list[str]:
     """Paraphrases that may be asked and differ from the question and from each other."""
     others = [text for text in told["paraphrases"] if not checks.wording_fault(text, told)]
     return dedupe.different_wordings([told["question"], *others], told["subject"])[1:]
 
 
-def _fact(about: Record, n: int, told: Record) -> Record:
+def _fact(about: dict[str, Any], n: int, told: dict[str, Any]) -> Fact:
     place = about["passage_id"].rpartition("#")[2]
-    return about | {
+    return {
+        "paper_id": about["paper_id"],
+        "task": about["task"],
+        "passage_id": about["passage_id"],
         "fact_id": f"{about['paper_id']}/{about['task']}-{place}.{n}",
         "attribute": about["task"],
         "subject": told["subject"],
@@ -256,7 +259,9 @@ def _fact(about: Record, n: int, told: Record) -> Record:
     }
 
 
-def _admit(candidates: Sequence[tuple[Source, Record]], known: dedupe.Questions) -> list[Record]:
+def _admit(
+    candidates: Sequence[tuple[Source, Fact]], known: dedupe.Questions
+) -> list[dict[str, Any]]:
     """Add new facts to their sources; those that ask again are returned with the reason."""
     rejected = []
     verdicts = known.admit([fact for _, fact in candidates])
@@ -265,7 +270,7 @@ def _admit(candidates: Sequence[tuple[Source, Record]], known: dedupe.Questions)
             source.found.append(fact)
         else:
             reason, first = verdict
-            rejected.append(fact | {"level": "fact", "reason": reason, "detail": first})
+            rejected.append({**fact, "level": "fact", "reason": reason, "detail": first})
     return rejected
 
 
@@ -274,7 +279,7 @@ def _silence(answer: asking.Answer) -> str:
     return checks.NO_ANSWER if answer.rule == asking.REFUSED else checks.NOT_JSON
 
 
-def _failed(task: str, passage: Record, answer: asking.Answer) -> Record:
+def _failed(task: str, passage: Passage, answer: asking.Answer) -> dict[str, Any]:
     return {
         "passage_id": passage["passage_id"],
         "task": task,
@@ -285,9 +290,9 @@ def _failed(task: str, passage: Record, answer: asking.Answer) -> Record:
     }
 
 
-def _complete_gold(found: Sequence[Record], passages: Sequence[Record]) -> None:
+def _complete_gold(found: Sequence[Fact], passages: Sequence[Passage]) -> None:
     """Every passage of its paper that holds a fact's quote is gold, in reading order."""
-    by_paper: dict[str, list[Record]] = defaultdict(list)
+    by_paper: dict[str, list[Passage]] = defaultdict(list)
     for passage in passages:
         by_paper[passage["paper_id"]].append(passage)
     for fact in found:
@@ -298,7 +303,7 @@ def _complete_gold(found: Sequence[Record], passages: Sequence[Record]) -> None:
         ]
 
 
-def _texts(papers: Sequence[Record], passages: Sequence[Record]) -> dict[str, str]:
+def _texts(papers: Sequence[Paper], passages: Sequence[Passage]) -> dict[str, str]:
     """Title and passages of every paper: where a subject may stand."""
     texts: dict[str, list[str]] = {paper["paper_id"]: [paper["title"]] for paper in papers}
     for passage in passages:

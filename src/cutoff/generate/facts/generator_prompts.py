@@ -15,8 +15,6 @@ from typing import Any
 
 from cutoff.prompts import Message
 
-Record = dict[str, Any]
-
 TASKS = ("qa", "summary", "citation")
 
 COMMON = """\

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from cutoff.errors import CutoffError
 from cutoff.generate.facts import checks as rules
-from cutoff.generate.questions.prompted import eval_records
-from cutoff.generate.questions.question_set import Wordings, questions_wanted
+from cutoff.generate.questions.model_inputs import eval_records
+from cutoff.generate.questions.strata import questions_wanted
+from cutoff.generate.questions.wordings import Wordings
 from cutoff.generate.retrieval.passages import CountTokens
 from cutoff.params import Params
+from cutoff.records import Fact, Paper, Passage
 
 if TYPE_CHECKING:
     from cutoff.generate.retrieval.passage_search import Retriever
 
-Record = dict[str, Any]
 
 STRATUM = "unanswerable"
 ANSWERABLE = "held out, but the corpus answers it"
@@ -44,7 +45,7 @@ def _unlimited(p: Params) -> Params:
     return p.model_copy(update={"limit": None})
 
 
-def hold_out(papers: Sequence[Record], p: Params) -> tuple[list[Record], list[Record]]:
+def hold_out(papers: Sequence[Paper], p: Params) -> tuple[list[Paper], list[Paper]]:
     """(papers of the corpus, papers held out), drawn by the seed among the new ones.
 
     Enough for ``n_eval_unanswerable`` questions by ``qa_per_paper``; none without any. Raises
@@ -65,8 +66,8 @@ def hold_out(papers: Sequence[Record], p: Params) -> tuple[list[Record], list[Re
 
 
 def select(
-    facts: Sequence[Record], corpus: Sequence[Record], p: Params
-) -> tuple[list[Record], list[Record]]:
+    facts: Sequence[Fact], corpus: Sequence[Passage], p: Params
+) -> tuple[list[Fact], list[dict[str, Any]]]:
     """(facts to ask about, those that a passage of the corpus answers).
 
     Raises ``CutoffError`` if too few are left.
@@ -74,7 +75,7 @@ def select(
     texts = [passage["text"] for passage in corpus]
     lines = [f" {' '.join(rules.words(text))} " for text in texts]
 
-    def answered(fact: Record) -> bool:
+    def answered(fact: Fact) -> bool:
         subject, answer = (f" {' '.join(rules.words(fact[k]))} " for k in ("subject", "value"))
         return any(subject in line and answer in line for line in lines)
 
@@ -89,23 +90,23 @@ def select(
         )
     chosen = random.Random(f"{p.seed} unanswerable").sample(left, n)
     reason = {"level": "fact", "reason": ANSWERABLE}
-    return chosen, [fact | reason for fact in rejected]
+    return chosen, [{**fact, **reason} for fact in rejected]
 
 
 def records(
-    facts: Sequence[Record],
+    facts: Sequence[Fact],
     wordings: Wordings,
     index: "Retriever",
-    passages: Sequence[Record],
+    passages: Sequence[Passage],
     p: Params,
     count_tokens: CountTokens,
-) -> list[Record]:
+) -> list[dict[str, Any]]:
     """Records of ``unanswerable.jsonl``: one question per fact, in words for evaluation, with
     the passages that the retriever brings for it."""
     from cutoff.generate.retrieval import passage_search
 
     rng = random.Random(f"{p.seed} unanswerable wordings")
-    questions = [
+    questions: list[Any] = [
         {
             "question_id": f"{fact['fact_id']}?0",
             "fact_id": fact["fact_id"],
@@ -117,5 +118,5 @@ def records(
         for fact in facts
     ]
     rankings = passage_search.rank(index, questions, p.top_k) if questions else []
-    nothing = [fact | {"stratum": STRATUM, "gold_passage_ids": []} for fact in facts]
+    nothing: list[Fact] = [{**fact, "stratum": STRATUM, "gold_passage_ids": []} for fact in facts]
     return eval_records(nothing, questions, rankings, passages, p, count_tokens)

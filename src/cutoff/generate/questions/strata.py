@@ -1,7 +1,7 @@
-"""Facts, their strata, and the questions about them.
+"""Which facts are trained, which are asked about, and what a question about them can show.
 
-The order matters: papers are split first, then facts, and only then is any question
-worded. A stratum says what training can have taught:
+Papers are split first, then facts, and only then is any question worded. A stratum says what
+training can have taught:
 
 * ``seen``: the fact was trained, in other words than those asked here;
 * ``unseen_fact``: the paper was trained, this fact of it was not;
@@ -10,20 +10,16 @@ worded. A stratum says what training can have taught:
 """
 
 import random
-import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
+from cutoff import experiment
 from cutoff.errors import CutoffError
 from cutoff.params import Params
-from cutoff.phantom import world
+from cutoff.records import Fact, Paper, Wording
 
-Record = dict[str, Any]
-Wordings = Callable[[Record], Mapping[str, list[str]]]  # fact -> {"train": [...], "eval": [...]}
-
-STRATA = ("seen", "unseen_fact", "unseen_paper", "control")
-NO_EVIDENCE = "evidence stands whole in no passage"
+STRATA = (*experiment.POST_STRATA, "control")
 MORE_THAN_WANTED = "more facts than wanted of this paper"
 MORE_OF = {
     "seen": ", or raise seen_facts_per_paper",
@@ -32,47 +28,7 @@ MORE_OF = {
 FEWEST_PER_STRATUM = 3  # of a limited run, where the limit has room for them
 
 
-def phantom_facts(papers: Iterable[world.Paper]) -> list[Record]:
-    """All facts of the papers, each with the sentences that state it (``evidence``: a list)."""
-    return [
-        {
-            "fact_id": f"{paper.paper_id}/{attribute}",
-            "paper_id": paper.paper_id,
-            "attribute": attribute,
-            "subject": paper.method,
-            "value": paper.facts[attribute],
-            "statement": world.statement(attribute, paper.method, paper.facts[attribute]),
-            "evidence": world.evidence(paper, attribute),
-        }
-        for paper in papers
-        for attribute in world.ATTRIBUTES
-    ]
-
-
-def phantom_wordings(fact: Record) -> Mapping[str, list[str]]:
-    """Questions about a fact of the phantom, for training and for evaluation."""
-    return world.question_wordings(fact["attribute"], fact["subject"])
-
-
-def wordings_of(p: Params) -> Wordings:
-    """Where questions come from: the phantom's own lists, or the generator's paraphrases.
-
-    Of a generated fact's wordings, all of them different (``dedupe.different_wordings``), one
-    drawn by the seed is kept for evaluation.
-    """
-    if p.fact_source == "truth":
-        return phantom_wordings
-
-    def generated(fact: Record) -> Mapping[str, list[str]]:
-        texts = [fact["question"], *fact["paraphrases"]]
-        kept_apart = random.Random(f"{p.seed} wording {fact['fact_id']}").randrange(len(texts))
-        train = [text for n, text in enumerate(texts) if n != kept_apart]
-        return {"train": train, "eval": [texts[kept_apart]]}
-
-    return generated
-
-
-def choose(facts: Sequence[Record], p: Params) -> tuple[list[Record], list[Record]]:
+def choose(facts: Sequence[Fact], p: Params) -> tuple[list[Fact], list[dict[str, Any]]]:
     """(facts to use, surplus with its ``reason``): of a paper at most ``qa_per_paper``, ....
 
     The first fact of every passage goes before the second of any. Known facts are all used.
@@ -92,46 +48,14 @@ def choose(facts: Sequence[Record], p: Params) -> tuple[list[Record], list[Recor
         if task is None or used[fact["paper_id"], task] <= getattr(p, f"{task}_per_paper"):
             kept.add(position)
     surplus = [
-        fact | {"level": "fact", "reason": MORE_THAN_WANTED}
+        {**fact, "level": "fact", "reason": MORE_THAN_WANTED}
         for position, fact in enumerate(facts)
         if position not in kept
     ]
     return [fact for position, fact in enumerate(facts) if position in kept], surplus
 
 
-def normalise(text: str) -> str:
-    """Text for comparison: one form of each character, of case, and of white space."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def find_evidence(
-    facts: Iterable[Record], passages: Iterable[Record]
-) -> tuple[list[Record], list[Record]]:
-    """Look each fact up in the passages of its paper: (facts found, facts rejected).
-
-    A fact gains ``gold_passage_ids``, the passages that hold one of its sentences whole, and
-    keeps the first sentence found as ``evidence``. A rejected fact names its ``reason``.
-    """
-    by_paper: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for passage in passages:
-        by_paper[passage["paper_id"]].append((passage["passage_id"], normalise(passage["text"])))
-    found, rejected = [], []
-    for fact in facts:
-        places = by_paper[fact["paper_id"]]
-        gold: dict[str, str] = {}
-        for sentence in fact["evidence"]:
-            wanted = normalise(sentence)
-            gold |= {passage_id: sentence for passage_id, text in places if wanted in text}
-        if gold:
-            ordered = [passage_id for passage_id, _ in places if passage_id in gold]
-            record = fact | {"evidence": gold[ordered[0]], "gold_passage_ids": ordered}
-            found.append(record)
-        else:
-            rejected.append(fact | {"reason": NO_EVIDENCE})
-    return found, rejected
-
-
-def split(facts: Sequence[Record], papers: Iterable[Record], p: Params) -> list[Record]:
+def split(facts: Sequence[Fact], papers: Iterable[Paper], p: Params) -> list[Fact]:
     """Records of ``facts.jsonl``: each fact with its ``stratum``, ``trained`` and ``asked``.
 
     A ``limit`` leaves facts and whole papers untrained; they are labelled as what they are.
@@ -141,18 +65,18 @@ def split(facts: Sequence[Record], papers: Iterable[Record], p: Params) -> list[
     trained_papers = {fact["paper_id"] for fact in trained}
     trained_ids = {fact["fact_id"] for fact in trained}
     asked_ids = {fact["fact_id"] for fact in asked}
-    result = []
+    result: list[Fact] = []
     for fact in stratified:
         is_trained = fact["fact_id"] in trained_ids
         stratum = fact["stratum"]
         if stratum != "control" and not is_trained:
             stratum = "unseen_fact" if fact["paper_id"] in trained_papers else "unseen_paper"
-        flags = {"trained": is_trained, "asked": fact["fact_id"] in asked_ids}
-        result.append(fact | {"stratum": stratum} | flags)
+        is_asked = fact["fact_id"] in asked_ids
+        result.append({**fact, "stratum": stratum, "trained": is_trained, "asked": is_asked})
     return result
 
 
-def assign_strata(facts: Sequence[Record], papers: Iterable[Record], p: Params) -> list[Record]:
+def assign_strata(facts: Sequence[Fact], papers: Iterable[Paper], p: Params) -> list[Fact]:
     """Facts with ``stratum``: whole papers are split first, then their facts.
 
     ``n_unseen_papers`` post-cutoff papers are kept out of training; of each other one,
@@ -174,14 +98,14 @@ def assign_strata(facts: Sequence[Record], papers: Iterable[Record], p: Params) 
         if paper_id not in unseen:
             trained |= set(rng.sample(own, min(p.seen_facts_per_paper, len(own))))
 
-    def stratum(fact: Record) -> str:
+    def stratum(fact: Fact) -> str:
         if period[fact["paper_id"]] == "control":
             return "control"
         if fact["paper_id"] in unseen:
             return "unseen_paper"
         return "seen" if fact["fact_id"] in trained else "unseen_fact"
 
-    return [fact | {"stratum": stratum(fact)} for fact in facts]
+    return [{**fact, "stratum": stratum(fact)} for fact in facts]
 
 
 def questions_wanted(p: Params) -> dict[str, int]:
@@ -216,7 +140,7 @@ def _per_stratum(p: Params) -> dict[str, int]:
     return {stratum: getattr(p, f"n_eval_{stratum}") for stratum in STRATA}
 
 
-def select(facts: Sequence[Record], p: Params) -> tuple[list[Record], list[Record]]:
+def select(facts: Sequence[Fact], p: Params) -> tuple[list[Fact], list[Fact]]:
     """Facts to train and facts to ask about, spread evenly over the papers of each stratum.
 
     Every ``seen`` fact that is asked about is trained, and every paper of an ``unseen_fact``
@@ -229,7 +153,7 @@ def select(facts: Sequence[Record], p: Params) -> tuple[list[Record], list[Recor
     order = {paper_id: n for n, paper_id in enumerate(rng.sample(paper_ids, len(paper_ids)))}
     by_stratum = _group(facts, "stratum")
     wanted = questions_wanted(p)
-    asked: list[Record] = []
+    asked: list[Fact] = []
     for stratum, n_wanted in wanted.items():
         available = by_stratum.get(stratum, [])
         if n_wanted > len(available):
@@ -254,7 +178,7 @@ def select(facts: Sequence[Record], p: Params) -> tuple[list[Record], list[Recor
     return [fact for fact in trained if fact["fact_id"] in kept], asked
 
 
-def _spread(facts: Sequence[Record], order: Mapping[str, int], rng: random.Random) -> list[Record]:
+def _spread(facts: Sequence[Fact], order: Mapping[str, int], rng: random.Random) -> list[Fact]:
     """``facts`` in rounds of one random fact per paper: a beginning touches many papers."""
     rounds = [
         (number, order[paper_id], fact)
@@ -264,68 +188,14 @@ def _spread(facts: Sequence[Record], order: Mapping[str, int], rng: random.Rando
     return [fact for _, _, fact in sorted(rounds, key=lambda entry: entry[:2])]
 
 
-def _group(records: Iterable[Record], field: str) -> dict[str, list[Record]]:
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(record[field], []).append(record)
+def _group(facts: Iterable[Fact], field: Literal["paper_id", "stratum"]) -> dict[str, list[Fact]]:
+    groups: dict[str, list[Fact]] = {}
+    for fact in facts:
+        groups.setdefault(fact[field], []).append(fact)
     return groups
 
 
-def word_questions(facts: Sequence[Record], wordings: Wordings, p: Params) -> list[Record]:
-    """Records of ``questions.jsonl``: ``exposures`` per trained fact, one per fact asked about.
-
-    Raises ``CutoffError`` if there are too few wordings, if a wording serves both training
-    and evaluation, or if a question does not name its subject.
-    """
-    rng = random.Random(f"{p.seed} wordings")
-    result = []
-    for split_name, flag in (("train", "trained"), ("eval", "asked")):
-        for fact in facts:
-            if not fact[flag]:
-                continue
-            texts = wordings(fact)
-            numbers = {text: n for n, text in enumerate([*texts["train"], *texts["eval"]], start=1)}
-            available = texts[split_name]
-            n_wanted = p.exposures if split_name == "train" else 1
-            if n_wanted > len(available):
-                raise CutoffError(
-                    f"exposures = {p.exposures}, but there are only {len(available)} {split_name} "
-                    f"wordings of a question about {fact['fact_id']}."
-                )
-            for text in rng.sample(available, n_wanted):
-                result.append(
-                    {
-                        "question_id": f"{fact['fact_id']}?{numbers[text]}",
-                        "fact_id": fact["fact_id"],
-                        "paper_id": fact["paper_id"],
-                        "stratum": fact["stratum"],
-                        "split": split_name,
-                        "question": text,
-                    }
-                )
-    check_questions(result, {fact["fact_id"]: fact["subject"] for fact in facts})
-    return result
-
-
-def check_questions(questions: Sequence[Record], subjects: Mapping[str, str]) -> None:
-    """Raise ``CutoffError`` for a doubled question or one that does not name its subject."""
-    seen: dict[str, str] = {}
-    for question in questions:
-        text = normalise(question["question"])
-        if text in seen:
-            raise CutoffError(
-                f"{seen[text]} and {question['question_id']} ask the same: "
-                f"{question['question']!r}."
-            )
-        seen[text] = question["question_id"]
-        if normalise(subjects[question["fact_id"]]) not in text:
-            raise CutoffError(
-                f"{question['question_id']} does not name what it is about: "
-                f"{question['question']!r}."
-            )
-
-
-def misplaced(questions: Sequence[Record]) -> list[str]:
+def misplaced(questions: Sequence[Wording]) -> list[str]:
     """Ids of evaluation questions whose stratum is at odds with the training questions."""
     train = [question for question in questions if question["split"] == "train"]
     facts = {question["fact_id"] for question in train}

@@ -15,18 +15,17 @@ from cutoff.generate.retrieval.context import fit_context
 from cutoff.generate.retrieval.passages import CountTokens
 from cutoff.generate.retrieval.ranking import RANKS_KEPT
 from cutoff.params import Params
-
-Record = dict[str, Any]
+from cutoff.records import Fact, Passage, Wording
 
 
 def eval_records(
-    facts: Sequence[Record],
-    questions: Sequence[Record],
-    rankings: Sequence[Record],
-    passages: Sequence[Record],
+    facts: Sequence[Fact],
+    questions: Sequence[Wording],
+    rankings: Sequence[dict[str, Any]],
+    passages: Sequence[Passage],
     p: Params,
     count_tokens: CountTokens,
-) -> list[Record]:
+) -> list[dict[str, Any]]:
     """Records of ``eval.jsonl``: each question with its answer and the ``top_k`` passages
     retrieved for it, best first, fitted to ``context_tokens``. All conditions with context
     get these same passages.
@@ -61,13 +60,13 @@ def eval_records(
 
 
 def train_records(
-    facts: Sequence[Record],
-    questions: Sequence[Record],
-    rankings: Sequence[Record],
-    passages: Sequence[Record],
+    facts: Sequence[Fact],
+    questions: Sequence[Wording],
+    rankings: Sequence[dict[str, Any]],
+    passages: Sequence[Passage],
     p: Params,
     count_tokens: CountTokens,
-) -> list[Record]:
+) -> list[dict[str, Any]]:
     """Records of ``train.jsonl``: every training question once for each of the two variants.
 
     ``instruct_ft`` answers from memory; ``rag_ft`` answers over ``top_k`` passages and cites
@@ -102,11 +101,11 @@ def train_records(
     return [*closed_book, *open_book]
 
 
-def _is_there(fact: Record, text: str, fitted: str) -> bool:
+def _is_there(fact: Fact, text: str, fitted: str) -> bool:
     return text == fitted or quotes(fitted, fact["evidence"])
 
 
-def _record(variant: str, question: Record, messages: list[prompts.Message]) -> Record:
+def _record(variant: str, question: Wording, messages: list[prompts.Message]) -> dict[str, Any]:
     return {
         "example_id": f"{variant}|{question['question_id']}",
         "variant": variant,
@@ -142,13 +141,15 @@ def training_context(
     return context, place + 1
 
 
-def ranking_depth(facts: Sequence[Record], top_k: int) -> int:
+def ranking_depth(facts: Sequence[Fact], top_k: int) -> int:
     """How many passages to retrieve so that ``top_k`` without an answer are among them."""
     most_gold = max((len(fact["gold_passage_ids"]) for fact in facts), default=0)
     return max(RANKS_KEPT, top_k + most_gold)
 
 
-def summary(records: Sequence[Record], gold_of: Mapping[str, Sequence[str]]) -> Record:
+def summary(
+    records: Sequence[dict[str, Any]], gold_of: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     """Counts of the training records: per variant, and where the gold passage stands.
 
     ``gold_of`` maps a fact id to its gold passages.
