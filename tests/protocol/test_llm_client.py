@@ -13,12 +13,16 @@ import pytest
 from loopback import Listener
 
 from cutoff import deadline
-from cutoff.engines import chat, connections, failures, llama_cpp
+from cutoff.engines import chat, connections, failures, llama_cpp, openai_api
 from cutoff.errors import CutoffError, DeadlineReached
 
 KEY = "secret-of-the-test"
 PARALLEL = 8
 OPTIONS = chat.Options(num_ctx=64)
+
+
+def endpoint(url: str) -> llama_cpp.Endpoint:
+    return llama_cpp.Endpoint((url,), openai_api.open_client(url, KEY), num_ctx=64)
 
 
 class Server:
@@ -37,7 +41,7 @@ class Server:
 
     @property
     def endpoint(self) -> llama_cpp.Endpoint:
-        return llama_cpp.Endpoint((f"http://127.0.0.1:{self.http.server_port}",), KEY, num_ctx=64)
+        return endpoint(f"http://127.0.0.1:{self.http.server_port}")
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
@@ -73,6 +77,7 @@ class Server:
             def reply(self, content: Any, status: int = 200, **headers: str) -> None:
                 data = content if isinstance(content, bytes) else json.dumps(content).encode()
                 self.send_response(status)
+                self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 for name, value in headers.items():
                     self.send_header(name.replace("_", "-"), value)
@@ -225,7 +230,7 @@ def test_a_permanent_fault_is_not_retried(server: Server, code: int, remedy: str
 
 
 def test_a_server_that_does_not_run_ends_in_a_sentence() -> None:
-    nobody = llama_cpp.Endpoint(("http://127.0.0.1:1",), KEY, num_ctx=64)
+    nobody = endpoint("http://127.0.0.1:1")
     with pytest.raises(CutoffError, match="Is it running"):
         list(chat.complete(requests(1), nobody, OPTIONS, 1))
 

@@ -13,7 +13,7 @@ from typing import Any
 import anthropic
 from anthropic.types import Message
 
-from cutoff.engines import chat, connections, failures, hosted
+from cutoff.engines import chat, connections, failures
 
 OFFICIAL = "https://api.anthropic.com"
 FINISH_REASONS = {"max_tokens": "length", "refusal": "refused"}  # all others: the turn ended
@@ -26,6 +26,7 @@ class Engine:
         self.client = client
         self.model = model
         self.where = f"The server at {client.base_url}"
+        self.server = failures.Server(self.where, model, secret=client.api_key or "")
         self._takes_temperature = True
         self._thinking: dict[str, Any] = {
             "type": "enabled",
@@ -41,13 +42,10 @@ class Engine:
 
     def ask(self, request: chat.Request, options: chat.Options) -> chat.Reply:
         """One answer."""
-        hosted.refuse_repeat_penalty(options, self.where)
+        connections.refuse_repeat_penalty(options, self.where)
         body = self._body(request, options)
-        secret = self.client.api_key or ""
         try:
-            with hosted.explained(
-                anthropic, self.where, request, self.model, options.num_ctx, secret
-            ):
+            with connections.explained(anthropic, self.server, request, options.num_ctx):
                 # `messages.create` has no argument for a temperature any more.
                 reply = self.client.post("/v1/messages", cast_to=Message, body=body)
         except failures.Refused as refusal:
@@ -93,7 +91,7 @@ class Engine:
         if "adaptive" in words and body.get("thinking", {}).get("type") == "enabled":
             self._thinking = {"type": "adaptive"}
             return True
-        if hosted.leave_out_temperature(words, "temperature" in body, options, self.model):
+        if connections.leave_out_temperature(words, "temperature" in body, options, self.model):
             self._takes_temperature = False
             return True
         return False

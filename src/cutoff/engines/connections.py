@@ -3,8 +3,12 @@
 import ipaddress
 import threading
 import urllib.parse
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
 
+from cutoff.engines import chat, failures
 from cutoff.errors import CutoffError
 from cutoff.prompts import Message
 
@@ -34,12 +38,75 @@ def check_key(api_key: str, who: str, variable: str) -> str:
     return key
 
 
-def in_turn(count_tokens: Callable[[list[Message]], int]) -> Callable[[list[Message]], int]:
-    """``count_tokens`` for several threads: a tokenizer may refuse to work for two at once."""
+def prompt_counter(
+    count_tokens: Callable[[list[Message]], int] | None,
+) -> Callable[[chat.Request], int | None]:
+    """An engine's ``count_prompt_tokens`` by ``count_tokens``, where that is known.
+
+    It works for one thread at a time, as a tokenizer may refuse to work for two. Thinking
+    changes the template, so a request that asks for it is not counted.
+    """
     lock = threading.Lock()
 
-    def count(messages: list[Message]) -> int:
+    def count(request: chat.Request) -> int | None:
+        if count_tokens is None or request.think is not None:
+            return None
         with lock:
-            return count_tokens(messages)
+            return count_tokens(request.messages)
 
     return count
+
+
+@contextmanager
+def explained(
+    package: ModuleType, server: failures.Server, request: chat.Request, num_ctx: int
+) -> Iterator[None]:
+    """Turns exceptions of the client ``package`` (openai or anthropic) into one to retry or
+    one sentence."""
+    try:
+        yield
+        return
+    except package.APIStatusError as error:
+        words = failures.error_text(error.response.text)
+        shown = failures.plain(words, server.secret)
+        status, wanted = error.status_code, error.response.headers.get("retry-after")
+        if status in (400, 413) and failures.OVERFLOW.search(words):
+            problem: Exception = failures.Overflow(
+                f"The prompt of {request.key} with {request.token_limit} tokens for the answer "
+                f"does not fit the context of {server.model or server.where} ({shown}; num_ctx "
+                f"is {num_ctx}). Lower top_k or passage_tokens, or serve it with more."
+            )
+        elif "insufficient_quota" in error.response.text:  # a 429 that no waiting ends
+            problem = CutoffError(f"{server.where}: no credit left ({shown}).")
+        else:
+            problem = failures.refusal(status, words, server, request.key, wanted)
+    except package.APIConnectionError as error:  # timeouts too
+        problem = failures.Transient(
+            failures.plain(str(error.__cause__ or error), server.secret), remedy=server.remedy
+        )
+    except ValueError:
+        problem = failures.Transient("the reply is not whole JSON")
+    raise problem from None
+
+
+def refuse_repeat_penalty(options: chat.Options, where: str) -> None:
+    """An error if a penalty is asked for that the protocol has no field for."""
+    if options.repeat_penalty != 1:
+        raise CutoffError(
+            f"{where} has no field for repeat_penalty = {options.repeat_penalty} over the last 64 "
+            "tokens; set repeat_penalty to 1, or serve all models with llama_cpp or ollama."
+        )
+
+
+def leave_out_temperature(words: str, sent: bool, options: chat.Options, model: str) -> bool:
+    """Whether the server refused for a temperature of 0 that it can do without.
+
+    Newer models take no temperature at all. Greedy answers are a wish then, which may be
+    left out with a warning; any other temperature is not.
+    """
+    if not sent or options.temperature != 0 or "temperature" not in words:
+        return False
+    warnings.warn(
+        f"{model} takes no temperature; its answers may differ from run to run.", stacklevel=2
+    )
+    return True

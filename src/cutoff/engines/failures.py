@@ -8,6 +8,7 @@ import email.utils
 import json
 import re
 import time
+from dataclasses import dataclass, field
 
 from cutoff.errors import CutoffError
 
@@ -15,6 +16,21 @@ from cutoff.errors import CutoffError
 TRANSIENT_STATUS = frozenset({408, 425, 429})
 OVERFLOW = re.compile(r"context[ _](length|size|window)|(prompt|input) is too long", re.I)
 MAX_WORDS = 300  # of a server's own message that are shown
+
+
+@dataclass(frozen=True)
+class Server:
+    """What the sentences on a server's failures say of it.
+
+    ``missing`` is what to do if it lacks the ``model``, ``remedy`` if nobody answers;
+    ``secret``, the API key, is blotted out of every message.
+    """
+
+    where: str
+    model: str = ""
+    missing: str = "check the model's name and the address"
+    remedy: str = "Is the server running, and are base_url and the network right?"
+    secret: str = field(default="", repr=False)
 
 
 class Transient(Exception):
@@ -54,22 +70,15 @@ def overflow(key: str, num_ctx: int, max_new_tokens: int, n_tokens: int | None =
 
 
 def refusal(
-    status: int,
-    words: str,
-    where: str,
-    key: str,
-    model: str = "",
-    pull: str = "",
-    retry_after: str | None = None,
-    secret: str = "",
+    status: int, words: str, server: Server, key: str, retry_after: str | None = None
 ) -> Exception:
     """The exception to raise for an HTTP status that is no success.
 
-    ``words`` is the server's own message, ``where`` names the server, ``key`` the request.
-    ``pull`` says how a missing ``model`` is got. ``secret`` is blotted out of the message.
+    ``words`` is the server's own message, ``key`` names the request.
     """
-    shown = plain(words, secret)
+    shown = plain(words, server.secret)
     trouble = f"HTTP {status}: {shown}"
+    where = server.where
     if status in TRANSIENT_STATUS or status >= 500:
         return Transient(trouble, seconds_until(retry_after))
     if status in (401, 403):
@@ -77,8 +86,9 @@ def refusal(
             f"{where} refused the API key; check the key and what it may use ({key}: {trouble})."
         )
     if status == 404:
-        remedy = pull or "check the model's name and the address"
-        return CutoffError(f"{where} does not know the model {model!r}; {remedy} ({trouble}).")
+        return CutoffError(
+            f"{where} does not know the model {server.model!r}; {server.missing} ({trouble})."
+        )
     return Refused(f"{where} refused the request ({key}: {trouble}).", shown)
 
 

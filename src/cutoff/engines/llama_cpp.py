@@ -16,13 +16,13 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import openai
 
-from cutoff.engines import chat, connections, failures
+from cutoff.engines import chat, connections, failures, openai_api
 from cutoff.errors import CutoffError
 
 # Every engine may hold its own copy of the weights; above this total, all cores work
@@ -32,25 +32,20 @@ ALL_LAYERS = 10_000  # on the GPU, where the installed build has one; a CPU buil
 REPEAT_LAST_N = 64
 
 
+SERVER = failures.Server("The embedded model server", remedy="Is it running, with memory to spare?")
+
+
 class Endpoint:
     """Servers of one model that answer alike; ``num_ctx`` tokens for prompt and answer."""
 
-    where = "The embedded model server"
+    where = SERVER.where
 
-    def __init__(self, base_urls: tuple[str, ...], api_key: str, num_ctx: int) -> None:
+    def __init__(self, base_urls: tuple[str, ...], client: openai.OpenAI, num_ctx: int) -> None:
         self.base_urls = base_urls
-        self.api_key = api_key
+        self.client = client
         self.num_ctx = num_ctx
         self._in_flight = dict.fromkeys(base_urls, 0)
         self._lock = threading.Lock()
-        self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {api_key}"},
-            timeout=connections.REQUEST_TIMEOUT_SECONDS,
-            limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=connections.MOST_CONNECTIONS
-            ),
-            trust_env=False,  # a proxy has no business between here and the loopback
-        )
 
     def __repr__(self) -> str:
         return f"Endpoint({self.base_urls}, num_ctx={self.num_ctx})"  # never the key
@@ -60,16 +55,18 @@ class Endpoint:
         """The first server, for single requests."""
         return self.base_urls[0]
 
-    def close(self) -> None:
-        """Close the kept-alive connections."""
-        self._client.close()
+    @property
+    def api_key(self) -> str:
+        """The random key that every server asks for."""
+        return self.client.api_key
 
     def count_prompt_tokens(self, request: chat.Request) -> int:
         """Exact number of prompt tokens, by the model's own template and tokenizer."""
-        template = {"messages": request.messages, **_thinking(request)}
-        text = self._post("/apply-template", template, request.key)["prompt"]
-        body = {"content": text, "add_special": True, "parse_special": True}
-        return len(self._post("/tokenize", body, request.key)["tokens"])
+        template = {"messages": request.messages, **openai_api.thinking(request)}
+        with self._least_busy() as url, self._explained(request):
+            text = self._post(url + "/apply-template", template)["prompt"]
+            body = {"content": text, "add_special": True, "parse_special": True}
+            return len(self._post(url + "/tokenize", body)["tokens"])
 
     def ask(self, request: chat.Request, options: chat.Options) -> chat.Reply:
         """One chat answer from the least busy server."""
@@ -90,39 +87,25 @@ class Endpoint:
             "repeat_penalty": options.repeat_penalty,
             "repeat_last_n": REPEAT_LAST_N,
             "seed": options.seed,
-            **_thinking(request),
+            **openai_api.thinking(request),
+            **openai_api.schema(request),
         }
-        if request.schema is not None:
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "answer", "schema": request.schema},
-            }
-        reply = self._post("/v1/chat/completions", body, request.key)
-        choice, usage = reply["choices"][0], reply["usage"]
-        return chat.Reply(
-            text=choice["message"]["content"] or "",
-            prompt_tokens=usage["prompt_tokens"],
-            completion_tokens=usage["completion_tokens"],
-            finish_reason=choice["finish_reason"],
-        )
+        with self._least_busy() as url, self._explained(request):
+            return openai_api.send(self.client, url + "/v1/chat/completions", body)
 
-    def _post(self, path: str, body: dict[str, Any], key: str) -> Any:
+    def _post(self, url: str, body: dict[str, Any]) -> Any:
+        return self.client.post(url, cast_to=object, body=body)
+
+    def _explained(self, request: chat.Request) -> AbstractContextManager[None]:
+        return connections.explained(openai, SERVER, request, self.num_ctx)
+
+    @contextmanager
+    def _least_busy(self) -> Iterator[str]:
         with self._lock:
             url = min(self.base_urls, key=lambda u: self._in_flight[u])
             self._in_flight[url] += 1
         try:
-            response = self._client.post(url + path, json=body)
-            if response.status_code == httpx.codes.OK:
-                return response.json()
-            words = failures.error_text(response.text)
-            wanted = response.headers.get("Retry-After")
-            raise failures.refusal(response.status_code, words, self.where, key, retry_after=wanted)
-        except httpx.TransportError as error:
-            raise failures.Transient(
-                str(error) or type(error).__name__, remedy="Is it running, with memory to spare?"
-            ) from None
-        except ValueError:
-            raise failures.Transient("the reply is not whole JSON") from None
+            yield url
         finally:
             with self._lock:
                 self._in_flight[url] -= 1
@@ -153,20 +136,18 @@ def serve(
     api_key = secrets.token_hex(16)
     engines: list[Any] = []
     urls: list[str] = []
-    endpoint = None
-    try:
-        for _ in range(n_engines):
-            settings = _settings(gguf, lora, api_key, num_ctx_per_request, slots)
-            settings.n_threads_http = parallel + 2
-            settings.cpuparams.n_threads = threads // n_engines
-            settings.cpuparams_batch.n_threads = threads // n_engines
-            _start(settings, engines, urls, api_key)
-        endpoint = Endpoint(tuple(urls), api_key, num_ctx_per_request)
-        yield endpoint
-    finally:
-        if endpoint is not None:
-            endpoint.close()
-        engines.clear()  # the server stops with its last reference
+    with openai_api.open_client("http://127.0.0.1", api_key) as client:
+        try:
+            for _ in range(n_engines):
+                settings = _settings(gguf, lora, api_key, num_ctx_per_request, slots)
+                settings.n_threads_http = parallel + 2
+                settings.cpuparams.n_threads = threads // n_engines
+                settings.cpuparams_batch.n_threads = threads // n_engines
+                urls.append(_start(settings, engines, client))
+            yield Endpoint(tuple(urls), client, num_ctx_per_request)
+        finally:
+            client.close()  # before the servers, which would wait for open connections
+            engines.clear()  # the server stops with its last reference
 
 
 def _settings(gguf: Path, lora: Path | None, api_key: str, num_ctx: int, slots: int) -> Any:
@@ -195,37 +176,23 @@ def _settings(gguf: Path, lora: Path | None, api_key: str, num_ctx: int, slots: 
     return settings
 
 
-def _start(settings: Any, engines: list[Any], urls: list[str], api_key: str) -> None:
+def _start(settings: Any, engines: list[Any], client: openai.OpenAI) -> str:
+    """Address of a server that has answered once; it is the last of ``engines``."""
     import xllamacpp
 
     try:
         engines.append(xllamacpp.Server(settings))
-        urls.append(engines[-1].listening_address)
-        _first_request(urls[-1], api_key)
-    except (RuntimeError, httpx.HTTPError) as error:
+        url = str(engines[-1].listening_address)
+        # One token: an engine that is dropped before its loop runs would never end.
+        first = {"prompt": "a", "n_predict": 1, "cache_prompt": False}
+        client.post(url + "/completion", cast_to=object, body=first)
+    except (RuntimeError, openai.OpenAIError) as error:
         names = [settings.model.path, *(adapter.path for adapter in settings.lora_adapters)]
         raise CutoffError(
             f"llama.cpp cannot serve {' with '.join(names)} ({error}) Is the file complete, and is "
             "there memory for it? Removing it and running 03_export_gguf makes it again."
         ) from None
-
-
-def _first_request(url: str, api_key: str) -> None:
-    """One token. An engine that is dropped before its loop runs would never end."""
-    httpx.post(
-        url + "/completion",
-        json={"prompt": "a", "n_predict": 1, "cache_prompt": False},
-        headers={"Authorization": f"Bearer {api_key}"},
-        timeout=connections.REQUEST_TIMEOUT_SECONDS,
-        trust_env=False,
-    ).raise_for_status()
-
-
-def _thinking(request: chat.Request) -> dict[str, Any]:
-    """What templates with a thinking mode read (Qwen3); the others ignore it."""
-    if request.think is None:
-        return {}
-    return {"chat_template_kwargs": {"enable_thinking": request.think}}
+    return url
 
 
 def _available_cores() -> int:

@@ -74,13 +74,7 @@ class Engine:
         self.client = client
         self.model = model
         self.where = f"Ollama at {client.host}"
-        self._count_tokens = count_tokens and connections.in_turn(count_tokens)
-
-    def count_prompt_tokens(self, request: chat.Request) -> int | None:
-        """By ``count_tokens``, unless thinking is asked for, which changes the template."""
-        if self._count_tokens is None or request.think is not None:
-            return None
-        return self._count_tokens(request.messages)
+        self.count_prompt_tokens = connections.prompt_counter(count_tokens)
 
     def ask(self, request: chat.Request, options: chat.Options) -> chat.Reply:
         """One chat answer, whole or an error."""
@@ -251,16 +245,14 @@ def _explained(where: str, key: str, model: str, num_ctx: int = 0) -> Iterator[N
             ) from None
         cause = error.__context__  # the client keeps the text only
         headers = cause.response.headers if isinstance(cause, httpx.HTTPStatusError) else {}
-        raise failures.refusal(
-            _status(error),
-            words,
+        server = failures.Server(
             where,
-            key,
-            model=model,
-            pull=f"get it with `ollama pull {model}`, or make it with 03_export_gguf",
-            retry_after=headers.get("Retry-After"),
+            model,
+            missing=f"get it with `ollama pull {model}`, or make it with 03_export_gguf",
             secret=os.environ.get("OLLAMA_API_KEY", ""),
-        ) from None
+        )
+        wanted = headers.get("Retry-After")
+        raise failures.refusal(_status(error), words, server, key, wanted) from None
     except ConnectionError:
         raise failures.Transient("nobody answers", remedy=START) from None
     except httpx.TransportError as error:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import openai
 from openai.types.chat import ChatCompletion
 
-from cutoff.engines import chat, connections, failures, hosted
+from cutoff.engines import chat, connections, failures
 from cutoff.prompts import Message
 
 OFFICIAL = "https://api.openai.com/v1"
@@ -33,7 +33,8 @@ class Engine:
         self.client = client
         self.model = model
         self.where = f"The server at {client.base_url}"
-        self._count_tokens = count_tokens and connections.in_turn(count_tokens)
+        self.server = failures.Server(self.where, model, secret=client.api_key)
+        self.count_prompt_tokens = connections.prompt_counter(count_tokens)
         self._official = client.base_url.host == urlsplit(OFFICIAL).hostname
         # OpenAI's reasoning models know the new name only, other servers mostly the old one.
         self._limit = "max_completion_tokens" if self._official else "max_tokens"
@@ -42,39 +43,17 @@ class Engine:
     def __repr__(self) -> str:
         return f"Engine({self.model!r} of {self.where})"
 
-    def count_prompt_tokens(self, request: chat.Request) -> int | None:
-        """By ``count_tokens``, unless thinking is asked for, which changes the template."""
-        if self._count_tokens is None or request.think is not None:
-            return None
-        return self._count_tokens(request.messages)
-
     def ask(self, request: chat.Request, options: chat.Options) -> chat.Reply:
         """One chat answer."""
-        hosted.refuse_repeat_penalty(options, self.where)
+        connections.refuse_repeat_penalty(options, self.where)
         body = self._body(request, options)
         try:
-            with hosted.explained(
-                openai, self.where, request, self.model, options.num_ctx, self.client.api_key
-            ):
-                # Half the time of `chat.completions.create`, which walks through every message.
-                reply = self.client.post("/chat/completions", cast_to=ChatCompletion, body=body)
+            with connections.explained(openai, self.server, request, options.num_ctx):
+                return send(self.client, "/chat/completions", body)
         except failures.Refused as refusal:
             if not self._adapt(refusal.words, body, options):
                 raise
             return self.ask(request, options)
-        if not isinstance(reply, ChatCompletion) or not reply.choices:
-            raise failures.Transient("the reply is not a whole chat completion")
-        choice, usage = reply.choices[0], reply.usage
-        extra = choice.message.model_extra or {}
-        return chat.Reply(
-            text=choice.message.content or choice.message.refusal or "",
-            prompt_tokens=usage.prompt_tokens if usage else None,
-            completion_tokens=usage.completion_tokens if usage else 0,
-            finish_reason="refused"
-            if choice.message.refusal
-            else FINISH_REASONS.get(choice.finish_reason, choice.finish_reason),
-            thinking=extra.get("reasoning_content") or extra.get("reasoning") or "",
-        )
 
     def _body(self, request: chat.Request, options: chat.Options) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -86,24 +65,66 @@ class Engine:
             body["temperature"] = options.temperature
         if options.temperature > 0:
             body |= {"top_p": options.top_p, "seed": options.seed}
-        if request.schema is not None:
-            schema = {"name": "answer", "schema": request.schema, "strict": True}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
         if request.think is not None and self._official:
             body["reasoning_effort"] = "medium" if request.think else "none"
-        elif request.think is not None:  # vLLM, SGLang, llama.cpp: for the chat template
-            body["chat_template_kwargs"] = {"enable_thinking": request.think}
-        return body
+        else:
+            body |= thinking(request)
+        return body | schema(request)
 
     def _adapt(self, words: str, body: dict[str, Any], options: chat.Options) -> bool:
         """Whether the same can be asked for in another way; remembered for later requests."""
         if "max_completion_tokens" in words and "max_tokens" in body:
             self._limit = "max_completion_tokens"
             return True
-        if hosted.leave_out_temperature(words, "temperature" in body, options, self.model):
+        if connections.leave_out_temperature(words, "temperature" in body, options, self.model):
             self._takes_temperature = False
             return True
         return False
+
+
+def thinking(request: chat.Request) -> dict[str, Any]:
+    """Field for the chat template of a server with open weights (vLLM, SGLang, llama.cpp)."""
+    if request.think is None:
+        return {}
+    return {"chat_template_kwargs": {"enable_thinking": request.think}}
+
+
+def schema(request: chat.Request) -> dict[str, Any]:
+    """Field that holds the answer to the schema of ``request``, if it has one."""
+    if request.schema is None:
+        return {}
+    answer = {"name": "answer", "schema": request.schema, "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": answer}}
+
+
+def send(client: openai.OpenAI, url: str, body: dict[str, Any]) -> chat.Reply:
+    """The reply to a chat completion, sent to ``url``; raises what ``client`` raises."""
+    # Half the time of `chat.completions.create`, which walks through every message.
+    reply = client.post(url, cast_to=ChatCompletion, body=body)
+    if not isinstance(reply, ChatCompletion) or not reply.choices:
+        raise failures.Transient("the reply is not a whole chat completion")
+    choice, usage = reply.choices[0], reply.usage
+    extra = choice.message.model_extra or {}
+    return chat.Reply(
+        text=choice.message.content or choice.message.refusal or "",
+        prompt_tokens=usage.prompt_tokens if usage else None,
+        completion_tokens=usage.completion_tokens if usage else 0,
+        finish_reason="refused"
+        if choice.message.refusal
+        else FINISH_REASONS.get(choice.finish_reason, choice.finish_reason),
+        thinking=extra.get("reasoning_content") or extra.get("reasoning") or "",
+    )
+
+
+def open_client(url: str, api_key: str) -> openai.OpenAI:
+    """A client that does not retry (``chat.complete`` does) and needs no proxy on the loopback."""
+    return openai.OpenAI(
+        api_key=api_key or "none",
+        base_url=url,
+        timeout=connections.REQUEST_TIMEOUT_SECONDS,
+        max_retries=0,
+        http_client=openai.DefaultHttpxClient(trust_env=not connections.is_loopback(url)),
+    )
 
 
 @contextmanager
@@ -115,17 +136,10 @@ def connect(
 ) -> Iterator[Engine]:
     """``model`` of the server at ``base_url`` (``None``: OpenAI itself).
 
-    A server of one's own may need no key: ``api_key`` is empty then. Its own retries are
-    off; ``llm.complete`` retries.
+    A server of one's own may need no key: ``api_key`` is empty then.
     """
     url = base_url or OFFICIAL
     if api_key.strip() or url == OFFICIAL:
         api_key = connections.check_key(api_key, f"The server at {url}", "OPENAI_API_KEY")
-    with openai.OpenAI(
-        api_key=api_key or "none",
-        base_url=url,
-        timeout=connections.REQUEST_TIMEOUT_SECONDS,
-        max_retries=0,
-        http_client=openai.DefaultHttpxClient(trust_env=not connections.is_loopback(url)),
-    ) as client:
+    with open_client(url, api_key) as client:
         yield Engine(client, model, count_tokens)
