@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,6 @@ class OllamaHandler(Handler):
             return self.reply({"version": owner.version})
         if self.path == "/api/tags":
             return self.reply({"models": [owner.listed(name) for name in owner.models]})
-        if self.path == "/api/ps":
-            return self.reply({"models": [owner.running(name) for name in owner.loaded]})
         return self.error("404 page not found", 404)
 
     def do_POST(self) -> None:
@@ -87,14 +85,6 @@ class OllamaHandler(Handler):
         if self.path not in actions:
             return self.error("404 page not found", 404)
         return actions[self.path](body)
-
-    def do_DELETE(self) -> None:
-        name = full_name(self.body()["model"])
-        if name not in self.owner.models:
-            return self.error(f"model '{name}' not found", 404)
-        self.owner.unload(name)
-        del self.owner.models[name]
-        return self.reply(b"")
 
     def receive(self, digest: str) -> None:
         """A file that is sent in chunks or whole."""
@@ -227,13 +217,6 @@ class OllamaServer(Loopback):
             "digest": model.digest,
             "details": model.details(),
         }
-
-    def running(self, name: str) -> dict[str, Any]:
-        model = self.listed(name)
-        del model["modified_at"]
-        expires = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
-        num_ctx = self.loaded[name][0]
-        return {**model, "expires_at": expires, "size_vram": 0, "context_length": num_ctx}
 
     def shown(self, name: str) -> dict[str, Any]:
         model = self.models[name]

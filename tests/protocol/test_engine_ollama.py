@@ -104,8 +104,6 @@ def test_num_ctx_is_always_sent_and_nothing_may_be_cut(server: OllamaServer) -> 
     assert body["options"]["num_ctx"] == 384
     assert body["options"]["repeat_penalty"] == 1.05
     assert body["truncate"] is False and body["shift"] is False
-    (model,) = ollama_api.running(server.host)
-    assert model["context_length"] == 384
 
 
 def test_a_long_prompt_is_cut_by_ollama_itself_and_refused_here(server: OllamaServer) -> None:
@@ -161,7 +159,7 @@ def test_a_model_that_cannot_think_is_an_error(server: OllamaServer) -> None:
         ask(server, chat.Request("q", CHAT, 16, think=True))
 
 
-def test_a_model_of_the_library_is_pulled_once_and_removed(
+def test_a_model_of_the_library_is_pulled(
     ollama_server: OllamaServer, base_gguf: Path
 ) -> None:
     ollama_server.library["small:latest"] = Model(base_gguf)
@@ -169,11 +167,8 @@ def test_a_model_of_the_library_is_pulled_once_and_removed(
         ask(ollama_server)
     ollama_api.pull("small", ollama_server.host)
     assert ask(ollama_server).text
-    ollama_api.delete("small", ollama_server.host)
-    assert ollama_api.models(ollama_server.host) == []
-    for action in (ollama_api.delete, ollama_api.pull):
-        with pytest.raises(CutoffError, match="'absent'"):
-            action("absent", ollama_server.host)
+    with pytest.raises(CutoffError, match="'absent'"):
+        ollama_api.pull("absent", ollama_server.host)
 
 
 def test_a_file_that_is_no_model_is_an_error(ollama_server: OllamaServer, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from loopback import Listener
 
 from cutoff import deadline
-from cutoff.engines import chat, connections, failures, llama_cpp, openai_api
+from cutoff.engines import chat, failures, llama_cpp, openai_api
 from cutoff.errors import CutoffError, DeadlineReached
 
 KEY = "secret-of-the-test"
@@ -153,11 +153,6 @@ def test_a_slow_reader_does_not_hold_up_the_server(server: Server) -> None:
     assert len(list(answers)) == 4 * PARALLEL - 1
 
 
-def test_connections_are_kept_alive(server: Server) -> None:
-    complete(server, 100)
-    assert server.connections <= PARALLEL
-
-
 def test_the_key_is_sent_and_shown_nowhere(server: Server) -> None:
     complete(server, 1)
     assert server.keys == {f"Bearer {KEY}"}
@@ -171,12 +166,6 @@ def test_requests_are_greedy_and_use_no_cache(server: Server) -> None:
     assert server.chats[0]["max_tokens"] == 16
 
 
-def cut(number: int, handler: Any) -> bool:
-    handler.close_connection = True
-    handler.connection.close()
-    return True
-
-
 def status(code: int, **headers: str) -> Callable[[int, Any], bool]:
     def reply(number: int, handler: Any) -> bool:
         handler.reply({"error": {"message": f"status {code}"}}, code, **headers)
@@ -185,48 +174,11 @@ def status(code: int, **headers: str) -> Callable[[int, Any], bool]:
     return reply
 
 
-def torn_json(number: int, handler: Any) -> bool:
-    handler.reply(b'{"choices": [{"mess')
-    return True
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [status(429, Retry_After="0"), status(500), status(503), cut, torn_json],
-    ids=["429", "500", "503", "cut connection", "torn JSON"],
-)
-def test_a_transient_fault_is_retried(server: Server, fault: Callable[[int, Any], bool]) -> None:
-    server.on_chat = lambda number, handler: number <= 2 and fault(number, handler)
-    done = complete(server, 1)
-    assert done["q0"].retries == 2
-    assert len(server.chats) == 3
-
-
-def test_a_reply_that_does_not_come_is_asked_for_again(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connections, "REQUEST_TIMEOUT_SECONDS", 0.5)
-    released = threading.Event()
-    server.on_chat = lambda number, handler: number == 1 and not released.wait(60)
-    assert complete(server, 1)["q0"].retries >= 1
-    released.set()
-
-
 def test_a_fault_that_stays_ends_in_a_sentence(server: Server) -> None:
     server.on_chat = status(503)
     with pytest.raises(CutoffError, match="failed 6 times on q0.*status 503.*Run again"):
         complete(server, 1)
     assert len(server.chats) == chat.MAX_RETRIES + 1
-
-
-@pytest.mark.parametrize(
-    ("code", "remedy"), [(400, "refused the request"), (401, "check the key"), (404, "address")]
-)
-def test_a_permanent_fault_is_not_retried(server: Server, code: int, remedy: str) -> None:
-    server.on_chat = status(code)
-    with pytest.raises(CutoffError, match=f"{remedy}.*status {code}"):
-        complete(server, 1)
-    assert len(server.chats) == 1
 
 
 def test_a_server_that_does_not_run_ends_in_a_sentence() -> None:

@@ -163,12 +163,6 @@ def show(model: str, host: str | None = None) -> dict[str, Any]:
         return client.show(model).model_dump(mode="json")
 
 
-def running(host: str | None = None) -> list[dict[str, Any]]:
-    """The models in the server's memory, with ``size_vram`` in bytes and ``context_length``."""
-    with _client(host) as client:
-        return [model.model_dump(mode="json") for model in client.ps().models]
-
-
 def pull(model: str, host: str | None = None) -> None:
     """Download a model of Ollama's library, with a progress bar; at once if it is there."""
     with _client(host, model) as client, tqdm(unit="B", unit_scale=True, desc=model) as bar:
@@ -206,12 +200,6 @@ def create(
             stream=True,
         ):
             pass
-
-
-def delete(model: str, host: str | None = None) -> None:
-    """Remove a model from the server."""
-    with _client(host, model) as client:
-        client.delete(model)
 
 
 @contextmanager
