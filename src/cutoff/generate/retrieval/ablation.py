@@ -5,15 +5,13 @@ settings are read off those rankings.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
+
+import pandas as pd
 
 from cutoff.generate.retrieval import passage_search, ranking
 from cutoff.generate.retrieval.passage_search import Ranked, Retriever
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-Record = dict[str, Any]
+from cutoff.records import Question
 
 RETRIEVERS = ("dense", "bm25", "hybrid")
 DEPTHS = (3, 4, 6)  # passages in the context
@@ -40,54 +38,30 @@ def settings(retriever: str) -> list[Setting]:
     return plain + [Setting(retriever, candidates, k) for candidates, k in RERANKED]
 
 
-def table(retriever: Retriever, eval_records: Sequence[Record], seed: int = 0) -> "pd.DataFrame":
-    """One row per setting and stratum (and ``all``), a gold passage being what is to be found.
+def table(retriever: Retriever, questions: Sequence[Question], seed: int = 0) -> pd.DataFrame:
+    """One row per setting, a gold passage being what is to be found.
 
-    Columns: setting, retriever, candidates, k, stratum, n; recall (at least one gold passage
-    among the k), mrr, ndcg, each with ``_low`` and ``_high`` as in ``ranking.quality``; note,
-    "" or why a setting could not be measured (its figures are then missing).
+    Columns: setting, retriever, candidates, k, n; recall (at least one gold passage among the
+    k), mrr, ndcg, each with ``_low`` and ``_high`` as in ``ranking.quality``; note, "" or why a
+    setting could not be measured (its figures are then missing).
     """
-    import pandas as pd
-
-    rankings = _rankings(retriever, [record["question"] for record in eval_records])
+    rankings = _rankings(retriever, [question["question"] for question in questions])
     ids = [passage["passage_id"] for passage in retriever.passages]
-    rows: list[Record] = []
+    rows: list[dict[str, object]] = []
     for setting in settings(retriever.p.retriever):
-        by_question = {
-            record["question_id"]: [ids[row] for row, _ in ranked[: setting.k]]
-            for record, ranked in zip(eval_records, rankings.get(setting[:2], []), strict=False)
-        }
-        for stratum, records in ranking.by_stratum(eval_records):
-            row: Record = {"setting": setting.name} | setting._asdict()
-            row |= {"stratum": stratum, "n": len(records), "note": ""}
-            if by_question:
-                row |= _measured(records, by_question, setting.k, seed)
-            else:
-                row["note"] = "not measured: reranker_model is null"
-            rows.append(row)
-    return pd.DataFrame(rows).reindex(columns=COLUMNS).astype({"candidates": "Int64"})
-
-
-COLUMNS = [
-    "setting", "retriever", "candidates", "k", "stratum", "n",
-    "recall", "recall_low", "recall_high", "mrr", "mrr_low", "mrr_high",
-    "ndcg", "ndcg_low", "ndcg_high", "note",
-]  # fmt: skip
-
-
-def _measured(
-    records: Sequence[Record], by_question: dict[str, list[str]], k: int, seed: int
-) -> Record:
-    found = [(by_question[r["question_id"]], r["gold_passage_ids"]) for r in records]
-    papers = [record["paper_id"] for record in records]
-    hits = [ranking.hit(ids, gold) for ids, gold in found]
-    reciprocal = [ranking.reciprocal_rank(ids, gold) for ids, gold in found]
-    gains = [ranking.ndcg(ids, gold, k) for ids, gold in found]
-    return (
-        ranking.rate("recall", hits)
-        | ranking.mean("mrr", reciprocal, papers, seed)
-        | ranking.mean("ndcg", gains, papers, seed)
-    )
+        row = {"setting": setting.name, **setting._asdict(), "n": len(questions), "note": ""}
+        ranked = rankings.get((setting.retriever, setting.candidates))
+        if ranked is None:
+            row["note"] = "not measured: reranker_model is null"
+        else:
+            found = {
+                question["question_id"]: [ids[row] for row, _ in own[: setting.k]]
+                for question, own in zip(questions, ranked, strict=True)
+            }
+            row |= ranking.recall("recall", questions, found, setting.k)
+            row |= ranking.means(questions, found, setting.k, seed)
+        rows.append(row)
+    return pd.DataFrame(rows).astype({"candidates": "Int64"})
 
 
 def _rankings(

@@ -24,17 +24,17 @@ from cutoff.generate.retrieval.lexical import WordIndex
 from cutoff.generate.retrieval.passages import token_counter
 from cutoff.generate.retrieval.ranking import RANKS_KEPT, first_gold_rank, quality, recall_curve
 from cutoff.params import Params
+from cutoff.records import Passage, Ranking, Wording
 
 if TYPE_CHECKING:  # slow to import, and a finished data set does not need it
     import faiss
 
 __all__ = [
-    "INDEX_FILES", "RANKS_KEPT", "Retriever", "build", "check_vectors", "embed", "first_gold_rank",
-    "first_stage", "fit_context", "fuse", "load", "quality", "rank", "recall_curve", "relevance",
-    "rerank", "retrieve", "search", "token_counter",
+    "RANKS_KEPT", "Retriever", "build", "check_vectors", "first_gold_rank", "first_stage", "fuse",
+    "load", "quality", "rank", "recall_curve", "relevance", "rerank", "retrieve", "search",
+    "token_counter",
 ]  # fmt: skip
 
-Record = dict[str, Any]
 Hits = list[tuple[str, float]]  # passage id and score, best first
 Ranked = list[tuple[int, float]]  # position in the corpus and score, best first
 
@@ -51,7 +51,7 @@ class Retriever:
     """A FAISS index whose row i is ``passages[i]``, and the parameters of its use."""
 
     index: "faiss.Index"
-    passages: Sequence[Record]
+    passages: Sequence[Passage]
     p: Params
 
     @cached_property
@@ -62,7 +62,7 @@ class Retriever:
 # --- the index ---------------------------------------------------------------------------
 
 
-def build(passages: Sequence[Record], p: Params, folder: Path) -> Retriever:
+def build(passages: Sequence[Passage], p: Params, folder: Path) -> Retriever:
     """Embed the passages and write ``index.faiss`` and its identity ``index.json``."""
     import faiss
 
@@ -75,7 +75,7 @@ def build(passages: Sequence[Record], p: Params, folder: Path) -> Retriever:
     return Retriever(index, passages, p)
 
 
-def load(passages: Sequence[Record], p: Params, folder: Path) -> Retriever:
+def load(passages: Sequence[Passage], p: Params, folder: Path) -> Retriever:
     """Read the index of ``folder`` and check that it belongs to this corpus and this model.
 
     Raises ``CutoffError`` if it was made from other passages or by another model: a stale
@@ -117,7 +117,7 @@ def check_vectors(retriever: Retriever) -> None:
             )
 
 
-def _identity(passages: Sequence[Record], embedding_model: str) -> Record:
+def _identity(passages: Sequence[Passage], embedding_model: str) -> dict[str, str]:
     digest = hashlib.sha256()
     for passage in passages:
         digest.update(f"{passage['passage_id']}\0{passage['text']}\0".encode("utf-8", "replace"))
@@ -145,7 +145,7 @@ def search(retriever: Retriever, questions: Sequence[str], k: int) -> list[Hits]
     ]
 
 
-def retrieve(retriever: Retriever, question: str) -> list[Record]:
+def retrieve(retriever: Retriever, question: str) -> list[dict[str, Any]]:
     """The passages for a live question: records of the corpus, ``text`` fitted, and ``score``.
 
     They are those that the data set stores for the same question: the same search, and the
@@ -154,13 +154,15 @@ def retrieve(retriever: Retriever, question: str) -> list[Record]:
     p = retriever.p
     (hits,) = search(retriever, [question], p.top_k)
     passage_of = {passage["passage_id"]: passage for passage in retriever.passages}
-    found = [passage_of[passage_id] | {"score": score} for passage_id, score in hits]
+    found: list[dict[str, Any]] = [
+        {**passage_of[passage_id], "score": score} for passage_id, score in hits
+    ]
     count_tokens = token_counter(p.embedding_model, p.passage_tokens)
     fitted = fit_context([passage["text"] for passage in found], p.context_tokens, count_tokens)
     return [passage | {"text": text} for passage, text in zip(found, fitted, strict=True)]
 
 
-def rank(retriever: Retriever, questions: Sequence[Record], depth: int) -> list[Record]:
+def rank(retriever: Retriever, questions: Sequence[Wording], depth: int) -> list[Ranking]:
     """Rankings of all questions as records of ``retrieval.jsonl``.
 
     Training contexts, evaluation contexts and recall are all read from these records, so the

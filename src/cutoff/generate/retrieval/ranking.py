@@ -4,18 +4,14 @@ A passage is relevant if it is a gold passage of the question; the models are to
 this. Passages below rank 10 are not looked at.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import log2
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-Record = dict[str, Any]
-Array = NDArray[np.float64]
+from cutoff import bootstrap
+from cutoff.records import Question, Ranking
 
 RANKS_KEPT = 10  # depth of the stored rankings
 REPLICATES = 10_000  # resamples of papers per interval
@@ -51,49 +47,28 @@ def ndcg(passage_ids: Sequence[str], gold_passage_ids: Sequence[str], k: int) ->
 
 
 def quality(
-    eval_records: Sequence[Record], rankings: Sequence[Record], seed: int = 0
-) -> "pd.DataFrame":
+    questions: Sequence[Question], rankings: Sequence[Ranking], seed: int = 0
+) -> pd.DataFrame:
     """Quality of the retrieval by stratum, and for all questions (``all``).
 
     Columns: stratum, n, recall@1 ... recall@10 (share of questions with at least one gold
     passage among the first k), mrr (mean of 1 / rank of the first one; below rank 10 it is 0),
-    ndcg@10. Each has its 95 % interval beside it, in ``<name>_low`` and ``<name>_high``:
-    Wilson's for a recall, for the others a bootstrap that draws whole papers.
+    ndcg@10. Each has its 95 % interval over papers beside it, in ``<name>_low`` and
+    ``<name>_high``.
     """
-    import pandas as pd
-
-    by_question = {record["question_id"]: record["passage_ids"] for record in rankings}
+    found = {record["question_id"]: record["passage_ids"][:RANKS_KEPT] for record in rankings}
     rows = []
-    for stratum, records in by_stratum(eval_records):
-        found = [
-            (by_question[record["question_id"]][:RANKS_KEPT], record["gold_passage_ids"])
-            for record in records
-        ]
-        row: Record = {"stratum": stratum, "n": len(records)}
+    for stratum in [*dict.fromkeys(question["stratum"] for question in questions), "all"]:
+        part = [q for q in questions if stratum in (q["stratum"], "all")]
+        row: dict[str, object] = {"stratum": stratum, "n": len(part)}
         for k in range(1, RANKS_KEPT + 1):
-            row |= rate(f"recall@{k}", [hit(ids[:k], gold) for ids, gold in found])
-        papers = [record["paper_id"] for record in records]
-        for name, measure in _measures(RANKS_KEPT):
-            row |= mean(name, [measure(ids, gold) for ids, gold in found], papers, seed)
-        rows.append(row)
-    return pd.DataFrame(rows)
+            row |= recall(f"recall@{k}", part, found, k)
+        rows.append(row | means(part, found, RANKS_KEPT, seed))
+    return pd.DataFrame(rows).rename(columns=lambda name: name.replace("ndcg", "ndcg@10"))
 
 
-def _measures(k: int) -> list[tuple[str, Callable[[Sequence[str], Sequence[str]], float]]]:
-    return [("mrr", reciprocal_rank), (f"ndcg@{k}", lambda ids, gold: ndcg(ids, gold, k))]
-
-
-def by_stratum(eval_records: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
-    """(stratum, its records) in order of appearance, then ("all", all of them)."""
-    for stratum in dict.fromkeys(record["stratum"] for record in eval_records):
-        yield stratum, [record for record in eval_records if record["stratum"] == stratum]
-    yield "all", list(eval_records)
-
-
-def recall_curve(table: "pd.DataFrame") -> "pd.DataFrame":
+def recall_curve(table: pd.DataFrame) -> pd.DataFrame:
     """The recalls of ``quality`` one below the other: stratum, k, recall, ci_low, ci_high."""
-    import pandas as pd
-
     return pd.DataFrame(
         {
             "stratum": row["stratum"],
@@ -107,47 +82,34 @@ def recall_curve(table: "pd.DataFrame") -> "pd.DataFrame":
     )
 
 
-# --- intervals ---------------------------------------------------------------------------
+# --- measures of many questions, with intervals ------------------------------------------
 
 
-def rate(name: str, hits: Sequence[float]) -> Record:
-    """``{name, name_low, name_high}``: share of hits with Wilson's 95 % interval."""
-    low, high = wilson(float(np.mean(hits)), len(hits))
-    return {name: float(np.mean(hits)), f"{name}_low": low, f"{name}_high": high}
+def recall(
+    name: str, questions: Sequence[Question], found: Mapping[str, Sequence[str]], k: int
+) -> dict[str, float]:
+    """``{name, name_low, name_high}``: share of ``questions`` with a gold passage in the first k.
 
-
-def mean(name: str, values: Sequence[float], papers: Sequence[str], seed: int) -> Record:
-    """``{name, name_low, name_high}``: mean with a 95 % interval over papers."""
-    low, high = paper_interval(np.asarray(values, float), papers, seed)
-    return {name: float(np.mean(values)), f"{name}_low": low, f"{name}_high": high}
-
-
-def wilson(proportion: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a proportion of ``n``; Wilson EB (1927). JASA 22, 209-212."""
-    z2 = 1.959963984540054**2
-    centre = (proportion + z2 / (2 * n)) / (1 + z2 / n)
-    margin = (z2 * (proportion * (1 - proportion) + z2 / (4 * n)) / n) ** 0.5 / (1 + z2 / n)
-    return max(0.0, centre - margin), min(1.0, centre + margin)
-
-
-def paper_interval(values: Array, papers: Sequence[str], seed: int) -> tuple[float, float]:
-    """95 % interval of the mean of ``values`` (each 0..1), drawing whole papers with replacement.
-
-    Questions on one paper share its luck. The percentiles are expanded for few papers
-    (Hesterberg 2015, as in the statistics of 04). Where all papers agree, nothing is left to
-    draw and Wilson's interval over papers stands in; one paper alone says nothing: (0, 1).
+    ``found``: question id -> passage ids, best first.
     """
-    from scipy import stats
+    hits = [hit(found[q["question_id"]][:k], q["gold_passage_ids"]) for q in questions]
+    share = bootstrap.share(np.array(hits), _papers(questions))
+    return {name: share["share"], f"{name}_low": share["ci_low"], f"{name}_high": share["ci_high"]}
 
-    names, codes = np.unique(np.asarray(papers), return_inverse=True)
-    g = len(names)
-    if g < 2:
-        return 0.0, 1.0
-    sums, counts = np.bincount(codes, weights=values), np.bincount(codes)
-    if np.ptp(sums / counts) < 1e-12:
-        return wilson(float(values.mean()), g)
-    drawn = np.random.default_rng(seed).multinomial(g, [1 / g] * g, size=REPLICATES)
-    means = (drawn @ sums) / (drawn @ counts)
-    tail = stats.norm.cdf(stats.t.ppf(0.025, g - 1) * (g / (g - 1)) ** 0.5)
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
+
+def means(
+    questions: Sequence[Question], found: Mapping[str, Sequence[str]], k: int, seed: int
+) -> dict[str, float]:
+    """``mrr`` and ``ndcg`` among the first k, each with ``_low`` and ``_high`` as in ``recall``."""
+    pairs = [(found[q["question_id"]][:k], q["gold_passage_ids"]) for q in questions]
+    values = np.array([[reciprocal_rank(*pair), ndcg(*pair, k)] for pair in pairs])
+    over_papers = bootstrap.means(values, _papers(questions), REPLICATES, seed)
+    return {
+        f"{name}{end}": float(value)
+        for end, row in zip(("", "_low", "_high"), over_papers, strict=False)
+        for name, value in zip(("mrr", "ndcg"), row, strict=True)
+    }
+
+
+def _papers(questions: Sequence[Question]) -> np.ndarray:
+    return np.array([question["paper_id"] for question in questions])
