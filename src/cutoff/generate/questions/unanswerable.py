@@ -21,7 +21,7 @@ from cutoff.generate.questions.strata import questions_wanted
 from cutoff.generate.questions.wordings import Wordings
 from cutoff.generate.retrieval.passages import CountTokens
 from cutoff.params import Params
-from cutoff.records import Fact, Paper, Passage
+from cutoff.records import Fact, Paper, Passage, Wording
 
 if TYPE_CHECKING:
     from cutoff.generate.retrieval.passage_search import Retriever
