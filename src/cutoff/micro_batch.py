@@ -1,7 +1,7 @@
 """How many examples go through a device at once, and whether activations are kept or recomputed.
 
 Both are decided by trying, largest micro batch first: a training tries and measures
-(``cutoff.finetune.memory``), ``make plan`` tries its estimate. What is decided changes the
+(``cutoff.finetune.gpu_memory``), ``make plan`` tries its estimate. What is decided changes the
 speed and the rounding, never the training: a step is ``batch_size`` examples.
 """
 

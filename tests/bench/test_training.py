@@ -40,7 +40,7 @@ def test_packed_examples_do_not_see_each_other_with_sdpa(training: ModuleType) -
     """What packing without a flash kernel stands on: position ids alone keep examples apart."""
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-    here = training.machine.Machine(None, "CPU", "float32", "")
+    here = training.device.Device(None, "CPU", "float32", "")
     model = training.random_model("small", False, here).eval()
     rows = [{"input_ids": list(range(100, 100 + n))} for n in (5, 9)]
     packed = {"input_ids": [i for row in rows for i in row["input_ids"]], "seq_lengths": [5, 9]}

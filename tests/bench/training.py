@@ -26,8 +26,8 @@ sys.path[:0] = [str(SOURCE)] if str(SOURCE) not in sys.path else []
 import torch  # noqa: E402
 from transformers import Qwen2Config, Qwen2ForCausalLM, TrainerCallback  # noqa: E402
 
-from cutoff import accelerators  # noqa: E402
-from cutoff.finetune import adapter, base, examples, machine, trainer  # noqa: E402
+from cutoff import device  # noqa: E402
+from cutoff.finetune import adapter, base, examples, trainer  # noqa: E402
 from cutoff.finetune.settings import Training  # noqa: E402
 from cutoff.micro_batch import GIB, Plan  # noqa: E402
 
@@ -42,7 +42,7 @@ PACKED_TOKENS = 4096  # of one pass: the mask that keeps examples apart grows wi
 PHANTOM = SOURCE / "cutoff" / "phantom" / "base_model"
 
 
-def random_model(size: str, four_bit: bool, here: machine.Machine) -> Any:
+def random_model(size: str, four_bit: bool, here: device.Device) -> Any:
     """A model of the true dimensions whose weights are noise, built layer by layer on its
     device, so that it never needs more memory than the finished one."""
     hidden, inner, layers, heads, kv_heads, vocabulary, tied = SIZES[size]
@@ -116,7 +116,7 @@ def measure(
     """One row of the table; the first step, in which everything is allocated, is not timed."""
     from transformers import AutoTokenizer
 
-    here = machine.find()
+    here = device.find()
     tokenized = made_up(steps * batch_size, longest, SIZES[size][5])
     training = Training(
         base_folder="", train_file="", adapters_folder="", progress_file="", lora_rank=16,
@@ -130,14 +130,14 @@ def measure(
 
         def build(plan: Plan, rows: int = batch_size) -> Any:
             changed = dataclasses.replace(training, batch_size=rows)
-            return trainer.build(
-                changed, 0, model, tokenizer, tokenized, here, 1, work, plan
-            )  # fmt: skip
+            lengths = [len(example["input_ids"]) for example in tokenized]
+            sft = trainer.sft_settings(changed, 0, lengths, here, plan)
+            return trainer.build(model, tokenizer, tokenized, sft | {"output_dir": folder})
 
         if way == "packed":
             fit, per_step = _pack(build, tokenized, longest, batch_size)
         else:
-            plan = adapter.choose_plan(training, tokenized, here, 1, work, build)
+            plan = gpu_memory.choose_plan(training, tokenized, here, work, build)
             fit = build(plan)
             lengths = [len(example["input_ids"]) for example in tokenized]
             order = list(range(len(lengths)))
@@ -178,7 +178,7 @@ def _pack(
     return fit, [held[first : first + rows] for first in range(0, len(held), rows)]
 
 
-def _timed(fit: Any, per_step: list[list[Any]], here: machine.Machine) -> dict[str, Any]:
+def _timed(fit: Any, per_step: list[list[Any]], here: device.Device) -> dict[str, Any]:
     clock = Clock()
     fit.add_callback(clock)
     if here.index is not None:
@@ -189,12 +189,12 @@ def _timed(fit: Any, per_step: list[list[Any]], here: machine.Machine) -> dict[s
     lengths = [n for row in timed for n in row.get("parts", [len(row["input_ids"])])]
     n_trained = sum(label != examples.IGNORED for row in timed for label in row["labels"])
     n_lora = sum(p.numel() for p in fit.model.parameters() if p.requires_grad)
-    flops = accelerators.training_flops(fit.model.config, lengths, n_trained, n_lora, 1)
+    flops = device.training_flops(fit.model.config, lengths, n_trained, n_lora, 1)
     gpu = here.index is not None
     return {
         "device": here.name,
         "tokens_per_second": round(sum(lengths) / seconds),
-        "mfu": accelerators.utilisation(flops, seconds, here.name, 1),
+        "mfu": device.utilisation(flops, seconds, here.name, 1),
         "peak_gib": round(torch.cuda.max_memory_reserved() / GIB, 2) if gpu else None,
     }
 

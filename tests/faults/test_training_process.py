@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from cutoff import files
+from cutoff.device import Device
 from cutoff.errors import CutoffError, DeadlineReached
-from cutoff.finetune import adapter, failures, launch, memory, settings
-from cutoff.finetune.machine import Machine
+from cutoff.finetune import adapter, gpu_memory, launch, settings, training_errors
 from cutoff.finetune.settings import Training
 from cutoff.micro_batch import Plan
 
@@ -127,7 +127,7 @@ def test_a_diverging_loss_ends_in_one_sentence(small_training: dict[str, Any]) -
     [
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "was killed"),
         ("print('what went on'); raise RuntimeError('unheard of')", "status 1: .*unheard of"),
-        (f"import sys; sys.exit(print('{failures.ERROR_MARK}Do this.') or 2)", "^Do this.$"),
+        (f"import sys; sys.exit(print('{training_errors.ERROR_MARK}Do this.') or 2)", "^Do this.$"),
     ],
     ids=["killed", "unforeseen", "sentence"],
 )
@@ -148,10 +148,10 @@ def test_the_process_says_when_time_is_up_and_when_to_start_it_once_more(
     # Status 1: what a launcher makes of every other one.
     code = "import sys; sys.exit(print(sys.argv[1]) or 1)"
     command = [sys.executable, "-c", code]
-    late = failures.DEADLINE_MARK + "deadline_minutes reached: run again."
+    late = training_errors.DEADLINE_MARK + "deadline_minutes reached: run again."
     with pytest.raises(DeadlineReached, match="^deadline_minutes reached: run again.$"):
         launch._run_process([*command, late], training, {})
-    assert launch._run_process([*command, failures.RETRY_MARK + "smaller"], training, {})
+    assert launch._run_process([*command, training_errors.RETRY_MARK + "smaller"], training, {})
     assert not launch._run_process([sys.executable, "-c", ""], training, {})
 
 
@@ -168,14 +168,14 @@ def test_running_out_of_gpu_memory_asks_for_another_start_until_nothing_is_left_
         def train(self, resume_from_checkpoint: str | None) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
-    training, here = Training(**small_training), Machine(None, "Tesla T4", "float16", "")
-    conditions = adapter._conditions(training, here, 1)
+    training, here = Training(**small_training), Device(None, "Tesla T4", "float16", "")
+    conditions = gpu_memory.conditions_of(training, here)
     plan, made = Plan(4, False, ""), []
     with pytest.raises(CutoffError, match="micro batch 1 with checkpointing"):
         for _ in range(9):
-            with pytest.raises(failures.TryAgain, match="ran out of memory with more"):
+            with pytest.raises(training_errors.TryAgain, match="ran out of memory with more"):
                 adapter._fit(Full(), training, plan, here, tmp_path)
-            plan = memory.stored(tmp_path / "memory.json", conditions) or plan
+            plan = gpu_memory.stored(tmp_path / "memory.json", conditions) or plan
             made.append((plan.micro_batch, plan.checkpointing))
     assert made == [(2, False), (1, False), (1, True)]
 
@@ -193,18 +193,18 @@ def test_a_full_disk_is_recognised_however_a_library_words_it(tmp_path: Path) ->
         of_torch.value,
         RuntimeError("No space left on device (os error 28)"),
     ):
-        assert "disk is full" in (failures.explain(error, tmp_path) or ""), error
+        assert "disk is full" in (training_errors.explain(error, tmp_path) or ""), error
 
 
 def test_memory_and_permission_errors_say_what_to_do_and_others_stay_visible(
     tmp_path: Path,
 ) -> None:
     allocation = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
-    assert "smaller batch_size" in (failures.explain(allocation, tmp_path) or "")
-    assert "smaller batch_size" in (failures.explain(MemoryError(), tmp_path) or "")
+    assert "smaller batch_size" in (training_errors.explain(allocation, tmp_path) or "")
+    assert "smaller batch_size" in (training_errors.explain(MemoryError(), tmp_path) or "")
     read_only = OSError(errno.EROFS, "Read-only file system")
-    assert "output_dir" in (failures.explain(read_only, tmp_path) or "")
-    assert failures.explain(ValueError("a bug"), tmp_path) is None
+    assert "output_dir" in (training_errors.explain(read_only, tmp_path) or "")
+    assert training_errors.explain(ValueError("a bug"), tmp_path) is None
 
 
 def test_an_interrupt_of_the_notebook_stops_the_training(small_training: dict[str, Any]) -> None:

@@ -96,11 +96,11 @@ def test_a_tokenizer_that_cannot_teach_stopping_is_refused(
 def test_an_example_beyond_the_models_context_is_named_not_cut(
     tokenizer: Any, records: list[dict[str, Any]]
 ) -> None:
-    tokenized = [examples.tokenize(record, tokenizer) for record in records]
-    most = max(len(example["input_ids"]) for example in tokenized)
-    assert examples.longest(records, tokenized, context_length=most) == most
+    data = examples.of_records(records, tokenizer)
+    most = max(data.lengths)
+    data.require_fit(most)
     with pytest.raises(CutoffError, match=r"rag_ft\|paper-\d/\w+\?\d has"):
-        examples.longest(records, tokenized, context_length=most - 1)
+        data.require_fit(most - 1)
 
 
 def test_an_empty_completion_and_a_missing_variant_are_errors(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cutoff import micro_batch
 from cutoff.errors import CutoffError
-from cutoff.finetune import memory
+from cutoff.finetune import gpu_memory
 from cutoff.micro_batch import GIB, OutOfMemory, Plan
 
 
@@ -108,9 +108,9 @@ def test_after_running_out_of_memory_every_further_plan_is_smaller_and_there_is_
 
 def test_a_resumed_training_keeps_its_plan_and_another_device_gets_its_own(tmp_path: Path) -> None:
     file, plan = tmp_path / "work" / "memory.json", Plan(4, True, "measured")
-    memory.store(file, {"device": "Tesla T4"}, plan)
-    assert memory.stored(file, {"device": "Tesla T4"}) == plan
-    assert memory.stored(file, {"device": "NVIDIA L4"}) is None
+    gpu_memory.store(file, {"device": "Tesla T4"}, plan)
+    assert gpu_memory.stored(file, {"device": "Tesla T4"}) == plan
+    assert gpu_memory.stored(file, {"device": "NVIDIA L4"}) is None
 
 
 def test_on_a_cpu_a_pass_stays_small_and_a_step_whole() -> None:
@@ -127,5 +127,5 @@ def test_on_a_cpu_a_pass_stays_small_and_a_step_whole() -> None:
 def test_filled_up_passes_are_the_fewest_that_all_processes_share(
     n: int, micro: int, n_processes: int
 ) -> None:
-    missing = memory.of_passes(n, micro, n_processes)
+    missing = gpu_memory.of_passes(n, micro, n_processes)
     assert (n + missing) % (micro * n_processes) == 0 and 0 <= missing < micro * n_processes

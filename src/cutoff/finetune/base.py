@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from cutoff import chat_template
+from cutoff.device import Device
 from cutoff.errors import CutoffError
-from cutoff.finetune.machine import Machine
 from cutoff.finetune.settings import Training
 
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -35,28 +35,28 @@ def load_tokenizer(folder: Path | str) -> Any:
     return tokenizer
 
 
-def load(training: Training, machine: Machine) -> Any:
+def load(training: Training, here: Device) -> Any:
     """The frozen base model on its device, in 4 bits where ``load_in_4bit`` asks for it."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    dtype = getattr(torch, machine.dtype)
+    dtype = getattr(torch, here.dtype)
     quantisation = None
     if training.load_in_4bit:
-        require_bitsandbytes(machine)
+        require_bitsandbytes(here)
         quantisation = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
-    direct = training.load_in_4bit or machine.index is not None
+    direct = training.load_in_4bit or here.index is not None
     model = AutoModelForCausalLM.from_pretrained(
         training.base_folder,
         dtype=dtype,
         attn_implementation="sdpa",
         quantization_config=quantisation,
-        device_map={"": machine.place} if direct else None,
+        device_map={"": here.place} if direct else None,
     )
     if training.load_in_4bit:
         # What PEFT's prepare_model_for_kbit_training does, but for the embeddings and the head:
@@ -68,23 +68,27 @@ def load(training: Training, machine: Machine) -> Any:
     return model
 
 
+def lora_settings(training: Training) -> dict[str, Any]:
+    """What ``peft.LoraConfig`` is made of."""
+    return {
+        "r": training.lora_rank,
+        "lora_alpha": training.lora_alpha,
+        "lora_dropout": training.lora_dropout,
+        "target_modules": PROJECTIONS,
+        "task_type": "CAUSAL_LM",
+    }
+
+
 def with_adapter(model: Any, training: Training, seed: int) -> Any:
     """``model`` with fresh LoRA weights, which follow from ``seed``; the others are frozen."""
     from peft import LoraConfig, get_peft_model
     from transformers import set_seed
 
     set_seed(seed)
-    settings = LoraConfig(
-        r=training.lora_rank,
-        lora_alpha=training.lora_alpha,
-        lora_dropout=training.lora_dropout,
-        target_modules=PROJECTIONS,
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(model, settings)
+    return get_peft_model(model, LoraConfig(**lora_settings(training)))
 
 
-def require_bitsandbytes(machine: Machine) -> None:
+def require_bitsandbytes(here: Device) -> None:
     """Raise ``CutoffError`` unless 4-bit weights can be made and used on this device."""
     import torch
 
@@ -92,13 +96,13 @@ def require_bitsandbytes(machine: Machine) -> None:
         from bitsandbytes import functional
 
         packed, state = functional.quantize_4bit(
-            torch.ones(64, 64, device=machine.place), quant_type="nf4", compress_statistics=True
+            torch.ones(64, 64, device=here.place), quant_type="nf4", compress_statistics=True
         )
         functional.dequantize_4bit(packed, state)
     except Exception as error:  # what a broken build raises is not foreseeable
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CutoffError(
             f"load_in_4bit needs the package bitsandbytes, which does not work on "
-            f"{machine.name}: {reason[:200]}. Install the version in requirements.txt, or set "
+            f"{here.name}: {reason[:200]}. Install the version in requirements.txt, or set "
             "load_in_4bit to false."
         ) from None

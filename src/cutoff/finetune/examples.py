@@ -9,13 +9,13 @@ asks for.
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
 from cutoff import files
 from cutoff.errors import CutoffError
 
-VARIANTS = ("instruct_ft", "rag_ft")
 IGNORED = -100  # label of a token that takes no part in the loss
 WINDOW = 8  # batches that are sorted by length together
 
@@ -72,19 +72,44 @@ def tokenize(record: dict[str, Any], tokenizer: Any) -> Example:
     return {"input_ids": [*prompt, *answer], "labels": [IGNORED] * len(prompt) + answer}
 
 
-def longest(
-    records: Sequence[dict[str, Any]], examples: Sequence[Example], context_length: int
-) -> int:
-    """Tokens of the longest example; an example beyond the model's context is an error."""
-    lengths = [len(example["input_ids"]) for example in examples]
-    most = max(lengths)
-    if most > context_length:
-        worst = records[lengths.index(most)]["example_id"]
-        raise CutoffError(
-            f"The example {worst} has {most:,} tokens, the base model reads {context_length:,}; "
-            "nothing is cut off, so use a smaller top_k or passage_tokens."
-        )
-    return most
+@dataclass(frozen=True)
+class Examples:
+    """Records in the order of their file, with their token ids and what made these."""
+
+    records: list[dict[str, Any]]
+    tokenized: list[Example]
+    tokenizer: Any
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each example."""
+        return [len(example["input_ids"]) for example in self.tokenized]
+
+    @property
+    def n_trained_tokens(self) -> int:
+        """Tokens with a loss, of all examples together."""
+        return sum(label != IGNORED for example in self.tokenized for label in example["labels"])
+
+    def require_fit(self, context_length: int) -> None:
+        """Raise ``CutoffError`` that names the longest example if the model cannot read it."""
+        most = max(self.lengths, default=0)
+        if most > context_length:
+            worst = self.records[self.lengths.index(most)]["example_id"]
+            raise CutoffError(
+                f"The example {worst} has {most:,} tokens, the base model reads "
+                f"{context_length:,}; nothing is cut off, so use a smaller top_k or "
+                "passage_tokens."
+            )
+
+
+def of_records(records: list[dict[str, Any]], tokenizer: Any) -> Examples:
+    """``records`` with their token ids."""
+    return Examples(records, [tokenize(record, tokenizer) for record in records], tokenizer)
+
+
+def read(train_file: Path, variant: str, tokenizer: Any) -> Examples:
+    """The training examples of one variant."""
+    return of_records(read_records(train_file, variant), tokenizer)
 
 
 def segments(example: Example, tokenizer: Any) -> list[dict[str, Any]]:

@@ -14,12 +14,24 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from cutoff import files, prompts
 from cutoff.finetune import examples
+from cutoff.finetune.examples import Examples
+from cutoff.finetune.settings import Training
 
 STRATA = ("seen", "unseen_fact")
 POINTS = 10  # of the curve, before the first step and after the last one included
 SHARE = 0.08  # of the training's time that watching may take
 FORWARD = 0.4  # of a training pass: no gradients
 FEWEST = 8  # questions of a stratum that still make a curve
+
+
+def affordable_examples(
+    training: Training, variant: str, data: Examples, tokenizer: Any
+) -> Examples:
+    """The questions to watch beside ``data``; none where the settings ask for none."""
+    if not training.eval_file or not training.loss_eval_questions:
+        return examples.of_records([], tokenizer)
+    asked = affordable(training.loss_eval_questions, len(data.records), training.epochs)
+    return examples.of_records(records(Path(training.eval_file), variant, asked), tokenizer)
 
 
 def records(eval_file: Path, variant: str, per_stratum: int) -> list[dict[str, Any]]:
@@ -62,13 +74,12 @@ def _as_trained(record: dict[str, Any], variant: str) -> dict[str, Any]:
 class HeldOutLoss(TrainerCallback):
     """Adds ``held_out`` entries to the log: mean loss per answer token of each stratum."""
 
-    def __init__(
-        self, records: Sequence[dict[str, Any]], tokenized: Sequence[examples.Example]
-    ) -> None:
+    def __init__(self, watched: Examples, trainer: Any) -> None:
         # Equal lengths side by side: hardly any padding.
-        pairs = zip([record["stratum"] for record in records], tokenized, strict=True)
+        strata = [record["stratum"] for record in watched.records]
+        pairs = zip(strata, watched.tokenized, strict=True)
         self.examples = sorted(pairs, key=lambda pair: len(pair[1]["input_ids"]))
-        self.trainer: Any = None  # set once it exists
+        self.trainer = trainer
         self.seconds = 0.0
 
     def on_train_begin(

@@ -13,9 +13,9 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from cutoff import files, micro_batch, models
+from cutoff import device, files, micro_batch, models
 from cutoff.errors import CutoffError, DeadlineReached
-from cutoff.finetune import failures, machine, settings
+from cutoff.finetune import settings, training_errors
 from cutoff.finetune.settings import Training
 from cutoff.run import folders
 
@@ -60,7 +60,7 @@ def train_all(training: Training) -> dict[str, dict[str, Any]]:
         config = folder / "training_config.json"
         files.write_json_atomic(config, asdict(training))
         files.write_bytes_atomic(Path(training.progress_file), b"")
-        gpus = machine.visible_gpus()
+        gpus = device.visible_gpus()
         n_processes = count_processes(training, len(gpus))
         launcher = [sys.executable, *_launcher(n_processes, folder)]
         # One process with several GPUs in sight would spread each batch over them.
@@ -138,10 +138,10 @@ def _run_process(command: list[str], training: Training, environment: dict[str, 
         status = process.wait()
         reader.join(timeout=5)
     lines = list(output)
-    if status and any(failures.RETRY_MARK in line for line in lines):
+    if status and any(training_errors.RETRY_MARK in line for line in lines):
         return True
     if status:
-        reached = _marked(lines, failures.DEADLINE_MARK)
+        reached = _marked(lines, training_errors.DEADLINE_MARK)
         if reached:
             raise DeadlineReached(reached)
         raise CutoffError(_what_happened(status, lines, Path(training.adapters_folder)))
@@ -185,7 +185,7 @@ def _marked(output: list[str], mark: str) -> str | None:
 
 
 def _what_happened(status: int, output: list[str], folder: Path) -> str:
-    sentence = _marked(output, failures.ERROR_MARK)
+    sentence = _marked(output, training_errors.ERROR_MARK)
     if sentence:
         return sentence
     if status == -9 or any("SIGKILL" in line for line in output):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from cutoff import deadline, files
 from cutoff.errors import CutoffError, DeadlineReached
-from cutoff.finetune import adapter, failures, settings
+from cutoff.finetune import adapter, settings, training_errors
 from cutoff.finetune.settings import Training
 
 PARENT_CHECK_SECONDS = 1.0
@@ -36,16 +36,16 @@ def main(arguments: list[str]) -> int:
         with _alone(Path(training.adapters_folder)):
             for name in settings.adapters(training):
                 adapter.train(training, name)
-    except failures.TryAgain as reason:
-        return _say(failures.RETRY_MARK, str(reason), failures.RETRY_STATUS)
+    except training_errors.TryAgain as reason:
+        return _say(training_errors.RETRY_MARK, str(reason), training_errors.RETRY_STATUS)
     except DeadlineReached as reached:
         _leave_group()
-        return _say(failures.DEADLINE_MARK, str(reached), deadline.EXIT_STATUS)
+        return _say(training_errors.DEADLINE_MARK, str(reached), deadline.EXIT_STATUS)
     except Exception as error:
-        sentence = failures.explain(error, Path(arguments[0]).parent)
+        sentence = training_errors.explain(error, Path(arguments[0]).parent)
         if sentence is None:
             raise
-        return _say(failures.ERROR_MARK, sentence, 2)
+        return _say(training_errors.ERROR_MARK, sentence, 2)
     _leave_group()
     return 0
 

@@ -2,65 +2,60 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from cutoff.device import Device
 from cutoff.errors import CutoffError
-from cutoff.finetune import examples, memory
-from cutoff.finetune.machine import Machine
+from cutoff.finetune import examples, gpu_memory
 from cutoff.finetune.settings import Training
 from cutoff.micro_batch import Plan
 
 LOGGED_POINTS = 100  # of a loss curve
 
 
+def sft_settings(
+    training: Training, seed: int, lengths: Sequence[int], here: Device, plan: Plan
+) -> dict[str, Any]:
+    """What ``trl.SFTConfig`` is made of, but for its folder; ``lengths``: tokens per example."""
+    steps = math.ceil(len(lengths) * training.epochs / training.batch_size)
+    constant = training.lr_scheduler == "constant"
+    return {
+        "num_train_epochs": 1,  # the order holds every epoch
+        "train_sampling_strategy": "sequential",
+        "per_device_train_batch_size": plan.micro_batch,
+        "gradient_accumulation_steps": training.batch_size // (plan.micro_batch * here.processes),
+        "max_length": max(lengths),
+        "completion_only_loss": True,
+        "learning_rate": training.learning_rate,
+        "lr_scheduler_type": "constant_with_warmup" if constant else training.lr_scheduler,
+        "warmup_steps": round(training.warmup_ratio * steps),
+        "seed": seed,
+        "use_cpu": here.index is None,
+        "bf16": here.dtype == "bfloat16",
+        "fp16": here.dtype == "float16",  # with a scaler of the gradients
+        "activation_checkpointing": plan.checkpointing,
+        "ddp_find_unused_parameters": False,
+        "dataloader_pin_memory": here.index is not None,
+        "logging_steps": max(1, steps // LOGGED_POINTS),
+        "logging_nan_inf_filter": False,  # a NaN must be seen
+        "save_strategy": "no",  # the callback decides when, by the clock
+        "save_total_limit": 2,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
 def build(
-    training: Training,
-    seed: int,
-    model: Any,
-    tokenizer: Any,
-    tokenized: Sequence[examples.Example],
-    machine: Machine,
-    n_processes: int,
-    work: Path,
-    plan: Plan,
+    model: Any, tokenizer: Any, tokenized: Sequence[examples.Example], arguments: dict[str, Any]
 ) -> Any:
-    """A trainer of ``model``, which holds its adapter, over all epochs of ``tokenized``."""
+    """A trainer of ``model``, which holds its adapter; ``arguments``: those of ``SFTConfig``."""
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
-    steps = math.ceil(len(tokenized) * training.epochs / training.batch_size)
-    arguments = SFTConfig(
-        output_dir=str(work),
-        num_train_epochs=1,  # the order holds every epoch
-        train_sampling_strategy="sequential",
-        per_device_train_batch_size=plan.micro_batch,
-        gradient_accumulation_steps=training.batch_size // (plan.micro_batch * n_processes),
-        max_length=max(len(example["input_ids"]) for example in tokenized),
-        completion_only_loss=True,
-        learning_rate=training.learning_rate,
-        lr_scheduler_type=training.lr_scheduler
-        if training.lr_scheduler != "constant"
-        else "constant_with_warmup",
-        warmup_steps=round(training.warmup_ratio * steps),
-        seed=seed,
-        use_cpu=machine.index is None,
-        bf16=machine.dtype == "bfloat16",
-        fp16=machine.dtype == "float16",  # with a scaler of the gradients
-        activation_checkpointing=plan.checkpointing,
-        ddp_find_unused_parameters=False,
-        dataloader_pin_memory=machine.index is not None,
-        logging_steps=max(1, steps // LOGGED_POINTS),
-        logging_nan_inf_filter=False,  # a NaN must be seen
-        save_strategy="no",  # the callback decides when, by the clock
-        save_total_limit=2,
-        report_to="none",
-        disable_tqdm=True,
-    )
     trainer = SFTTrainer(
         model,
-        args=arguments,
+        args=SFTConfig(**arguments),
         train_dataset=Dataset.from_list([dict(example) for example in tokenized]),
         processing_class=tokenizer,
     )
@@ -80,6 +75,21 @@ def count_truncated(trainer: Any, tokenized: Sequence[examples.Example]) -> int:
     return sum(a != b for a, b in zip(kept, made, strict=True))
 
 
+def lay_out_checked(
+    trainer: Any, tokenized: Sequence[examples.Example], order: Sequence[int], end: int
+) -> None:
+    """``lay_out``, unless the trainer has changed an example; ``end`` ends every turn.
+
+    Raises ``CutoffError`` where it has: nothing is cut in silence.
+    """
+    n_truncated = count_truncated(trainer, tokenized)
+    if n_truncated:
+        raise CutoffError(f"{n_truncated} examples lost tokens before the training.")
+    lay_out(trainer, order, trainer.args.world_size)
+    if trainer.is_world_process_zero():
+        check_batch(trainer, tokenized, order, end)
+
+
 def lay_out(trainer: Any, order: Sequence[int], n_processes: int) -> None:
     """Put the whole training in front of the trainer as one pass in a fixed order, so that a
     resumed training sees exactly what the killed one would have seen.
@@ -91,7 +101,7 @@ def lay_out(trainer: Any, order: Sequence[int], n_processes: int) -> None:
     from datasets import Dataset, concatenate_datasets
 
     micro = trainer.args.per_device_train_batch_size
-    missing = memory.of_passes(len(order), micro, n_processes) if n_processes > 1 else 0
+    missing = gpu_memory.of_passes(len(order), micro, n_processes) if n_processes > 1 else 0
     rows = trainer.train_dataset
     if missing:
         shortest = min(rows, key=lambda row: len(row["input_ids"]))["input_ids"]

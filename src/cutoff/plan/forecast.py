@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cutoff import accelerators, models
+from cutoff import device, models
 from cutoff.errors import CutoffError
 from cutoff.evaluate.judging import panel
 from cutoff.evaluate.stats import power
@@ -143,7 +143,7 @@ def _training(
     card = next((name for name, size in CARDS.items() if _fits(model, p, tokens, size)), None)
     text = f"{_size(total)} on this CPU; smallest GPU for it: {card or 'more than 80 GB'}"
     mark = held_against(total, free)
-    if model.n_parameters > accelerators.LARGEST_ON_CPU and p.training_processes is None:
+    if model.n_parameters > device.LARGEST_ON_CPU and p.training_processes is None:
         mark, text = RED, f"refused on a CPU; smallest GPU for it: {card or 'more than 80 GB'}"
     return Row(section, "02 training", total / 1e9, text, mark, formula)
 
@@ -204,21 +204,21 @@ def _downloads(model: Architecture, p: Params) -> dict[str, float | None]:
 
 def _hours(model: Architecture, p: Params, work: Workload, found: list[checklist.Gpu]) -> Row:
     """One range for the training here: the operations are counted, the share reached assumed."""
-    peak = max((accelerators.peak_flops(gpu.name) or 0.0 for gpu in found), default=0.0)
+    peak = max((device.peak_flops(gpu.name) or 0.0 for gpu in found), default=0.0)
     if found and not peak:
         return Row("Hours", "02 training", None, "peak speed of this GPU not known", PLAIN, "")
     if found:
         shape: Any = model
         trained, lora = work.examples * p.max_new_tokens, model.n_lora(p.lora_rank)
         flops = p.training_seeds * sum(
-            accelerators.training_flops(shape, [tokens] * work.examples, trained, lora, p.epochs)
+            device.training_flops(shape, [tokens] * work.examples, trained, lora, p.epochs)
             for tokens in (work.rag_tokens, work.closed_tokens)
         )
         least, most = (flops / (peak * share) / 3600 for share in REACHED_GPU[::-1])
         formula = "counted operations / (peak of the data sheet x 10 to 35 %)"
     else:
         tokens = work.training_tokens * p.epochs * p.training_seeds
-        hours = accelerators.hours_on_cpu(model.n_parameters, tokens)
+        hours = device.hours_on_cpu(model.n_parameters, tokens)
         least, most = (hours / share for share in REACHED_CPU[::-1])
         formula = "4 operations per weight and token at 25 to 100 % of 50 GFLOP/s a core"
     text = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cutoff import accelerators, files, paths
+from cutoff import device, files, paths
 from cutoff.params import Params
 from cutoff.prompts import prompts_sha256
 
@@ -47,7 +47,7 @@ def gather(p: Params, dataset_folder: Path, earlier_keys: Mapping[str, str]) -> 
     """
     gpus = _ask("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader").splitlines()
     name, _, capability = gpus[0].partition(", ") if gpus else ("none", "", "")
-    dtype, why = accelerators.choose_dtype(_numbers(capability) if gpus else None)
+    dtype, why = device.choose_dtype(_numbers(capability) if gpus else None)
     inputs = {"prompts": prompts_sha256(), **earlier_keys}
     if (dataset := dataset_folder / "dataset.json").exists():
         inputs["dataset.json"] = files.sha256_file(dataset)

@@ -11,7 +11,7 @@ import pytest
 from cutoff import deadline, files
 from cutoff.errors import CutoffError
 from cutoff.finetune import held_out
-from cutoff.finetune.watch import MOST_SKIPPED, Watch
+from cutoff.finetune.session import MOST_SKIPPED, Session
 
 
 def arguments(**changes: Any) -> Any:
@@ -28,11 +28,11 @@ def state(step: int, entry: dict[str, Any] | None = None) -> Any:
 
 
 def end_of_step(
-    watch: Watch, step: int, args: Any, optimizer: Any = None, seconds: float = 0.0
+    session: Session, step: int, args: Any, optimizer: Any = None, seconds: float = 0.0
 ) -> SimpleNamespace:
     control = SimpleNamespace(should_save=False, should_training_stop=False, should_log=False)
-    watch._stepped -= seconds  # the step took this long
-    watch.on_step_end(args, state(step), control, optimizer=optimizer)
+    session._stepped -= seconds  # the step took this long
+    session.on_step_end(args, state(step), control, optimizer=optimizer)
     return control
 
 
@@ -52,39 +52,39 @@ def test_a_training_stops_where_the_next_chance_to_save_would_come_too_late(
 ) -> None:
     end = time.time() + left + deadline.MARGIN_SECONDS
     monkeypatch.setenv(deadline.VARIABLE, repr(end))
-    watch = Watch("rag_ft", tmp_path / "progress.jsonl", checkpoint_seconds=3600)
-    control = end_of_step(watch, step, arguments(), seconds=20)
-    assert control.should_training_stop == control.should_save == watch.out_of_time == stops
+    session = Session("rag_ft", tmp_path / "progress.jsonl", checkpoint_seconds=3600)
+    control = end_of_step(session, step, arguments(), seconds=20)
+    assert control.should_training_stop == control.should_save == session.out_of_time == stops
     if stops:
         assert control.should_log, "no part of a logged mean may be lost"
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_stops_the_training(tmp_path: Path, loss: float) -> None:
-    watch = Watch("rag_ft", tmp_path / "progress.jsonl", 3600)
+    session = Session("rag_ft", tmp_path / "progress.jsonl", 3600)
     entry = {"loss": loss, "grad_norm": 1.0}
     with pytest.raises(CutoffError, match="rag_ft diverged.*smaller learning_rate"):
-        watch.on_log(arguments(), state(5, entry), SimpleNamespace())
+        session.on_log(arguments(), state(5, entry), SimpleNamespace())
 
 
 def test_overflowing_gradients_stop_a_training_unless_float16_is_looking_for_its_scale(
     tmp_path: Path,
 ) -> None:
-    watch = Watch("rag_ft", tmp_path / "progress.jsonl", 3600)
+    session = Session("rag_ft", tmp_path / "progress.jsonl", 3600)
     entry = {"loss": 1.0, "grad_norm": math.inf}
     with pytest.raises(CutoffError, match="diverged"):
-        watch.on_log(arguments(), state(5, dict(entry)), SimpleNamespace())
-    watch.on_log(arguments(fp16=True), state(5, dict(entry)), SimpleNamespace())
+        session.on_log(arguments(), state(5, dict(entry)), SimpleNamespace())
+    session.on_log(arguments(fp16=True), state(5, dict(entry)), SimpleNamespace())
 
     skipped, taken = (SimpleNamespace(step_was_skipped=flag) for flag in (True, False))
     half = arguments(fp16=True)
     for step in range(MOST_SKIPPED):
-        end_of_step(watch, step, half, skipped)
-    end_of_step(watch, 20, half, taken)  # found: the count starts again
+        end_of_step(session, step, half, skipped)
+    end_of_step(session, 20, half, taken)  # found: the count starts again
     for step in range(MOST_SKIPPED):
-        end_of_step(watch, 21 + step, half, skipped)
+        end_of_step(session, 21 + step, half, skipped)
     with pytest.raises(CutoffError, match="overflowed in 11 steps"):
-        end_of_step(watch, 40, half, skipped)
+        end_of_step(session, 40, half, skipped)
 
 
 def question(number: int, stratum: str, gold: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Foreseeable failures of the training process, each as a sentence that says what to do."""
+"""Foreseeable training_errors of the training process, each as a sentence that says what to do."""
 
 import errno
 import shutil

@@ -16,7 +16,7 @@ from cutoff.finetune import settings
 MOST_SKIPPED = 10  # steps in a row whose gradients overflow while the float16 scale halves
 
 
-class Watch(TrainerCallback):
+class Session(TrainerCallback):
     """Appends a line to ``progress_file`` at every log entry, asks for a checkpoint when
     ``checkpoint_seconds`` have passed since the last one, and for the last one in time."""
 

@@ -8,13 +8,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from cutoff import accelerators
+from cutoff import device
+from cutoff.device import Device
 from cutoff.errors import CutoffError
-from cutoff.finetune import base, failures, launch, machine
-from cutoff.finetune.machine import Machine
+from cutoff.finetune import base, launch, training_errors
 from cutoff.finetune.settings import Training
 
-CPU = Machine(None, "CPU", "float32", "")
+CPU = Device(None, "CPU", "float32", "")
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ CPU = Machine(None, "CPU", "float32", "")
 def test_number_format_follows_the_devices_capability(
     capability: tuple[int, int] | None, dtype: str
 ) -> None:
-    chosen, why = accelerators.choose_dtype(capability)
+    chosen, why = device.choose_dtype(capability)
     assert chosen == dtype and why
 
 
@@ -47,13 +47,13 @@ def test_number_format_follows_the_devices_capability(
     ],
 )
 def test_the_peak_is_found_under_the_drivers_name(name: str, tera: float) -> None:
-    assert accelerators.peak_flops(name) == pytest.approx(tera * 1e12)
+    assert device.peak_flops(name) == pytest.approx(tera * 1e12)
 
 
 def test_an_unknown_device_has_no_utilisation_rather_than_none_of_it() -> None:
-    assert accelerators.peak_flops("CPU") is None and accelerators.peak_flops("Radeon") is None
-    assert accelerators.utilisation(1e12, 1.0, "CPU", 1) is None
-    assert accelerators.utilisation(65.1e12, 2.0, "Tesla T4", 2) == pytest.approx(0.25)
+    assert device.peak_flops("CPU") is None and device.peak_flops("Radeon") is None
+    assert device.utilisation(1e12, 1.0, "CPU", 1) is None
+    assert device.utilisation(65.1e12, 2.0, "Tesla T4", 2) == pytest.approx(0.25)
 
 
 def test_counted_operations_agree_with_pytorchs_own_counter() -> None:
@@ -67,7 +67,7 @@ def test_counted_operations_agree_with_pytorchs_own_counter() -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, length, dtype=torch.long))
     counted = counter.get_total_flops()
-    whole = accelerators.training_flops(config, [length], length, 0, epochs=1)
+    whole = device.training_flops(config, [length], length, 0, epochs=1)
     squares = 6.0 * 3 * 128 * length**2
     # Weights: half of the formula is the forward pass. Attention: a third of it is, and the
     # counter counts all pairs of tokens where the formula counts those that look back.
@@ -102,29 +102,29 @@ def seven_billion(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_large_model_without_a_gpu_is_refused_before_it_is_loaded(seven_billion: Path) -> None:
-    n_weights = machine.base_parameters(seven_billion)
+    n_weights = device.base_parameters(seven_billion)
     assert n_weights == 7_615_616_512
     with pytest.raises(CutoffError) as info:
-        machine.require_feasible(seven_billion, 1_000_000, None, load_in_4bit=False, gpu=False)
+        device.require_feasible(seven_billion, 1_000_000, None, load_in_4bit=False, gpu=False)
     text = str(info.value)
     assert "7.6 billion" in text and "hours" in text and "34 GB" in text
     assert "training_processes=1" in text
-    machine.require_feasible(seven_billion, 1_000_000, 1, load_in_4bit=False, gpu=False)
-    machine.require_feasible(seven_billion, 1_000_000, None, load_in_4bit=True, gpu=True)
+    device.require_feasible(seven_billion, 1_000_000, 1, load_in_4bit=False, gpu=False)
+    device.require_feasible(seven_billion, 1_000_000, None, load_in_4bit=True, gpu=True)
 
 
 def test_a_small_model_trains_without_a_gpu(small_base: Path) -> None:
-    machine.require_feasible(small_base, 10**9, None, load_in_4bit=True, gpu=False)
+    device.require_feasible(small_base, 10**9, None, load_in_4bit=True, gpu=False)
 
 
 def test_visible_gpus_are_those_that_the_environment_leaves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, GPU-3f")
-    assert machine.visible_gpus() == ["1", "GPU-3f"]
+    assert device.visible_gpus() == ["1", "GPU-3f"]
     for nothing in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
-        assert machine.visible_gpus() == []
+        assert device.visible_gpus() == []
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_four_bit_base_weights_leave_norms_in_32_bits_and_the_rest_as_it_is(
     small_training: dict[str, Any],
 ) -> None:
     training = Training(**{**small_training, "load_in_4bit": True})
-    half = Machine(None, "CPU", "bfloat16", "")
+    half = Device(None, "CPU", "bfloat16", "")
     model = base.with_adapter(base.load(training, half), training, seed=0)
     formats = {name: str(weight.dtype) for name, weight in model.named_parameters()}
     for name, dtype in formats.items():
@@ -184,5 +184,5 @@ def test_four_bit_base_weights_leave_norms_in_32_bits_and_the_rest_as_it_is(
     ],
 )
 def test_failures_of_a_gpu_name_their_remedy(text: str, remedy: str, tmp_path: Path) -> None:
-    sentence = failures.explain(RuntimeError(text), tmp_path)
+    sentence = training_errors.explain(RuntimeError(text), tmp_path)
     assert sentence and remedy in sentence and "\n" not in sentence

@@ -5,14 +5,63 @@ of the longest examples, with the peak read from the allocator.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cutoff import files
+from cutoff import files, micro_batch
+from cutoff.device import Device
 from cutoff.finetune import examples
+from cutoff.finetune.settings import Training
 from cutoff.micro_batch import Attempt, OutOfMemory, Plan
+
+
+def choose_plan(
+    training: Training,
+    tokenized: Sequence[examples.Example],
+    here: Device,
+    work: Path,
+    build: Callable[[Plan], Any],
+) -> Plan:
+    """How the examples go through the device: measured once, then kept for every resumption."""
+    longest_first = sorted(tokenized, key=lambda e: len(e["input_ids"]), reverse=True)
+    longest = len(longest_first[0]["input_ids"])
+    wanted, checkpointing = training.micro_batch_size, training.gradient_checkpointing
+    if here.index is None:
+        return micro_batch.on_cpu(
+            training.batch_size, here.processes, wanted, checkpointing, longest
+        )
+    file, conditions = work / "memory.json", conditions_of(training, here)
+    plan = stored(file, conditions)
+    if plan is None:
+        possible = micro_batch.sizes(training.batch_size, here.processes, wanted)
+        probe = build(Plan(1, False, ""))
+        attempt = attempt_on_gpu(probe, longest_first)
+        plan = micro_batch.choose(possible, checkpointing, longest, free_on_gpu(), attempt)
+        plan = _most_careful(plan, here.processes)
+        if probe.is_world_process_zero():
+            store(file, conditions, plan)
+    return plan
+
+
+def conditions_of(training: Training, here: Device) -> dict[str, Any]:
+    """What a measured plan depends on."""
+    return {
+        "device": here.name,
+        "processes": here.processes,
+        "micro_batch_size": training.micro_batch_size,
+        "gradient_checkpointing": training.gradient_checkpointing,
+    }
+
+
+def _most_careful(plan: Plan, n_processes: int) -> Plan:
+    """The plan of the process with the least memory: all must make the same steps."""
+    if n_processes == 1:
+        return plan
+    from accelerate.utils import gather_object
+
+    return min(gather_object([plan]), key=lambda p: (not p.checkpointing, p.micro_batch))
 
 
 def stored(file: Path, conditions: dict[str, Any]) -> Plan | None:
