@@ -27,7 +27,7 @@ import torch  # noqa: E402
 from transformers import Qwen2Config, Qwen2ForCausalLM, TrainerCallback  # noqa: E402
 
 from cutoff import device  # noqa: E402
-from cutoff.finetune import adapter, base, examples, trainer  # noqa: E402
+from cutoff.finetune import adapter, base, examples, gpu_memory, trainer  # noqa: E402
 from cutoff.finetune.settings import Training  # noqa: E402
 from cutoff.micro_batch import GIB, Plan  # noqa: E402
 
