@@ -80,6 +80,28 @@ def make(teacher: Teacher, folder: Path, **overrides: Any) -> tuple[list[Record]
     return generator.make_facts(p, *corpus(p), folder)
 
 
+def made_of(
+    p: params.Params,
+    papers: list[Record],
+    passages: list[Record],
+    inside: list[Record],
+    folder: Path,
+) -> fact_source.Facts:
+    """All steps of notebook 01 from passages to facts."""
+    found, unfit = fact_source.find(p, papers, passages, folder)
+    ratings = dataset_judge.rate(p, found, passages, wordings.wordings_of(p), folder)
+    good, poor = dataset_judge.keep(found, ratings, p)
+    chosen, surplus = strata.choose(good, p)
+    usable, outside = fact_source.apart(chosen, inside)
+    ids = {paper["paper_id"] for paper in inside}
+    texts = [passage for passage in passages if passage["paper_id"] in ids]
+    held_out, answered = unanswerable.select(outside, texts, p)
+    rejected = [*unfit, *poor, *surplus, *answered]
+    made = fact_source.Facts(found, ratings, rejected, usable, held_out)
+    made.write(folder)
+    return made
+
+
 def keys(folder: Path, name: str = "generated.jsonl") -> list[str]:
     return [record["key"] for record in files.read_jsonl(folder / name)]
 
@@ -254,7 +276,7 @@ def test_the_judge_decides_by_the_thresholds_and_training_and_evaluation_share_i
 ) -> None:
     p = params_for(teacher, dataset_judge_model="rater", judge_min_rating=0.55)
     papers, passages = corpus(p)
-    made = fact_source.make(p, papers, passages, papers, tmp_path)
+    made = made_of(p, papers, passages, papers, tmp_path)
     assert {rating["fact_id"] for rating in made.ratings} == {f["fact_id"] for f in made.found}
     left = {fact["fact_id"] for fact in made.usable}
     for rating in made.ratings:
@@ -288,7 +310,7 @@ def test_a_judge_that_cannot_rate_keeps_nothing_of_that_fact(
     )
     p = params_for(teacher, dataset_judge_model="rater")
     papers, passages = corpus(p)
-    made = fact_source.make(p, papers, passages, papers, tmp_path)
+    made = made_of(p, papers, passages, papers, tmp_path)
     unrated = {r["fact_id"] for r in made.ratings if r["clarity"] is None}
     assert unrated == {
         r["fact_id"] for r in made.rejected if r["reason"] == dataset_judge.NOT_RATED
@@ -317,7 +339,7 @@ def test_generated_facts_are_split_like_known_ones(teacher: Teacher, tmp_path: P
     wanted = {f"n_eval_{s}": 4 for s in strata.STRATA}
     p = params_for(teacher, seen_facts_per_paper=3, **wanted)
     papers, passages = corpus(p)
-    made = fact_source.make(p, papers, passages, papers, tmp_path)
+    made = made_of(p, papers, passages, papers, tmp_path)
     stratified = strata.split(made.usable, papers, p)
     asked = wordings.word_questions(stratified, wordings.wordings_of(p), p)
     assert strata.misplaced(asked) == []
@@ -332,9 +354,7 @@ def test_too_few_papers_with_facts_is_a_sentence(teacher: Teacher, tmp_path: Pat
     p = params_for(teacher)
     papers, passages = corpus(p)
     few = {paper["paper_id"] for paper in papers[:3]}
-    made = fact_source.make(
-        p, papers, [x for x in passages if x["paper_id"] in few], papers, tmp_path
-    )
+    made = made_of(p, papers, [x for x in passages if x["paper_id"] in few], papers, tmp_path)
     with pytest.raises(CutoffError, match="n_unseen_papers = 3 leaves no paper to train on"):
         strata.split(made.usable, papers, p)
 
@@ -346,7 +366,7 @@ def test_unanswerable_questions_have_no_answer_in_the_corpus(
     papers, passages = corpus(p)
     inside, outside = unanswerable.hold_out(papers, p)
     assert outside and not {q["paper_id"] for q in inside} & {q["paper_id"] for q in outside}
-    made = fact_source.make(p, papers, passages, inside, tmp_path)
+    made = made_of(p, papers, passages, inside, tmp_path)
     assert len(made.held_out) == 5
     ids = {paper["paper_id"] for paper in inside}
     text = "\n".join(x["text"] for x in passages if x["paper_id"] in ids)

@@ -1,8 +1,14 @@
 """From passages to facts that may be asked: found, rated, and no more than wanted.
 
+    found, unfit = fact_source.find(p, papers, passages, folder)
+    ratings = dataset_judge.rate(p, found, passages, wordings, folder)
+    good, poor = dataset_judge.keep(found, ratings, p)
+    chosen, surplus = strata.choose(good, p)
+    usable, outside = fact_source.apart(chosen, corpus)
+    held_out, answered = unanswerable.select(outside, passages_of_corpus, p)
+
 Two sources: ``truth`` (what the phantom's papers were built from) and ``generator`` (what a
-language model finds). Either way the evidence must stand in a passage, and a data set judge,
-where there is one, rates all of them.
+language model finds). Either way the evidence must stand in a passage.
 """
 
 from collections.abc import Sequence
@@ -12,9 +18,9 @@ from typing import Any
 
 from cutoff import files
 from cutoff.errors import CutoffError
-from cutoff.generate.facts import dataset_judge, generator
+from cutoff.generate.facts import generator
 from cutoff.generate.papers import collection
-from cutoff.generate.questions import evidence, strata, unanswerable, wordings
+from cutoff.generate.questions import evidence
 from cutoff.params import Params
 from cutoff.records import Fact, Paper, Passage
 
@@ -40,51 +46,37 @@ class Facts:
         gone = {record["fact_id"] for record in self.rejected if "fact_id" in record}
         return [fact for fact in self.found if fact["fact_id"] not in gone]
 
-
-def make(
-    p: Params,
-    every: Sequence[Paper],
-    passages: Sequence[Passage],
-    corpus: Sequence[Paper],
-    folder: Path,
-) -> Facts:
-    """Find, rate and choose facts; writes ``FILES``.
-
-    ``every`` and ``passages`` are all papers and their passages, ``corpus`` the papers that are
-    not held out. Raises ``CutoffError`` where there is no fact at all.
-    """
-    found, rejected = find(p, every, passages, folder)
-    ratings = dataset_judge.rate(p, found, passages, wordings.wordings_of(p), folder)
-    kept, dropped = dataset_judge.keep(found, ratings, p)
-    kept, surplus = strata.choose(kept, p)
-    inside = {paper["paper_id"] for paper in corpus}
-    usable = [fact for fact in kept if fact["paper_id"] in inside]
-    texts = [passage for passage in passages if passage["paper_id"] in inside]
-    outside = [fact for fact in kept if fact["paper_id"] not in inside]
-    held_out, answered = unanswerable.select(outside, texts, p)
-    rejected = [*rejected, *dropped, *surplus, *answered]
-    files.write_jsonl_atomic(folder / FOUND, found)
-    files.write_jsonl_atomic(folder / RATINGS, ratings)
-    files.write_jsonl_atomic(folder / REJECTED, rejected)
-    if not usable:
-        raise CutoffError(
-            f"No fact can be asked about: {len(found)} were found, {len(rejected)} facts and "
-            f"passages were rejected (reasons in {folder / 'rejected.jsonl'})."
-        )
-    return Facts(found, ratings, rejected, usable, held_out)
+    def write(self, folder: Path) -> None:
+        """Write ``FILES``; raises ``CutoffError`` where no fact can be asked about."""
+        files.write_jsonl_atomic(folder / FOUND, self.found)
+        files.write_jsonl_atomic(folder / RATINGS, self.ratings)
+        files.write_jsonl_atomic(folder / REJECTED, self.rejected)
+        if not self.usable:
+            raise CutoffError(
+                f"No fact can be asked about: {len(self.found)} were found, {len(self.rejected)} "
+                f"facts and passages were rejected (reasons in {folder / REJECTED})."
+            )
 
 
 def read(corpus: Sequence[Paper], folder: Path) -> Facts:
-    """What ``make`` has left in a complete data set; ``corpus`` as there."""
+    """What a complete data set holds; ``corpus`` are the papers that are not held out."""
     read: list[list[Any]] = [files.read_jsonl(folder / name) for name in FILES]
     found, ratings, rejected = read
-    inside = {paper["paper_id"] for paper in corpus}
     gone = {record["fact_id"] for record in rejected if "fact_id" in record}
     left = [fact for fact in found if fact["fact_id"] not in gone]
     asked = {record["fact_id"] for record in files.read_jsonl(folder / "unanswerable.jsonl")}
-    usable = [fact for fact in left if fact["paper_id"] in inside]
-    held_out = [fact for fact in left if fact["fact_id"] in asked]
+    usable, outside = apart(left, corpus)
+    held_out = [fact for fact in outside if fact["fact_id"] in asked]
     return Facts(found, ratings, rejected, usable, held_out)
+
+
+def apart(facts: Sequence[Fact], corpus: Sequence[Paper]) -> tuple[list[Fact], list[Fact]]:
+    """(facts of the papers of ``corpus``, facts of papers that are held out)."""
+    inside = {paper["paper_id"] for paper in corpus}
+    return (
+        [fact for fact in facts if fact["paper_id"] in inside],
+        [fact for fact in facts if fact["paper_id"] not in inside],
+    )
 
 
 def find(
