@@ -51,11 +51,6 @@ def test_the_largest_way_that_leaves_a_tenth_free_is_taken(
     assert (plan.micro_batch, plan.checkpointing) == expected
 
 
-def test_the_reason_is_said_in_words() -> None:
-    expected = "micro batch 8 without checkpointing: 13.0 of 15.0 GiB at the longest example"
-    assert choose(15, 5, 1.0).reason == f"{expected} (512 tokens)"
-
-
 @pytest.mark.parametrize(("way", "remedy"), [("auto", "load_in_4bit"), ("off", "to auto. Set")])
 def test_a_gpu_too_small_for_one_example_is_an_error_with_a_remedy(way: str, remedy: str) -> None:
     with pytest.raises(CutoffError, match=remedy):

@@ -37,50 +37,28 @@ def example_html(report: Report) -> str:
     )
 
 
+ON_GPU = ["peak_gpu_mb", "gpu_hours", "mfu"]
+
+
 def effort(reports: Mapping[str, Report]) -> pd.DataFrame:
     """One row per adapter: what was trained, how much of it, and what it took.
 
     Columns about GPUs appear where there was one; an unknown GPU has no MFU.
     """
-    frame = pd.DataFrame(
-        [
-            {
-                "adapter": title(report),
-                "steps": report["steps"],
-                "tokens": round(
-                    report["mean_tokens"] * report["n_examples"] * report["settings"]["epochs"]
-                ),
-                "tokens_per_second": round(report["tokens_per_second"]),
-                "seconds": round(report["train_seconds"], 1),
-                "Peak memory (MB)": report["peak_rss_mb"],
-                "Peak GPU memory (MB)": report["peak_gpu_mb"],
-                "GPU hours": report["gpu_hours"] and round(report["gpu_hours"], 2),
-                "MFU (%)": report["mfu"] and round(100 * report["mfu"], 1),
-            }
-            for report in reports.values()
-        ]
-    )
-    on_gpu = ["Peak GPU memory (MB)", "GPU hours", "MFU (%)"]
-    unused = [column for column in on_gpu if frame[column].isna().all()]
-    return frame.drop(columns=unused)
+    frame = pd.DataFrame(reports.values()).assign(adapter=[title(r) for r in reports.values()])
+    epochs = [r["settings"]["epochs"] for r in reports.values()]
+    frame["tokens"] = (frame["mean_tokens"] * frame["n_examples"] * epochs).round().astype(int)
+    kept = ["adapter", "steps", "tokens", "tokens_per_second", "train_seconds", "peak_rss_mb"]
+    return frame[kept + [column for column in ON_GPU if frame[column].notna().any()]]
 
 
 def lengths(reports: Mapping[str, Report]) -> pd.DataFrame:
-    """One row per variant: tokens of the examples against the room they have."""
-    return pd.DataFrame(
-        [
-            {
-                "adapter": title(report),
-                "mean_tokens": round(report["mean_tokens"], 1),
-                "longest": report["longest_tokens"],
-                "max_length": report["max_length"],
-                "truncated": report["n_truncated"],
-                "mean_trained_tokens": round(report["trained_tokens_per_example"], 1),
-                "Padding (%)": round(100 * report["padding_share"], 2),
-            }
-            for report in reports.values()
-        ]
-    )
+    """One row per adapter: tokens of the examples against the room they have."""
+    frame = pd.DataFrame(reports.values()).assign(adapter=[title(r) for r in reports.values()])
+    return frame[
+        ["adapter", "mean_tokens", "longest_tokens", "max_length", "n_truncated",
+         "trained_tokens_per_example", "padding_share"]
+    ]  # fmt: skip
 
 
 def held_out(report: Report) -> pd.DataFrame:
