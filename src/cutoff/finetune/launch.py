@@ -21,6 +21,9 @@ from cutoff.run import folders
 
 KEPT_LINES = 400  # of the process's output, for an unforeseen error
 POLL_SECONDS = 0.5
+# GNU OpenMP's threads wait spinning; beside other programs they would keep the cores from those
+# they wait for, and training takes many times as long. A user's own value wins.
+SPIN_COUNT = "3000"
 
 
 def training_of(stage: folders.Run) -> Training:
@@ -120,7 +123,7 @@ def _run_process(command: list[str], training: Training, environment: dict[str, 
     }
     process = subprocess.Popen(
         command,
-        env={**os.environ, **own, **environment},
+        env={"GOMP_SPINCOUNT": SPIN_COUNT, **os.environ, **own, **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
