@@ -53,6 +53,8 @@ def questions() -> list[dict[str, Any]]:
     return [
         {
             "question_id": f"{paper.paper_id}?1",
+            "paper_id": paper.paper_id,
+            "stratum": "post",
             "question": world.question_wordings("task", paper.method)["eval"][0],
             "context": [" ".join(body) for _, body in paper.sections[:3]],
         }

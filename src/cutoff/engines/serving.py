@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cutoff import chat_template, files, models, params
-from cutoff.engines import chat
+from cutoff.engines import chat, providers
 from cutoff.errors import CutoffError
 from cutoff.params import Params
 from cutoff.prompts import Message
@@ -83,19 +83,10 @@ def serve(
         with hf_generation.load(models.base_folder(p), adapter_folder(stage, model)) as batches:
             yield batches
     else:
-        count_tokens = token_counter(models.base_folder(p))
-        name = name_on_server(model, p)
-        if provider == "ollama":
-            from cutoff.engines import ollama_api
-
-            with ollama_api.connect(name, p.base_url, count_tokens) as engine:
-                yield engine
-        else:
-            from cutoff.engines import openai_api
-
-            key = params.reveal(p.api_key)
-            with openai_api.connect(name, p.base_url, key, count_tokens) as engine:
-                yield engine
+        name, counter = name_on_server(model, p), token_counter(models.base_folder(p))
+        key = params.reveal(p.api_key) if provider == "openai" else ""
+        with providers.chat_engine(provider, name, p.base_url, key, counter) as engine:
+            yield engine
 
 
 def identity(stage: folders.Run, model: str, provider: str) -> dict[str, Any]:
