@@ -161,9 +161,8 @@ def _status(p: Params) -> None:
 def _print_params(p: Params) -> None:
     meanings = params.meanings()
     for name, value in p.as_dict().items():
-        print(
-            f"{name} = {'null' if value is None else value}  ({params.stage_of(name)}; {params.allowed(name)})"
-        )
+        shown = "null" if value is None else value
+        print(f"{name} = {shown}  ({params.stage_of(name)}; {params.allowed(name)})")
         if name in meanings:
             print(f"    {meanings[name]}")
 

@@ -19,6 +19,7 @@ SHAPING = (
     "lora_rank lora_alpha lora_dropout learning_rate lr_scheduler warmup_ratio epochs batch_size "
     "load_in_4bit"
 ).split()
+RECORD_VERSION = 2  # of training.json: an adapter without a field that 02 shows is made again
 COMPLETE = "complete"  # the file that ends a checkpoint
 STARTER = "CUTOFF_TRAINING_STARTER"  # environment: the process that a training must not outlive
 
@@ -59,7 +60,8 @@ def fingerprint(training: Training, name: str) -> str:
     """Hash of all that shapes an adapter: settings, its examples, the base model's files."""
     variant, seed = adapters(training)[name]
     shaping = {setting: getattr(training, setting) for setting in SHAPING}
-    digest = hashlib.sha256(json.dumps([variant, seed, shaping], sort_keys=True).encode())
+    shaped = [variant, seed, shaping, RECORD_VERSION]
+    digest = hashlib.sha256(json.dumps(shaped, sort_keys=True).encode())
     for record in examples.read_records(Path(training.train_file), variant):
         digest.update(files.to_json(record))
     digest.update(models.base_sha256(Path(training.base_folder)).encode())
