@@ -159,9 +159,7 @@ def test_a_model_that_cannot_think_is_an_error(server: OllamaServer) -> None:
         ask(server, chat.Request("q", CHAT, 16, think=True))
 
 
-def test_a_model_of_the_library_is_pulled(
-    ollama_server: OllamaServer, base_gguf: Path
-) -> None:
+def test_a_model_of_the_library_is_pulled(ollama_server: OllamaServer, base_gguf: Path) -> None:
     ollama_server.library["small:latest"] = Model(base_gguf)
     with pytest.raises(CutoffError, match=r"'small'.*ollama pull small"):
         ask(ollama_server)
