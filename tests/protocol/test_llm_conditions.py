@@ -21,6 +21,8 @@ from cutoff.run import folders
 QUESTIONS = [
     {
         "question_id": f"paper-{i}/task?4",
+        "paper_id": f"paper-{i}",
+        "stratum": "seen",
         "question": f"What is method {i} for?",
         "context": [f"Method {i} is for parsing.", "It is short."],
     }
@@ -81,9 +83,9 @@ def test_a_killed_run_goes_on_where_it_stood(tmp_path: Path, weights: Path) -> N
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from pathlib import Path
         import test_llm_conditions as t
-        from cutoff.evaluate import conditions
+        from cutoff.evaluate import answering
         stage = t.open_run(Path({str(tmp_path)!r}), Path({str(weights)!r}))
-        conditions.answer(stage, t.QUESTIONS)
+        answering.answer(stage, t.QUESTIONS)
         """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], env=os.environ)
     path = stage.folder / "responses.jsonl"

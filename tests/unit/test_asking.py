@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cutoff.engines import asking, chat, failures
+from cutoff.errors import CutoffError
 from cutoff.store import Store
 
 OPTIONS = chat.Options(num_ctx=512, seed=7)
@@ -75,6 +76,14 @@ def test_a_server_that_refuses_everything_stops_the_run() -> None:
     with pytest.raises(failures.Refused):
         ask(engine)
     assert sum(engine.asked.values()) < len(many)
+
+
+def test_a_server_that_answers_nothing_at_all_is_no_set_of_bad_answers(tmp_path: Path) -> None:
+    with (
+        Store(tmp_path / "replies.jsonl") as store,
+        pytest.raises(CutoffError, match="answered none of 2 requests"),
+    ):
+        ask(Engine(one=["REFUSES"], two=["REFUSES"]), store=store)
 
 
 def test_kept_replies_are_read_again_and_only_what_is_missing_is_asked(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cutoff import files, paths
+from cutoff import files, params, paths
 from cutoff.compare import between_sizes
 from cutoff.evaluate import results
 from cutoff.evaluate.stats import effect_table
+from cutoff.run import folders
 
 CONDITIONS = ("base", "base_rag", "instruct_ft", "instruct_ft_rag", "rag_ft", "rag_ft_rag")
 RATES = {"tiny-xs": (0.1, 0.5, 0.3, 0.5, 0.2, 0.55), "tiny": (0.1, 0.5, 0.5, 0.6, 0.2, 0.75)}
@@ -40,20 +41,16 @@ def two_sizes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict
             passed = latent < stats.norm.ppf(rate) * (0.64 * 2 + 0.09) ** 0.5
             frames.append(questions.assign(condition=condition, passed=passed, judge="reference"))
         verdicts = pd.concat(frames)
-        identity = {
-            "size": size,
-            "base_model": "phantom",
-            "n_parameters": {"tiny-xs": 1e6, "tiny": 1e7}[size],
-            "dataset_id": "d1",
-            "prompts_sha256": "p1",
-            "judge": "reference",
-            "scoring": "s1",
-        }
-        analysed = [
+        stage = folders.Run(
+            "04_evaluate", params.load(size), outputs / size, outputs / "datasets/d1"
+        )
+        parity = {"provider": "llama_cpp", "n_parameters": {"tiny-xs": 1e6, "tiny": 1e7}[size]}
+        files.write_json_atomic(stage.folder / "parity.json", parity)
+        analysed = (
             effect_table.pass_rates(verdicts),
             effect_table.planned_contrasts(verdicts, 500, 0),
-        ]
-        found = results.build(identity, *analysed, pd.DataFrame(), ["One claim."], {})
+        )
+        found = results.build(stage, *analysed, ["One claim."], {})
         files.write_json_atomic(outputs / size / "results.json", found)
         runs.append(found)
         columns = ["question_id", "paper_id", "stratum", "condition", "passed", "judge"]

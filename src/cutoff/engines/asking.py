@@ -137,7 +137,7 @@ def when_needed(
 def greedy(requests: Sequence[chat.Request], seed: int) -> chat.Options:
     """Greedy, with room for the longest of ``requests`` (a token is at least two bytes of text)."""
     needed = (
-        sum(len(message["content"].encode()) for message in request.messages) // 2
+        sum(len(message["content"].encode("utf-8", "replace")) for message in request.messages) // 2
         + request.max_new_tokens
         for request in requests
     )
@@ -188,6 +188,12 @@ def ask(
                 failed.pop(done.key, None)
                 yield Answer(done.key, value, "", "", attempt, *spent, done.text)
         waiting = [r for r in waiting if r.key in failed and r.key not in over]
+    if over and manner.store is not None and not len(manner.store):
+        # Few tasks make no row of failures, and must not end as tasks that were answered badly.
+        last = failed[max(over)].detail
+        raise CutoffError(
+            f"The server answered none of {len(requests):,} requests (last: {last}). Run again."
+        )
     # Last, so that a run that is stopped before asks these again.
     yield from (failed[request.key] for request in requests if request.key in failed)
 
