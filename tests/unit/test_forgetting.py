@@ -50,8 +50,8 @@ def test_changes_are_those_of_control_questions_before_and_after() -> None:
         assert row.n == 80
         assert row.difference == pytest.approx(after.mean() - before.mean())
         assert row.lost == (before & ~after).sum()
-        assert row.kept == pytest.approx((before & after).sum() / before.sum())
-        assert row.kept_low <= row.kept <= row.kept_high
+        assert row.retained == pytest.approx((before & after).sum() / before.sum())
+        assert row.retained_low <= row.retained <= row.retained_high
     assert found["p_holm"].to_numpy() == pytest.approx(multipletests(found["p"], method="holm")[1])
 
 

@@ -104,3 +104,9 @@ def test_the_grid_has_a_row_per_condition_and_a_column_per_stratum() -> None:
         for name in ("All new papers", "Trained facts", "Papers before the cutoff")
     ]
     assert grid.iloc[0, 1] == "50.0\u00a0%\u00a0(40.0\u00a0to\u00a060.0)"
+
+
+def test_what_a_funnel_keeps_is_a_count_and_no_share() -> None:
+    steps = pd.DataFrame([{"step": "known", "reason": "", "dropped": 3, "kept": 900}])
+    made = page.table_html(steps, "Facts")
+    assert ">900<" in made and "%" not in made

@@ -94,7 +94,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "standard_error": ("Standard error (points)", lambda e: points(e, sign=False)),
     "n_for_5_points": ("Questions for 5 points", _count),
     "mde": ("Detectable (points)", lambda d: points(d, sign=False)),
-    "kept": ("Right before, still right", percent),
+    "retained": ("Right before, still right", percent),
     "changed": ("Other texts", percent),
     "seed_share": ("Due to training", percent),
     "month": ("Month", str),

@@ -30,15 +30,15 @@ def table(verdicts: pd.DataFrame, contrasts: pd.DataFrame) -> pd.DataFrame:
     ``contrasts`` is ``effect_table.planned_contrasts`` of the same verdicts, whose rows of the
     control stratum are taken over. Columns: a, b (before, after), n, n_missing, n_papers,
     rate_a, rate_b, gained, lost, difference, ci_low, ci_high, p, p_holm (adjusted over these
-    rows, of the larger of ``p`` and ``p_by_paper``), mde, kept (share of the answers right
-    before that are right after), kept_low, kept_high. Empty without control questions.
+    rows, of the larger of ``p`` and ``p_by_paper``), mde, retained (share of the answers right
+    before that are right after), retained_low, retained_high. Empty without control questions.
     """
     rows = contrasts[contrasts["stratum"].eq("control") & contrasts["name"].isin(CHANGES)]
     frame = rows.assign(p=rows[["p", "p_by_paper"]].max(axis=1)).reset_index(drop=True)
     frame["p_holm"] = bootstrap.holm(frame["p"])
     names = (
         "a b n n_missing n_papers rate_a rate_b gained lost difference ci_low ci_high p p_holm "
-        "mde kept kept_low kept_high"
+        "mde retained retained_low retained_high"
     ).split()
     if frame.empty:
         return frame.reindex(columns=names)
@@ -48,7 +48,7 @@ def table(verdicts: pd.DataFrame, contrasts: pd.DataFrame) -> pd.DataFrame:
         papers = before.index.get_level_values("paper_id").to_numpy()
         kept = bootstrap.share(before[row["b"]].to_numpy(), papers)
         ends = [kept[name] for name in ("share", "ci_low", "ci_high")]
-        frame.loc[i, ["kept", "kept_low", "kept_high"]] = ends
+        frame.loc[i, ["retained", "retained_low", "retained_high"]] = ends
     return frame[names]
 
 
