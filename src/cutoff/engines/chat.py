@@ -1,7 +1,7 @@
 """Many chat requests in, completions out as they finish, whoever generates them.
 
     with llama_cpp.serve(model, num_ctx_per_request=1024, parallel=8) as engine:
-        for completion in llm.complete(requests, engine, llm.Options(num_ctx=1024), parallel=8):
+        for completion in chat.complete(requests, engine, chat.Options(num_ctx=1024), parallel=8):
             ...
 
 Requests stay in flight up to a limit, over kept-alive connections. A prompt is counted

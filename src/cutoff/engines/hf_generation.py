@@ -1,6 +1,6 @@
 """Answers from weights in this process: transformers, a PEFT adapter beside them if there is one.
 
-    with transformers.load(base_folder, adapter_folder) as engine: ...
+    with hf_generation.load(base_folder, adapter_folder) as engine: ...
 
 Requests of like length share a batch. On a GPU the sums of a batch come out differently in
 the last bits than those of a single request, so that a close decision may fall otherwise;

@@ -44,7 +44,7 @@ def validity(rates: pd.DataFrame) -> str | None:
 
 
 def claims(contrasts: pd.DataFrame, rates: pd.DataFrame) -> list[str]:
-    """Five findings from ``statistics.planned_contrasts``, a sentence each; one if not valid.
+    """Five findings from ``effect_table.planned_contrasts``, a sentence each; one if not valid.
 
     What retrieval buys; what training stores; whether it reaches beyond the trained facts;
     what it adds to retrieval; training against retrieval, and both together. The p values
