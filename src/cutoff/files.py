@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -105,3 +106,13 @@ def make_folder(folder: Path) -> None:
         raise CutoffError(
             f"Cannot create {folder}: {error.strerror}; choose another output_dir."
         ) from None
+
+
+def require_space(target: Path, n_bytes: int) -> None:
+    """Raise ``CutoffError`` where ``n_bytes`` do not fit beside what lies there already."""
+    free = shutil.disk_usage(target.parent).free
+    if n_bytes > free:
+        raise CutoffError(
+            f"{target.name} needs {n_bytes / 1e9:.1f} GB in {target.parent}, where "
+            f"{free / 1e9:.1f} GB are free. Free some space or choose another output_dir."
+        )

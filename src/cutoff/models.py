@@ -114,6 +114,12 @@ class Files:
         """What a server needs."""
         return (self.served,) if self.lora is None else (self.served, self.lora)
 
+    @property
+    def every(self) -> tuple[Path, ...]:
+        """All files, each once."""
+        found = (self.full, self.served, *self.compared.values(), self.lora)
+        return tuple(dict.fromkeys(path for path in found if path))
+
 
 def files_of(folder: Path, model: str, p: Params) -> Files:
     """Where 03 puts the files of ``model`` (``base`` or an adapter) of the size's ``folder``.

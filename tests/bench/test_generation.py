@@ -11,7 +11,8 @@ import pytest
 
 from cutoff import prompts
 from cutoff.engines import chat, llama_cpp
-from cutoff.export import gguf_writer, quantise
+from cutoff.export import gguf_writer
+from cutoff.export.weights import quantise
 from cutoff.phantom import world
 
 pytestmark = pytest.mark.bench
@@ -33,7 +34,7 @@ WAYS = (
 def weights(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench")
     gguf_writer.write_gguf(base_model, None, folder / "base.F16.gguf")
-    quantise.quantise(folder / "base.F16.gguf", folder / "base.Q4_K_M.gguf", "Q4_K_M")
+    quantise(folder / "base.F16.gguf", folder / "base.Q4_K_M.gguf", "Q4_K_M")
     return folder / "base.Q4_K_M.gguf"
 
 

@@ -20,7 +20,7 @@ def varied_weights(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    from cutoff.export import gguf_writer, quantise
+    from cutoff.export import gguf_writer, weights
 
     folder = tmp_path_factory.mktemp("varied")
     torch.manual_seed(0)
@@ -32,7 +32,7 @@ def varied_weights(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -
     model.save_pretrained(folder / "base")
     AutoTokenizer.from_pretrained(base_model).save_pretrained(folder / "base")
     gguf_writer.write_gguf(folder / "base", None, folder / "model.F16.gguf")
-    quantise.quantise(folder / "model.F16.gguf", folder / "model.Q4_K_M.gguf", "Q4_K_M")
+    weights.quantise(folder / "model.F16.gguf", folder / "model.Q4_K_M.gguf", "Q4_K_M")
     return folder / "model.Q4_K_M.gguf"
 
 

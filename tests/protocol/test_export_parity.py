@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from cutoff import models, params, prompts
 from cutoff.errors import CutoffError
 from cutoff.export import families, gguf_tokenizer, gguf_writer, weights
-from cutoff.export.parity import chain, gate, measurement, reference_model, served_model
+from cutoff.export.parity import chain, gate, measurement, transcript
 from cutoff.export.parity.transcript import Transcript, choose_prompts
 from cutoff.models import Files
 from cutoff.params import Params
@@ -65,7 +65,7 @@ class Subject:
 def phantom(base_model: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     made = Subject(base_model, adapter, tmp_path_factory.mktemp("exported"))
     for model, trained in (("base", None), ("tuned", adapter)):
-        made.references[model] = reference_model.answer(base_model, trained, CHATS, load())
+        made.references[model] = transcript.by_transformers(base_model, trained, CHATS, load())
     return made
 
 
@@ -136,7 +136,7 @@ def test_the_gate_opens_for_the_base_model_and_closes_when_a_file_is_replaced(
     files = phantom.exported("base")
     found = measure(files, phantom.base, phantom.references["base"])
     assert len(found) == 10 and broken(found) is None
-    copies = [Path(shutil.copy(path, tmp_path)) for path in weights.every_file([files])]
+    copies = [Path(shutil.copy(path, tmp_path)) for path in files.every]
     gate.write(tmp_path, found, copies)
     gate.require_open(tmp_path)
     shutil.copy(phantom.exported("tuned").served, tmp_path / copies[1].name)
@@ -150,7 +150,7 @@ def test_the_gate_opens_for_other_families_merged_and_beside(family: str, tmp_pa
     base = decided(build(family, family == "qwen3", tmp_path / "b", max_position_embeddings=2048))
     adapter = random_adapter(base, tmp_path / "adapter")
     length = {"num_ctx": 2048, "max_new_tokens": 8}
-    reference = reference_model.answer(base, adapter, CHATS[:3], load(**length))
+    reference = transcript.by_transformers(base, adapter, CHATS[:3], load(**length))
     for mode in ("merged", "adapter"):
         chosen = {"export_mode": mode, "quantization": "Q8_0", **length}
         files = models.files_of(tmp_path, "tuned", load(**chosen))
@@ -181,14 +181,14 @@ def test_penalties_and_temperature_that_a_model_brings_do_not_reach_the_referenc
     config.update(repetition_penalty=3.0, do_sample=True, temperature=5.0)
     config.save_pretrained(other)
     for model, trained in (("base", None), ("tuned", phantom.adapter)):
-        found = reference_model.answer(other, trained, CHATS[:2], load())
+        found = transcript.by_transformers(other, trained, CHATS[:2], load())
         assert found == phantom.references[model][:2]
 
 
 def test_two_servings_of_one_file_give_the_same_answers(phantom: Subject) -> None:
     path, reference = phantom.exported().full, phantom.references["base"]
     first, second = (
-        served_model.answer(path, None, phantom.base, reference, load()) for _ in range(2)
+        transcript.by_llama_cpp(path, None, phantom.base, reference, load()) for _ in range(2)
     )
     assert first == second
     assert [a.next_tokens for a in first] == [a.next_tokens for a in second]
@@ -217,7 +217,7 @@ def test_another_number_of_bos_tokens_closes_the_gate(n_bos: int, tmp_path: Path
     base = build("llama", False, tmp_path / "base", max_position_embeddings=2048)
     token = "{{- bos_token }}"
     other = with_template(base, tmp_path, token, token * n_bos)
-    reference = reference_model.answer(base, None, CHATS[:2], load(**SMALL))
+    reference = transcript.by_transformers(base, None, CHATS[:2], load(**SMALL))
     found = measure(export(other, tmp_path), base, reference, **SMALL)
     assert broken(found) == chain.BOS
     at = {row["link"]: row for row in found}
@@ -258,7 +258,7 @@ def test_query_and_key_rows_in_the_order_of_another_family_close_the_gate(
 ) -> None:
     """Swapped where they must stay (Qwen2), left where they must be swapped (Llama)."""
     base = build(family, False, tmp_path / "base", max_position_embeddings=2048)
-    reference = reference_model.answer(base, None, CHATS[:3], load(**SMALL))
+    reference = transcript.by_transformers(base, None, CHATS[:3], load(**SMALL))
     name = {"qwen2": "Qwen2ForCausalLM", "llama": "LlamaForCausalLM"}[family]
     right = families.FAMILIES[name]
     monkeypatch.setitem(families.FAMILIES, name, replace(right, interleaved=not right.interleaved))
@@ -277,7 +277,7 @@ def test_the_quantised_file_of_another_model_closes_the_gate(phantom: Subject) -
 
 def test_an_end_of_turn_that_is_not_recognised_closes_the_gate(phantom: Subject) -> None:
     path, reference = phantom.exported().full, phantom.references["base"]
-    served = served_model.answer(path, None, phantom.base, reference, load())
+    served = transcript.by_llama_cpp(path, None, phantom.base, reference, load())
     assert sum(answer.stopped for answer in served) > 0.8 * len(served)
     endless = [replace(a, answer_ids=a.answer_ids[:-1], stopped=False) for a in served]
     limits = measurement.limits(phantom.base, QUESTIONS, load())

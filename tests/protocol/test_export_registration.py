@@ -13,7 +13,7 @@ from cutoff.chat_template import load_tokenizer
 from cutoff.engines import ollama_api, serving
 from cutoff.errors import CutoffError
 from cutoff.export import modelfile, registration, weights
-from cutoff.export.parity import chain, measurement, served_model
+from cutoff.export.parity import chain, measurement, transcript
 from cutoff.export.parity.transcript import answered, choose_prompts
 from cutoff.models import Files
 from cutoff.params import Params
@@ -63,7 +63,7 @@ def test_what_is_registered_answers_as_the_files_do(
     limits = measurement.limits(base_model, [QUESTION], p)
     for model, trained in (("base", None), ("rag_ft", adapter)):
         subject = measurement.subject(model, base_model, trained, chats, p)
-        direct = served_model.answer(
+        direct = transcript.by_llama_cpp(
             files[model].served, files[model].lora, base_model, subject.reference, p
         )
         name = serving.name_on_server(model, p)

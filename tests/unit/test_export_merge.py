@@ -59,7 +59,7 @@ def test_quantised_base_weights_are_refused(base_model: Path, tmp_path: Path) ->
     quantised = copy_of(base_model, tmp_path)
     change_config(quantised, "config.json", quantization_config={"load_in_4bit": True})
     with pytest.raises(CutoffError, match="16-bit or 32-bit"):
-        families.of_base(quantised)
+        families.config_of(quantised)
 
 
 def test_integer_weights_are_refused(tmp_path: Path) -> None:

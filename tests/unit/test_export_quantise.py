@@ -14,7 +14,7 @@ import torch
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
 from cutoff.errors import CutoffError
-from cutoff.export import file_facts, gguf_writer, quantise
+from cutoff.export import file_facts, gguf_writer, weights
 
 
 def matrix_types(path: Path) -> dict[str, int]:
@@ -41,7 +41,7 @@ def test_a_quantised_file_has_its_types_and_size(
     quantization: str, types: set[str], share: float, f16: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "base.gguf"
-    assert quantise.quantise(f16, target, quantization)
+    assert weights.quantise(f16, target, quantization)
     assert set(matrix_types(target)) == types
     assert share - 0.1 < target.stat().st_size / f16.stat().st_size < share
 
@@ -49,8 +49,8 @@ def test_a_quantised_file_has_its_types_and_size(
 def test_another_quantisation_under_the_target_name_is_replaced(f16: Path, tmp_path: Path) -> None:
     target = tmp_path / "base.gguf"
     for quantization in ("Q8_0", "Q4_K_M"):
-        assert quantise.quantise(f16, target, quantization)
-        assert not quantise.quantise(f16, target, quantization)
+        assert weights.quantise(f16, target, quantization)
+        assert not weights.quantise(f16, target, quantization)
 
 
 def test_a_quantised_file_of_another_family_predicts_nearly_the_same(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_quantised_file_of_another_family_predicts_nearly_the_same(tmp_path: P
     found = {}
     for name, quantization in (("full", None), ("8", "Q8_0"), ("4", "Q4_K_M")):
         if quantization:
-            quantise.quantise(tmp_path / "full.gguf", tmp_path / f"{name}.gguf", quantization)
+            weights.quantise(tmp_path / "full.gguf", tmp_path / f"{name}.gguf", quantization)
         with small_families.llama_cpp(tmp_path / f"{name}.gguf") as server:
             found[name] = server.logprobs(range(20, 40))
     divergence = {
@@ -71,7 +71,7 @@ def test_a_quantised_file_of_another_family_predicts_nearly_the_same(tmp_path: P
 
 def test_quantising_twice_gives_the_same_bytes(f16: Path, tmp_path: Path) -> None:
     for name in ("a.gguf", "b.gguf"):
-        quantise.quantise(f16, tmp_path / name, "Q4_K_M")
+        weights.quantise(f16, tmp_path / name, "Q4_K_M")
     assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
 
 
@@ -80,10 +80,10 @@ def test_a_finished_file_is_not_made_again_until_its_source_changes(
 ) -> None:
     source, target = tmp_path / "m.F16.gguf", tmp_path / "m.Q4_K_M.gguf"
     gguf_writer.write_gguf(base_model, None, source)
-    assert quantise.quantise(source, target, "Q4_K_M")
-    assert not quantise.quantise(source, target, "Q4_K_M")
+    assert weights.quantise(source, target, "Q4_K_M")
+    assert not weights.quantise(source, target, "Q4_K_M")
     gguf_writer.write_gguf(base_model, adapter, source)
-    assert quantise.quantise(source, target, "Q4_K_M")
+    assert weights.quantise(source, target, "Q4_K_M")
 
 
 def test_an_f16_file_under_the_target_name_is_not_taken_for_finished(
@@ -91,7 +91,7 @@ def test_an_f16_file_under_the_target_name_is_not_taken_for_finished(
 ) -> None:
     target = tmp_path / "base.Q4_K_M.gguf"
     target.write_bytes(f16.read_bytes())
-    assert quantise.quantise(f16, target, "Q4_K_M")
+    assert weights.quantise(f16, target, "Q4_K_M")
 
 
 def test_rows_that_no_k_quant_fits_show_up_in_the_types(base_model: Path, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_rows_that_no_k_quant_fits_show_up_in_the_types(base_model: Path, tmp_pa
     Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path / "odd")
     AutoTokenizer.from_pretrained(base_model).save_pretrained(tmp_path / "odd")
     gguf_writer.write_gguf(tmp_path / "odd", None, tmp_path / "odd.F16.gguf")
-    quantise.quantise(tmp_path / "odd.F16.gguf", tmp_path / "odd.Q4_K_M.gguf", "Q4_K_M")
+    weights.quantise(tmp_path / "odd.F16.gguf", tmp_path / "odd.Q4_K_M.gguf", "Q4_K_M")
     types = matrix_types(tmp_path / "odd.Q4_K_M.gguf")
     assert types.pop("Q6_K") == 1  # the rows of 512 of the down projection
     assert sum(types.values()) == 7 and not types.keys() & {"Q4_K", "Q6_K"}  # rows of 288
@@ -120,7 +120,7 @@ def test_a_missing_a_foreign_and_a_torn_source_are_refused(f16: Path, tmp_path: 
     (tmp_path / "torn.gguf").write_bytes(f16.read_bytes()[:-100_000])
     for name in ("missing.gguf", "foreign.gguf", "torn.gguf"):
         with pytest.raises(CutoffError, match=name):
-            quantise.quantise(tmp_path / name, tmp_path / "out.gguf", "Q4_K_M")
+            weights.quantise(tmp_path / name, tmp_path / "out.gguf", "Q4_K_M")
 
 
 def disk_with(free: int) -> Callable[[Path], object]:
@@ -134,9 +134,9 @@ def test_a_file_that_fits_only_quantised_is_quantised(
 ) -> None:
     free = f16.stat().st_size // 2
     monkeypatch.setattr(shutil, "disk_usage", disk_with(free))
-    assert quantise.quantise(f16, tmp_path / "x.gguf", "Q4_K_M")
+    assert weights.quantise(f16, tmp_path / "x.gguf", "Q4_K_M")
     with pytest.raises(CutoffError, match=r"y.gguf needs 0.0 GB in .*, where 0.0 GB are free"):
-        quantise.quantise(f16, tmp_path / "y.gguf", "Q8_0")
+        weights.quantise(f16, tmp_path / "y.gguf", "Q8_0")
     assert {path.name for path in tmp_path.iterdir()} == {"x.gguf", "x.json"}
 
 
@@ -158,7 +158,7 @@ def test_a_disk_that_fills_up_leaves_an_error_and_no_file(
         with pytest.raises(
             CutoffError, match=r"base.F16.gguf could not be quantised .*failed to.*disk full"
         ):
-            quantise.quantise(f16, tmp_path / "x.gguf", "Q4_K_M")
+            weights.quantise(f16, tmp_path / "x.gguf", "Q4_K_M")
         with pytest.raises(CutoffError, match="Cannot write .*m.gguf"):
             gguf_writer.write_gguf(base_model, None, tmp_path / "m.gguf")
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,7 @@ def test_a_compared_quantisation_is_a_file_of_its_own_made_once(
     assert weights.export(files, base_model, None, p) == 3
     assert weights.export(files, base_model, None, p) == 0
     found = {path.name for path in (tmp_path / "models").glob("*.gguf")}
-    assert found == {path.name for path in weights.every_file([files])}
+    assert found == {path.name for path in files.every}
     for kind, path in {"Q8_0": files.compared["Q8_0"], "Q4_K": files.served}.items():
         facts = file_facts.read(path)
         assert facts is not None and kind in facts["matrix_types"]

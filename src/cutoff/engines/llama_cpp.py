@@ -62,11 +62,19 @@ class Endpoint:
 
     def count_prompt_tokens(self, request: chat.Request) -> int:
         """Exact number of prompt tokens, by the model's own template and tokenizer."""
+        return len(self.prompt_ids(request))
+
+    def prompt_ids(self, request: chat.Request) -> list[int]:
+        """The prompt as the model reads it, by the template and the tokenizer of the file."""
         template = {"messages": request.messages, **openai_api.thinking(request)}
         with self._least_busy() as url, self._explained(request):
             text = self._post(url + "/apply-template", template)["prompt"]
             body = {"content": text, "add_special": True, "parse_special": True}
-            return len(self._post(url + "/tokenize", body)["tokens"])
+            return list(self._post(url + "/tokenize", body)["tokens"])
+
+    def post(self, path: str, **body: Any) -> Any:
+        """One request of llama.cpp's own protocol, to the first server."""
+        return self._post(self.base_url + path, body)
 
     def ask(self, request: chat.Request, options: chat.Options) -> chat.Reply:
         """One chat answer from the least busy server."""

@@ -1,7 +1,6 @@
-"""The model families that can be exported, and what differs between them in a GGUF file.
+"""The model families that can be exported; a new one is one entry in ``FAMILIES``.
 
-A new family is one entry in ``FAMILIES``. Whatever a family's entry does not promise to
-express is refused, because a file that leaves it out is another model.
+Whatever an entry does not promise to express is refused: a file without it is another model.
 Sources: the configuration classes of transformers; llama.cpp's convert_hf_to_gguf.py
 (row order of Q and K, factors of the Llama 3 RoPE scaling).
 """
@@ -49,39 +48,40 @@ REFUSED = {
 }
 
 
-def why_not(config: Mapping[str, Any]) -> str | None:
-    """What of ``config.json`` a GGUF file would not express; ``None`` where it expresses all."""
-    name = (config.get("architectures") or ["none"])[0]
-    if name not in FAMILIES:
-        return f"the architecture {name} is none of {', '.join(FAMILIES)}"
-    found, scaling = FAMILIES[name], rope(config)
-    reasons = [words for setting, words in REFUSED.items() if config.get(setting)]
-    if set(config.get("layer_types") or ()) - {"full_attention"}:
-        reasons.append("layers of several types")
-    if (activation := config.get("hidden_act", "silu")) != "silu":
-        reasons.append(f"the activation {activation}")
-    if scaling["rope_type"] not in found.rope_types:
-        known = ", ".join(found.rope_types)
-        reasons.append(f"the RoPE scaling {scaling['rope_type']} (supported: {known})")
-    if scaling["rope_theta"] is None:
-        reasons.append("no rope_theta")
-    if scaling.get("partial_rotary_factor", 1.0) != 1.0:
-        reasons.append("RoPE on a part of each head")
-    return f"{name} with {' and '.join(reasons)}" if reasons else None
+def family(config: Mapping[str, Any]) -> Family:
+    """The entry of the architecture that ``config.json`` names first."""
+    return FAMILIES[config["architectures"][0]]
 
 
-def of_base(base: Path) -> tuple[Family, dict[str, Any]]:
-    """The family of the model in the folder ``base`` and its ``config.json``.
-
-    Raises ``CutoffError`` where the export would not be the same model.
-    """
+def config_of(base: Path) -> dict[str, Any]:
+    """``config.json`` of the model in ``base``; ``CutoffError`` where it cannot be exported."""
     config: dict[str, Any] = files.read_json(base / "config.json")
     if reason := why_not(config):
         raise CutoffError(
             f"{base} cannot be exported: {reason}. Use convert_hf_to_gguf.py of llama.cpp, or "
             "another base_model."
         )
-    return FAMILIES[config["architectures"][0]], config
+    return config
+
+
+def why_not(config: Mapping[str, Any]) -> str | None:
+    """What of ``config.json`` a GGUF file would not express; ``None`` where it expresses all."""
+    name = (config.get("architectures") or ["none"])[0]
+    if name not in FAMILIES:
+        return f"the architecture {name} is none of {', '.join(FAMILIES)}"
+    scaling, known = rope(config), FAMILIES[name].rope_types
+    reasons = [words for setting, words in REFUSED.items() if config.get(setting)]
+    if set(config.get("layer_types") or ()) - {"full_attention"}:
+        reasons.append("layers of several types")
+    if (activation := config.get("hidden_act", "silu")) != "silu":
+        reasons.append(f"the activation {activation}")
+    if scaling["rope_type"] not in known:
+        reasons.append(f"the RoPE scaling {scaling['rope_type']} (supported: {', '.join(known)})")
+    if scaling["rope_theta"] is None:
+        reasons.append("no rope_theta")
+    if scaling.get("partial_rotary_factor", 1.0) != 1.0:
+        reasons.append("RoPE on a part of each head")
+    return f"{name} with {' and '.join(reasons)}" if reasons else None
 
 
 def rope(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,12 +125,8 @@ def rope_factors(config: Mapping[str, Any]) -> list[float] | None:
 def as_in_file(name: str, values: Any, config: Mapping[str, Any]) -> Any:
     """The tensor ``values`` of the weight ``name`` with its rows in llama.cpp's order."""
     rotated = name.rpartition(".")[0].endswith(("self_attn.q_proj", "self_attn.k_proj"))
-    if rotated and FAMILIES[config["architectures"][0]].interleaved:
-        return interleave(values, head_dimension(config))
-    return values
-
-
-def interleave(rows: Any, head_dim: int) -> Any:
-    """Rows of whole heads of Q or K in the order 0, d/2, 1, d/2 + 1, ..."""
-    heads = rows.reshape(-1, 2, head_dim // 2, *rows.shape[1:])
-    return heads.swapaxes(1, 2).reshape(rows.shape)
+    if not (rotated and family(config).interleaved):
+        return values
+    # Rows of whole heads in the order 0, d/2, 1, d/2 + 1, ...
+    heads = values.reshape(-1, 2, head_dimension(config) // 2, *values.shape[1:])
+    return heads.swapaxes(1, 2).reshape(values.shape)

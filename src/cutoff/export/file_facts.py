@@ -1,8 +1,7 @@
 """What is known of a model file, in a small JSON file beside it: ``base.F16.gguf``, ``.json``.
 
-The header of a GGUF file holds 150,000 tokens and their merges, which take half a minute to
-read. The side file says in milliseconds what the file was made from, and it counts only while
-the file is the one that it was written for.
+Reading a GGUF header with 150,000 tokens takes half a minute; this takes milliseconds, and
+counts only while the file is the one that it was written for.
 """
 
 import hashlib
@@ -45,21 +44,21 @@ def is_made(path: Path, made_from: str, kind: str) -> bool:
 
 def note(path: Path, made_from: str, kind: str, n_parameters: int, matrices: Counter[str]) -> None:
     """Write the facts of the finished file ``path`` beside it; ``matrices`` counts types."""
+    types = dict(matrices.most_common())
     found = Facts(
         made_from=made_from,
         kind=kind,
         n_parameters=n_parameters,
-        matrix_types=dict(matrices.most_common()),
+        matrix_types=types,
         fingerprint=fingerprint(path),
     )
     files.write_json_atomic(path.with_suffix(".json"), found)
 
 
 def fingerprint(path: Path) -> str:
-    """Hash of a file's size and of ``SAMPLES`` pieces spread evenly over it.
+    """Hash of a file's size and of ``SAMPLES`` pieces spread evenly over it, in milliseconds.
 
-    Tells in milliseconds that a file of any size was replaced or made again. The first piece of
-    a GGUF file holds the hash of its origin, so two models never look alike.
+    The first piece of a GGUF file holds the hash of its origin: two models never look alike.
     """
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())

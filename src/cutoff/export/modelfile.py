@@ -2,16 +2,15 @@
 
     ollama create cutoff-tiny-base -f outputs/tiny/Modelfile.base
 
-Ollama does not read the chat template inside a GGUF file but a Go template. A wrong one is
-a model that was trained on other prompts than it is asked. So a template is written only for
-the chat formats below, and only where it renders other conversations exactly as the tokenizer.
+Ollama reads a Go template, not the one inside a GGUF file. A wrong one is a model that is asked
+other prompts than it was trained on, so it is written only for the chat formats below, and only
+where it renders other conversations exactly as the tokenizer does.
 """
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cutoff import files
 from cutoff.chat_template import load_tokenizer
@@ -26,7 +25,6 @@ FORMATS = (
     ("<|im_start|>{role}\n", "<|im_end|>\n"),
     ("<|start_header_id|>{role}<|end_header_id|>\n\n", "<|eot_id|>"),
 )
-
 # Conversations on which the Go template must render what the tokenizer renders. Contents
 # have no blanks at their ends: the templates of Llama 3 cut those off and Go cannot.
 PROBES: tuple[list[Message], ...] = (
@@ -43,14 +41,10 @@ PROBES: tuple[list[Message], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class ChatFormat:
-    """A chat template taken apart: system message or none, then user and assistant in turn.
-
-    ``begin`` has a place for ``{role}``. ``preface`` stands before the system message (the date
-    of Llama 3), ``default`` before a conversation without one, ``lead`` before the answer (the
-    empty thinking of Qwen3).
-    """
+class ChatFormat(NamedTuple):
+    """A chat template taken apart: ``begin`` has a place for ``{role}``; ``preface`` stands before
+    the system message (the date of Llama 3), ``default`` before a conversation without one,
+    ``lead`` before the answer (the empty thinking of Qwen3)."""
 
     begin: str
     end: str
@@ -71,7 +65,7 @@ class ChatFormat:
         return text + self.begin.format(role="assistant") + self.lead
 
     def in_go(self) -> str:
-        """The same in Go's ``text/template``, as Ollama reads it."""
+        """The same in Go's ``text/template``."""
         return (
             f"{{{{ if .System }}}}{self.turn('system', self.preface + '{{ .System }}')}"
             f"{{{{ else }}}}{self.default}{{{{ end }}}}"
@@ -85,8 +79,8 @@ class ChatFormat:
 def go_template(base: Path) -> str:
     """The Go template that renders as the chat template of the tokenizer in ``base`` does.
 
-    A beginning-of-sequence token is left out: Ollama puts it before every prompt itself
-    where the GGUF file says so. Raises ``CutoffError`` where no format fits exactly.
+    A beginning-of-sequence token is left out: Ollama adds it where the GGUF file says so.
+    Raises ``CutoffError`` where no format fits exactly.
     """
     tokenizer = load_tokenizer(base)
     for begin, end in FORMATS:
@@ -105,22 +99,20 @@ def go_template(base: Path) -> str:
 
 
 def _taken_apart(tokenizer: Any, begin: str, end: str) -> ChatFormat | None:
-    """The format whose turns stand between ``begin`` and ``end``, with the texts around them."""
     system: Message = {"role": "system", "content": "«system»"}
     user: Message = {"role": "user", "content": "«user»"}
     turn = begin.format(role="user") + user["content"] + end
     default, _, rest = _render(tokenizer, [user]).partition(turn)
     before = _render(tokenizer, [system, user]).partition(system["content"])[0]
-    answer = begin.format(role="assistant")
-    fits = rest.startswith(answer) and before.startswith(begin.format(role="system"))
-    texts = (before.removeprefix(begin.format(role="system")), default, rest.removeprefix(answer))
+    opening, answer = begin.format(role="system"), begin.format(role="assistant")
+    texts = (before.removeprefix(opening), default, rest.removeprefix(answer))
+    fits = rest.startswith(answer) and before.startswith(opening)
     if not fits or any("{{" in text or '"""' in text for text in texts):
         return None
     return ChatFormat(begin, end, *texts)
 
 
 def _render(tokenizer: Any, messages: Sequence[Message]) -> str:
-    """What the tokenizer renders, without the beginning-of-sequence token."""
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     return str(text).removeprefix(tokenizer.bos_token or "")
 
@@ -144,12 +136,11 @@ def parameters(p: Params, base: Path) -> dict[str, Any]:
 
 def settings(parameters: Mapping[str, Any]) -> list[str]:
     """The parameters as Ollama writes and lists them, a line each: ``num_ctx 1024``."""
-    pairs = [
-        (name, value)
+    return [
+        f'{name} "{value}"' if isinstance(value, str) else f"{name} {value:g}"
         for name, given in parameters.items()
         for value in (given if isinstance(given, list) else [given])
     ]
-    return [f'{n} "{v}"' if isinstance(v, str) else f"{n} {v:g}" for n, v in pairs]
 
 
 def write_modelfile(base: Path, of_model: Files, target: Path, p: Params) -> str:

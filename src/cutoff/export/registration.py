@@ -1,8 +1,7 @@
 """The models of a run under their names on a server, so that 04 can ask for them.
 
 Ollama gets the measured GGUF files through its client, with the template and the parameters
-of the Modelfile. Any other server (vLLM, SGLang) is started by a person, with what
-``vllm_command`` prints.
+of the Modelfile. Any other server is started by a person, with what ``vllm_command`` prints.
 """
 
 import re
@@ -24,39 +23,36 @@ LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's --max-lora-rank 
 
 
 def register(files: Mapping[str, Files], base: Path, p: Params) -> list[dict[str, str]]:
-    """Make every model of ``files`` known to Ollama.
+    """Make every model of ``files`` known to Ollama: a row per model with ``model``,
+    ``served_as`` (its name there) and what was ``done``.
 
-    Returns a row per model: ``model``, ``served_as`` (its name there) and what was ``done``.
     Files that the server holds are not sent again and a model that is there unchanged is
     left alone. With ``base_source: ollama`` the base model is a stock tag, pulled if missing.
     Raises ``CutoffError`` when the server does not answer, is full, or a file is missing.
     """
-    rows = []
     template, parameters = modelfile.go_template(base), modelfile.parameters(p, base)
     there = ollama_api.models(p.base_url)
+    rows = []
     for model, of_model in files.items():
         name = serving.name_on_server(model, p)
+        # Without a tag Ollama means `latest`.
+        held = (name if ":" in name.rpartition("/")[2] else f"{name}:latest") in there
         if model == "base" and p.base_source == "ollama":
-            # Without a tag Ollama means `latest`.
-            held = (name if ":" in name.rpartition("/")[2] else f"{name}:latest") in there
             if not held:
                 ollama_api.pull(name, p.base_url)
             done = f"stock model, {'was there' if held else 'pulled'}"
-        elif f"{name}:latest" in there and _is_the_same(
-            ollama_api.show(name, p.base_url), of_model, template, parameters
-        ):
+        elif held and _is_the_same(name, of_model, template, parameters, p.base_url):
             done = "unchanged"
         else:
-            create(name, p.base_url, of_model, template, parameters)
+            _create(name, p.base_url, of_model, template, parameters)
             done = "made"
         rows.append({"model": model, "served_as": name, "done": done})
     return rows
 
 
-def create(
+def _create(
     name: str, host: str | None, exported: Files, template: str, parameters: Mapping[str, Any]
 ) -> None:
-    """``ollama_api.create``, with the remedy for a disk of the server that is full."""
     try:
         ollama_api.create(name, host, exported.served, exported.lora, template, parameters)
     except CutoffError as error:
@@ -70,27 +66,26 @@ def create(
 
 
 def _is_the_same(
-    shown: Mapping[str, Any], exported: Files, template: str, parameters: Mapping[str, Any]
+    name: str, exported: Files, template: str, parameters: Mapping[str, Any], host: str | None
 ) -> bool:
-    """Whether what the server shows is what ``create`` would make: same files, same settings."""
-    # Layers are named after their content: FROM /.../blobs/sha256-<hex>
-    layers = LAYER.findall(shown.get("modelfile") or "")
-    settings = filter(None, (shown.get("parameters") or "").splitlines())
+    """Whether the server shows what ``_create`` would make; layers are named by their content."""
+    shown = ollama_api.show(name, host)
+    lines = [" ".join(line.split()) for line in (shown.get("parameters") or "").splitlines()]
     return (
-        layers == [files.sha256_file(path) for path in exported.paths]
+        LAYER.findall(shown.get("modelfile") or "")
+        == [files.sha256_file(path) for path in exported.paths]
         and (shown.get("template") or "") == template
-        and sorted(" ".join(line.split()) for line in settings)
-        == sorted(modelfile.settings(parameters))
+        and sorted(filter(None, lines)) == sorted(modelfile.settings(parameters))
     )
 
 
 def vllm_command(adapters: Mapping[str, Path | None], base: Path, p: Params, folder: Path) -> str:
     """The command that serves all models of the run under the names 04 asks for.
 
-    ``adapters`` maps the models to the folders of their adapters, ``None`` for the base model.
-    Writes the chat template that they were trained on into ``folder``: that of the hub would
-    render today's date (Llama 3.2) or leave thinking on (Qwen3). The model's own
-    generation_config is switched off, because it penalises repetition (Qwen 2.5: 1.05).
+    ``adapters``: model -> folder of its adapter, ``None`` for the base model. Writes the chat
+    template that they were trained on into ``folder``: the hub's would render today's date
+    (Llama 3.2) or leave thinking on (Qwen3). The model's own generation_config is switched off,
+    because it penalises repetition (Qwen 2.5: 1.05).
     """
     template = folder / "chat_template.jinja"
     files.write_text_atomic(template, load_tokenizer(base).get_chat_template())

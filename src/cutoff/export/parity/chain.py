@@ -8,10 +8,12 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os.path import commonprefix
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from cutoff.export.parity import divergence
-from cutoff.export.parity.transcript import Transcript
+
+if TYPE_CHECKING:  # 04 asks the gate, and need not wait for torch
+    from cutoff.export.parity.transcript import Transcript
 
 READING = "tokenizer and template"
 BOS = "BOS"
@@ -70,8 +72,8 @@ def road(name: str) -> str:
 
 def compare(
     model: str,
-    reference: Sequence[Transcript],
-    chain: Mapping[str, Sequence[Transcript]],
+    reference: Sequence["Transcript"],
+    chain: Mapping[str, Sequence["Transcript"]],
     limits: Limits,
     origins: Sequence[object] = (),
 ) -> list[Link]:
@@ -115,8 +117,8 @@ def compare(
 def compare_served(
     model: str,
     server: str,
-    reference: Sequence[Transcript],
-    served: Sequence[Transcript],
+    reference: Sequence["Transcript"],
+    served: Sequence["Transcript"],
     limits: Limits,
 ) -> list[Link]:
     """The last link, to a server that shows no token ids of prompts; ids are those of texts."""
@@ -132,32 +134,32 @@ def compare_served(
 def _links(model: str, numbers: Sequence[Number]) -> list[Link]:
     """The links of what was measured; without a value there is none."""
     return [
-        Link(
-            model=model,
-            link=link,
-            metric=metric,
-            value=float(f"{value:.4g}"),
-            rule=rule,
-            threshold=float(f"{threshold:.4g}"),
-            passed=HOLDS[rule](value, threshold),
-        )
+        {
+            "model": model,
+            "link": link,
+            "metric": metric,
+            "value": float(f"{value:.4g}"),
+            "rule": rule,
+            "threshold": float(f"{threshold:.4g}"),
+            "passed": HOLDS[rule](value, threshold),
+        }
         for link, metric, value, rule, threshold in numbers
         if value is not None
     ]
 
 
-def _agreed(name: str, pairs: Sequence[tuple[Transcript, Transcript]], least: float) -> Number:
+def _agreed(name: str, pairs: Sequence[tuple["Transcript", "Transcript"]], least: float) -> Number:
     shares = [agreement(a.answer_ids, b.answer_ids) for a, b in pairs]
     return name, AGREEMENT, mean(shares), "min", least
 
 
-def _ended(name: str, pairs: Sequence[tuple[Transcript, Transcript]], limits: Limits) -> Number:
+def _ended(name: str, pairs: Sequence[tuple["Transcript", "Transcript"]], limits: Limits) -> Number:
     trained, served = (mean([pair[side].stopped for pair in pairs]) for side in (0, 1))
     # A model that goes on in transformers too was trained so: not a fault of the export.
     return name, STOP_RATE, served, "min", limits.stop_rate * (trained or 0.0)
 
 
-def _arrived(expected: Transcript, served: Transcript, limits: Limits) -> bool:
+def _arrived(expected: "Transcript", served: "Transcript", limits: Limits) -> bool:
     """Whether both sides answered the same whole prompt with the same room for the answer."""
     return (
         expected.prompt_ids == served.prompt_ids

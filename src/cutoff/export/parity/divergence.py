@@ -1,15 +1,10 @@
 """How far the probabilities of the next token moved between training and serving, in nats.
 
-Greedy answers compare one token at a time and say nothing about near ties. The
-Kullback-Leibler divergence KL(P || Q) = sum_i p_i log(p_i / q_i) compares all tokens:
-P from transformers, Q from the server, at the same places of the same text.
-
-A server sends only its most probable tokens, and 150,000 of them at every place would be
-megabytes. So the tokens that it did not send become one bucket on both sides. Merging
-outcomes never increases the divergence (data processing inequality; it follows from the
-log sum inequality, Cover and Thomas, Elements of Information Theory, 2nd ed., theorem
-2.7.1), so what is measured is a lower bound: it can miss a difference inside the bucket
-and can never invent one.
+KL(P || Q) = sum_i p_i log(p_i / q_i), P from transformers, Q from the server, at the same places
+of the same text. A server sends only its most probable tokens; those that it left out become one
+bucket on both sides. Merging outcomes never increases the divergence (it follows from the log sum
+inequality, Cover and Thomas, Elements of Information Theory, 2nd ed., theorem 2.7.1): the figure
+is a lower bound, which can miss a difference inside the bucket and never invents one.
 """
 
 from collections.abc import Mapping
@@ -19,8 +14,8 @@ from numpy.typing import NDArray
 
 # The most probable 100 tokens hold nearly all of the mass, also of 150,000; a reply is 12 kB.
 TOP_TOKENS = 100
-# Places per answer: its first token, its last and two between. A server reads the places
-# of one answer one after the other and keeps what they share, so four cost little more than one.
+# Places per answer: its first token, its last and two between. A server keeps what the places
+# of one answer share, so four cost little more than one.
 PLACES = 4
 SMALLEST = 1e-7  # what 32-bit floats leave of 1: less of a bucket is rounding
 

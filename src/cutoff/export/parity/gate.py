@@ -35,11 +35,7 @@ def write(folder: Path, found: Sequence[Link], measured: Sequence[Path], **about
 
 def first_broken(found: Sequence[Link]) -> dict[str, str]:
     """Model -> the first broken link of its chain, for models whose chain is broken."""
-    first: dict[str, str] = {}
-    for row in found:
-        if not row["passed"]:
-            first.setdefault(row["model"], row["link"])
-    return first
+    return {row["model"]: row["link"] for row in reversed(found) if not row["passed"]}
 
 
 def broken(found: Sequence[Link]) -> list[str]:
@@ -50,14 +46,15 @@ def broken(found: Sequence[Link]) -> list[str]:
     if not found:
         return ["nothing was compared"]
     first = first_broken(found)
+    base_holds = any(row["model"] == "base" for row in found) and "base" not in first
     phrases = []
-    for model, name in first.items():
+    for model in dict.fromkeys(row["model"] for row in found if row["model"] in first):
+        name = first[model]
         numbers = " and ".join(
             f"{row['metric']} is {row['value']:g}, must be {WORDS[row['rule']]}{row['threshold']:g}"
             for row in found
             if (row["model"], row["link"], row["passed"]) == (model, name, False)
         )
-        base_holds = any(row["model"] == "base" for row in found) and "base" not in first
         of_adapter = name.startswith(road("")) and base_holds
         hint = " (the base model's holds, so it is the adapter that is lost)" if of_adapter else ""
         phrases.append(f"{model}, {name}: {numbers}{hint}")

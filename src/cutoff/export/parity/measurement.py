@@ -1,11 +1,8 @@
 """What is measured of each exported model: real evaluation prompts through every link.
 
 transformers with the adapter as trained -> 16-bit GGUF -> quantised GGUF -> server. ``chain``
-says what each link is.
-
-Merging has no link of its own: the 16-bit file is written from the merged weights as they
-are formed, one tensor at a time, and the reference is never merged. A fault in either
-breaks the same link, and the base model, which has nothing to merge, tells which it was.
+says what each link is. Merging has no link of its own: the reference is never merged, so a
+fault in it breaks the first link, and the base model, which has nothing to merge, tells.
 """
 
 from collections.abc import Sequence
@@ -18,7 +15,7 @@ from cutoff import deadline, files
 from cutoff.chat_template import load_tokenizer
 from cutoff.engines import chat
 from cutoff.export import file_facts, gguf_tokenizer
-from cutoff.export.parity import chain, reference_model, served_model, transcript
+from cutoff.export.parity import chain, transcript
 from cutoff.export.parity.chain import Limits, Link
 from cutoff.export.parity.gate import WORDS
 from cutoff.export.parity.transcript import Transcript
@@ -41,9 +38,8 @@ class Subject:
 def subject(
     model: str, base: Path, adapter: Path | None, chats: Sequence[list[Message]], p: Params
 ) -> Subject:
-    """The reference of one model: ``chats`` answered with the adapter beside the base model."""
-    answers = reference_model.answer(base, adapter, chats, p)
-    return Subject(model, base, answers)
+    """One model with its answers to ``chats``."""
+    return Subject(model, base, transcript.by_transformers(base, adapter, chats, p))
 
 
 def limits(base: Path, questions: Sequence[Question], p: Params) -> Limits:
@@ -81,7 +77,7 @@ def measure(
         paths[p.quantization] = of_model.served
     reference = subject.reference
     given = {
-        name: served_model.answer(path, of_model.lora, subject.base, reference, p)
+        name: transcript.by_llama_cpp(path, of_model.lora, subject.base, reference, p)
         for name, path in paths.items()
     }
     known = [file_facts.read(path) for path in paths.values()]
@@ -117,10 +113,7 @@ def table(found: Sequence[Link]) -> pd.DataFrame:
     links = pd.DataFrame(found)
     # Stop rates are held against each model's own; the highest threshold stands for all.
     highest = links.groupby(["link", "metric"])["threshold"].transform("max")
-    links["required"] = [
-        f"{WORDS[rule]}{x:g}" for rule, x in zip(links["rule"], highest, strict=True)
-    ]
+    links["required"] = links["rule"].map(WORDS) + highest.map("{:g}".format)
     links["model"] = links["model"].map(wording.label)
-    rows = ["link", "metric", "required"]
-    wide = links.pivot_table("value", rows, "model", sort=False)
+    wide = links.pivot_table("value", ["link", "metric", "required"], "model", sort=False)
     return wide.reset_index().rename_axis(columns=None)
