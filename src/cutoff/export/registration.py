@@ -44,15 +44,16 @@ def register(files: Mapping[str, Files], base: Path, p: Params) -> list[dict[str
         elif held and _is_the_same(name, of_model, template, parameters, p.base_url):
             done = "unchanged"
         else:
-            _create(name, p.base_url, of_model, template, parameters)
+            create(name, p.base_url, of_model, template, parameters)
             done = "made"
         rows.append({"model": model, "served_as": name, "done": done})
     return rows
 
 
-def _create(
+def create(
     name: str, host: str | None, exported: Files, template: str, parameters: Mapping[str, Any]
 ) -> None:
+    """``ollama_api.create``, with the remedy for a disk of the server that is full."""
     try:
         ollama_api.create(name, host, exported.served, exported.lora, template, parameters)
     except CutoffError as error:
@@ -68,7 +69,7 @@ def _create(
 def _is_the_same(
     name: str, exported: Files, template: str, parameters: Mapping[str, Any], host: str | None
 ) -> bool:
-    """Whether the server shows what ``_create`` would make; layers are named by their content."""
+    """Whether the server shows what ``create`` would make; layers are named by their content."""
     shown = ollama_api.show(name, host)
     lines = [" ".join(line.split()) for line in (shown.get("parameters") or "").splitlines()]
     return (
