@@ -159,31 +159,27 @@ def served_name(size: str, model: str) -> str:
 def _from_hub(name: str, revision: str | None) -> Path:
     from huggingface_hub import errors, snapshot_download
 
+    said = {
+        errors.GatedRepoError: f"{name} is gated: accept its licence on its page of the Hugging "
+        "Face hub, and export HF_TOKEN with a token that may read it.",
+        errors.RevisionNotFoundError: f"{name} has no revision {revision!r}; check "
+        "base_model_revision.",
+        errors.RepositoryNotFoundError: f"The Hugging Face hub has no model {name!r}, or it is "
+        "private. Check base_model; for a private model export HF_TOKEN.",
+    }
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(BASE_FILES)))
-    except errors.GatedRepoError:
-        raise CutoffError(
-            f"{name} is gated: accept its licence on its page of the Hugging Face hub, and "
-            "export HF_TOKEN with a token that may read it."
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise CutoffError(
-            f"{name} has no revision {revision!r}; check base_model_revision."
-        ) from None
-    except errors.RepositoryNotFoundError:
-        raise CutoffError(
-            f"The Hugging Face hub has no model {name!r}, or it is private. Check base_model; for "
-            "a private model export HF_TOKEN."
-        ) from None
     except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError) as error:
-        if getattr(error, "errno", None) in files.DISK_FULL:
-            raise CutoffError(
-                f"The disk is full: {name} does not fit into the hub's cache. Free some space, or "
-                "point HF_HOME to a larger disk, and run again; finished files are kept."
-            ) from None
         reason = type(error.__cause__ or error).__name__
-        raise CutoffError(
+        sentence = (
             f"{name} could not be downloaded: the Hugging Face hub did not answer ({reason}). "
             "Check the network and run again (finished files are kept), or give the folder of "
             "the model as base_model."
-        ) from None
+        )
+        if getattr(error, "errno", None) in files.DISK_FULL:
+            sentence = (
+                f"The disk is full: {name} does not fit into the hub's cache. Free some space, or "
+                "point HF_HOME to a larger disk, and run again; finished files are kept."
+            )
+        known = (text for kind, text in said.items() if isinstance(error, kind))
+        raise CutoffError(next(known, sentence)) from None

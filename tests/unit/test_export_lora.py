@@ -1,9 +1,7 @@
 """GGUF adapters: llama.cpp with base file and adapter is llama.cpp with the merged file."""
 
-import json
 from pathlib import Path
 
-import gguf
 import pytest
 import small_families
 import torch
@@ -41,37 +39,6 @@ def test_base_file_with_adapter_predicts_what_the_merged_file_does(
         adapted = server.logprobs(PROMPT)
     assert divergence(merged, plain) > 0.1
     assert divergence(merged, adapted) < 1e-4
-
-
-def test_the_file_is_small_and_says_what_it_is(llama_base: Path, tmp_path: Path) -> None:
-    adapter = small_families.random_adapter(llama_base, tmp_path / "adapter")
-    gguf_writer.write_gguf(llama_base, None, tmp_path / "base.gguf")
-    gguf_writer.write_lora_gguf(llama_base, adapter, tmp_path / "x.lora.gguf")
-    reader = gguf.GGUFReader(tmp_path / "x.lora.gguf")
-    fields = {name: field.contents() for name, field in reader.fields.items()}
-    assert fields["general.type"] == "adapter"
-    assert fields["adapter.type"] == "lora"
-    assert fields["adapter.lora.alpha"] == 8
-    assert fields["general.architecture"] == "llama"
-    names = {tensor.name for tensor in reader.tensors}
-    assert len(names) == 2 * 7 * 2  # two factors, seven projections, two layers
-    assert {"blk.0.attn_q.weight.lora_a", "blk.1.ffn_down.weight.lora_b"} <= names
-    n_weights = sum(int(tensor.n_elements) for tensor in reader.tensors)
-    assert (tmp_path / "x.lora.gguf").stat().st_size < 2 * n_weights + 10_000
-
-
-def test_a_finished_adapter_is_made_again_only_when_it_changed(
-    llama_base: Path, tmp_path: Path
-) -> None:
-    adapter, target = (
-        small_families.random_adapter(llama_base, tmp_path / "adapter"),
-        tmp_path / "x.lora.gguf",
-    )
-    assert gguf_writer.write_lora_gguf(llama_base, adapter, target)
-    assert not gguf_writer.write_lora_gguf(llama_base, adapter, target)
-    path = adapter / "adapter_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"lora_alpha": 16}))
-    assert gguf_writer.write_lora_gguf(llama_base, adapter, target)
 
 
 def test_an_adapter_of_another_model_is_refused(

@@ -62,12 +62,6 @@ def test_quantised_base_weights_are_refused(base_model: Path, tmp_path: Path) ->
         families.config_of(quantised)
 
 
-def test_integer_weights_are_refused(tmp_path: Path) -> None:
-    save_file({"w": torch.zeros(2, 2, dtype=torch.uint8)}, tmp_path / "model.safetensors")
-    with pytest.raises(CutoffError, match="uint8"):
-        merged(tmp_path, None)
-
-
 @pytest.mark.parametrize(
     "changes", [{"peft_type": "IA3"}, {"rank_pattern": {"q_proj": 2}}, {"use_dora": True}]
 )

@@ -13,7 +13,7 @@ import small_families
 from transformers import AutoTokenizer
 
 from cutoff import params, prompts
-from cutoff.chat_template import DATE, fix, load_tokenizer
+from cutoff.chat_template import DATE, load_tokenizer
 from cutoff.errors import CutoffError
 from cutoff.export import modelfile
 from cutoff.models import Files
@@ -83,12 +83,6 @@ def test_the_date_in_a_prompt_is_always_the_same(tmp_path: Path) -> None:
     for passed in ({}, {"date_string": "01 Jan 2030"}):
         text = tokenizer.apply_chat_template(CHATS[0], tokenize=False, **passed)
         assert f"Today Date: {DATE}\n" in text and "2030" not in text
-
-
-def test_a_template_that_asks_for_neither_date_nor_thinking_is_left_alone() -> None:
-    assert fix(small_families.QWEN2_TEMPLATE) == small_families.QWEN2_TEMPLATE
-    once = fix(small_families.LLAMA_TEMPLATE)
-    assert once != small_families.LLAMA_TEMPLATE and fix(once) == once
 
 
 def change(folder: Path, old: str, new: str) -> None:

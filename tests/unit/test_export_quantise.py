@@ -3,13 +3,12 @@
 import resource
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import gguf
 import pytest
-import small_families
 import torch
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
@@ -46,29 +45,6 @@ def test_a_quantised_file_has_its_types_and_size(
     assert share - 0.1 < target.stat().st_size / f16.stat().st_size < share
 
 
-def test_another_quantisation_under_the_target_name_is_replaced(f16: Path, tmp_path: Path) -> None:
-    target = tmp_path / "base.gguf"
-    for quantization in ("Q8_0", "Q4_K_M"):
-        assert weights.quantise(f16, target, quantization)
-        assert not weights.quantise(f16, target, quantization)
-
-
-def test_a_quantised_file_of_another_family_predicts_nearly_the_same(tmp_path: Path) -> None:
-    base = small_families.build("llama", True, tmp_path / "base", hidden_size=256)
-    gguf_writer.write_gguf(base, None, tmp_path / "full.gguf", "BF16")
-    found = {}
-    for name, quantization in (("full", None), ("8", "Q8_0"), ("4", "Q4_K_M")):
-        if quantization:
-            weights.quantise(tmp_path / "full.gguf", tmp_path / f"{name}.gguf", quantization)
-        with small_families.llama_cpp(tmp_path / f"{name}.gguf") as server:
-            found[name] = server.logprobs(range(20, 40))
-    divergence = {
-        name: float((found["full"].exp() * (found["full"] - found[name])).sum()) for name in "84"
-    }
-    assert 0 < divergence["8"] < 0.02  # 8-bit blocks of 32 cost little
-    assert divergence["8"] < divergence["4"] < 0.5  # random weights; another model costs 1 to 3
-
-
 def test_quantising_twice_gives_the_same_bytes(f16: Path, tmp_path: Path) -> None:
     for name in ("a.gguf", "b.gguf"):
         weights.quantise(f16, tmp_path / name, "Q4_K_M")
@@ -84,14 +60,6 @@ def test_a_finished_file_is_not_made_again_until_its_source_changes(
     assert not weights.quantise(source, target, "Q4_K_M")
     gguf_writer.write_gguf(base_model, adapter, source)
     assert weights.quantise(source, target, "Q4_K_M")
-
-
-def test_an_f16_file_under_the_target_name_is_not_taken_for_finished(
-    f16: Path, tmp_path: Path
-) -> None:
-    target = tmp_path / "base.Q4_K_M.gguf"
-    target.write_bytes(f16.read_bytes())
-    assert weights.quantise(f16, target, "Q4_K_M")
 
 
 def test_rows_that_no_k_quant_fits_show_up_in_the_types(base_model: Path, tmp_path: Path) -> None:
@@ -121,23 +89,6 @@ def test_a_missing_a_foreign_and_a_torn_source_are_refused(f16: Path, tmp_path: 
     for name in ("missing.gguf", "foreign.gguf", "torn.gguf"):
         with pytest.raises(CutoffError, match=name):
             weights.quantise(tmp_path / name, tmp_path / "out.gguf", "Q4_K_M")
-
-
-def disk_with(free: int) -> Callable[[Path], object]:
-    """``shutil.disk_usage`` of a disk that is nearly full."""
-    usage = type(shutil.disk_usage("."))
-    return lambda path: usage(10**9, 10**9 - free, free)
-
-
-def test_a_file_that_fits_only_quantised_is_quantised(
-    f16: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    free = f16.stat().st_size // 2
-    monkeypatch.setattr(shutil, "disk_usage", disk_with(free))
-    assert weights.quantise(f16, tmp_path / "x.gguf", "Q4_K_M")
-    with pytest.raises(CutoffError, match=r"y.gguf needs 0.0 GB in .*, where 0.0 GB are free"):
-        weights.quantise(f16, tmp_path / "y.gguf", "Q8_0")
-    assert {path.name for path in tmp_path.iterdir()} == {"x.gguf", "x.json"}
 
 
 @contextmanager
