@@ -34,7 +34,7 @@ all: $(READY) ## install, run every stage that is not up to date, say where the 
 	@"$(PY)" -m cutoff run --make
 
 test: $(READY_DEV) ## install, run the tests (without benchmarks and GPU tests)
-	@"$(PY)" -m pytest -m "not bench and not gpu"
+	@"$(PY)" -m pytest -n 2 --dist loadfile -m "not bench and not gpu"
 
 bench: $(READY_DEV) ## measure speed against references in the same run
 	@"$(PY)" -m pytest -m bench -s tests/bench

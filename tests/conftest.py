@@ -1,5 +1,6 @@
 """Shared fixtures."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -281,13 +282,21 @@ def tiny_run(
     tiny_environment: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """The outputs folder of one uninterrupted real run of all five notebooks."""
-    folder = tmp_path_factory.mktemp("a complete run")
-    done = subprocess.run(
-        [sys.executable, "-m", "cutoff", *tiny_arguments, f"output_dir={folder}"],
-        env=tiny_environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    """The outputs folder of one uninterrupted real run of all five notebooks.
+
+    Test processes beside each other share it: the first one runs, the others wait.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    folder = shared / "a complete run"
+    with open(shared / "complete run.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "limit-24/index.html").is_file():
+            done = subprocess.run(
+                [sys.executable, "-m", "cutoff", *tiny_arguments, f"output_dir={folder}"],
+                env=tiny_environment,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
     return folder / "limit-24"
