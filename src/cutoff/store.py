@@ -8,14 +8,13 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from cutoff import files
 from cutoff.errors import CutoffError
 
-Record = dict[str, Any]
 LOCK_WAIT_SECONDS = 10.0
 
 
@@ -24,24 +23,19 @@ class Store:
 
     ``made_from`` is a hash of everything the records depend on. Records that were made
     from something else are set aside under their own hash, never mixed in and never lost:
-    they come back when the same hash is asked for again.
-    After opening, ``repaired`` holds a sentence if a torn last line was removed, and
-    ``set_aside`` one if records made from something else were; else they are None.
-    One process at a time may hold a store open for writing.
+    they come back when the same hash is asked for again. That, and a torn last line that was
+    removed, is printed. One process at a time may hold a store open for writing.
     """
 
-    def __init__(self, path: Path, key: str = "key", made_from: str | None = None) -> None:
+    def __init__(self, path: Path, made_from: str | None = None) -> None:
         self.path = Path(path)
-        self.key = key
-        self.repaired: str | None = None
-        self.set_aside: str | None = None
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if made_from is not None:
-            self.set_aside = _switch(self.path, made_from)
+            _switch(self.path, made_from)
         self._file = open(self.path, "a+b", buffering=0)
-        self._lock()
         self._keys: set[str] = set()
         try:
+            self._lock()
             self._load()
         except BaseException:
             self._file.close()
@@ -57,11 +51,11 @@ class Store:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._file.close()
 
-    def append(self, record: Record) -> None:
+    def append(self, record: dict[str, Any]) -> None:
         """Write one record; it is with the operating system when this returns."""
-        key = record[self.key]
+        key = record["key"]
         if key in self._keys:
             raise CutoffError(f"{self.path.name} already holds a record with the key {key!r}.")
         line = files.to_json(record) + b"\n"
@@ -75,17 +69,13 @@ class Store:
             raise CutoffError(f"Cannot write {self.path}: {error.strerror}.") from None
         self._keys.add(key)
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> list[dict[str, Any]]:
         """All records in the order they were written."""
-        return iter(files.read_jsonl(self.path))
+        return files.read_jsonl(self.path)
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """Those of ``keys`` that have no record yet, in the given order."""
         return [key for key in keys if key not in self._keys]
-
-    def close(self) -> None:
-        """Give the file back; a closed store cannot be appended to."""
-        self._file.close()
 
     def _lock(self) -> None:
         # A killed run's children need a second or two to notice; wait for them.
@@ -95,7 +85,6 @@ class Store:
                 return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    self._file.close()
                     raise CutoffError(
                         f"Another process is writing {self.path}; wait for it or stop it."
                     ) from None
@@ -105,47 +94,40 @@ class Store:
 
     def _load(self) -> None:
         self._file.seek(0)
-        data = self._file.readall()
-        lines = data.split(b"\n")
-        complete = lines.pop() == b""  # a whole file ends with a newline
-        if not complete:
-            lines.append(data.rsplit(b"\n", 1)[-1])
+        *lines, rest = self._file.readall().split(b"\n")  # a whole file ends with a newline
         start = 0
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate([*lines, rest] if rest else lines, start=1):
             try:
-                key = json.loads(line)[self.key]
+                key = json.loads(line)["key"]
             except (ValueError, KeyError, TypeError):
-                if number < len(lines):
+                if number < len(lines) + bool(rest):
                     raise CutoffError(
-                        f"{self.path}, line {number}, is not a record with the field "
-                        f"{self.key!r}; remove the file to make it again."
+                        f"{self.path}, line {number}, is not a record with the field 'key'; "
+                        "remove the file to make it again."
                     ) from None
                 self._file.truncate(start)
-                self.repaired = f"{self.path.name}: removed a torn last line ({len(line)} bytes)."
+                print(f"{self.path.name}: removed a torn last line ({len(line)} bytes).")
                 return
             if key in self._keys:
                 raise CutoffError(f"{self.path}, line {number}, repeats the key {key!r}.")
             self._keys.add(key)
             start += len(line) + 1
-        if not complete:  # the record is whole, only its newline was lost
+        if rest:  # the record is whole, only its newline was lost
             self._file.write(b"\n")
 
 
-def _switch(path: Path, made_from: str) -> str | None:
+def _switch(path: Path, made_from: str) -> None:
     """Let ``path`` hold the records of ``made_from``; park those of another hash beside it."""
     tag = path.with_name(path.name + ".made_from")
-    current = tag.read_text(encoding="utf-8").strip() if tag.exists() else None
-    note = None
+    current = tag.read_text(encoding="utf-8").strip() if tag.exists() else "unknown"
     if current != made_from:
         if path.exists():
-            parked = _parked(path, current or "unknown")
-            os.replace(path, parked)
-            note = f"{path.name}: what made the records has changed; they are now {parked.name}."
+            os.replace(path, parked := _parked(path, current))
+            print(f"{path.name}: what made the records has changed; they are now {parked.name}.")
         # The tag goes first: a kill in between leaves an empty store, never foreign records.
         files.write_text_atomic(tag, made_from + "\n")
     if not path.exists() and _parked(path, made_from).exists():
         os.replace(_parked(path, made_from), path)
-    return note
 
 
 def _parked(path: Path, made_from: str) -> Path:

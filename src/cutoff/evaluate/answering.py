@@ -222,9 +222,6 @@ def answer_all(
     path = stage.folder / f"responses{suffix}.jsonl"
     store = Store(path, made_from=made_from(stage.params, questions, weights, tuple(asked)))
     with store:
-        for note in (store.set_aside, store.repaired):
-            if note:
-                print(note)
         kept = len(store)
         throughput = {
             model if model.endswith(suffix) else model + suffix: figures
@@ -237,7 +234,7 @@ def answer_all(
                 **{f"answers{suffix}": {"kept": kept, "new": len(store) - kept}},
                 throughput={**known.get("throughput", {}), **throughput},
             )
-        return complete_records(list(store.records()), questions, tuple(asked), path.name)
+        return complete_records(store.records(), questions, tuple(asked), path.name)
 
 
 def _answer_with(

@@ -124,9 +124,6 @@ def compare(
         return []
     judges = panel.members(p)
     with Store(path, made_from=made_from(p, judges, responses)) as store:
-        for note in (store.set_aside, store.repaired):
-            if note:
-                print(note)
         wanted = [key for member in judges for key in _ask(member, p, pairs, store)]
         by_key = {record["key"]: record for record in store.records()}
     return [by_key[key] for key in wanted]

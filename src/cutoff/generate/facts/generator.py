@@ -98,9 +98,6 @@ def make_facts(
         Store(folder / "generated.jsonl", made_from=_made_from(p, every)) as store,
         asking.when_needed(lambda: _connect(p)) as engine,
     ):
-        for note in (store.set_aside, store.repaired):
-            if note:
-                print(note)
         number = 0
         while batch := [
             (source, passage) for source in sources for passage in source.next_passages()
