@@ -32,10 +32,8 @@ def base_folder(p: Params) -> Path:
     Raises ``CutoffError`` with the remedy when the hub does not answer, the model is gated,
     unknown or incomplete, or the disk is full.
     """
-    if p.base_model in PHANTOMS:
-        folder = PHANTOMS[p.base_model]
-    elif Path(p.base_model).expanduser().is_dir():
-        folder = Path(p.base_model).expanduser().resolve()
+    if local := local_folder(p):
+        folder = local
     elif p.base_model.count("/") == 1 and not p.base_model.startswith((".", "/", "~")):
         folder = _from_hub(p.base_model, p.base_model_revision)
     else:
@@ -50,6 +48,14 @@ def base_folder(p: Params) -> Path:
             "(weights are read as safetensors only). Give a complete model as base_model."
         )
     return folder
+
+
+def local_folder(p: Params) -> Path | None:
+    """Folder of a base model that needs no hub; None for one of the hub."""
+    if p.base_model in PHANTOMS:
+        return PHANTOMS[p.base_model]
+    folder = Path(p.base_model).expanduser()
+    return folder.resolve() if folder.is_dir() else None
 
 
 def local_state(p: Params) -> str:

@@ -1,17 +1,14 @@
 """The shapes of the base models, known without downloading them, and the sizes that follow."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cutoff import files, models
 from cutoff.errors import CutoffError
 from cutoff.params import Params
 
 
-@dataclass(frozen=True)
-class Architecture:
+class Architecture(NamedTuple):
     """A decoder of the Qwen2 and Llama kind; names as in ``config.json``.
 
     ``attention_bias``: the projections to q, k and v have biases.
@@ -28,22 +25,26 @@ class Architecture:
     head_dim: int = 0
 
     @property
-    def head_width(self) -> int:
-        """Width of one head."""
-        return self.head_dim or self.hidden_size // self.num_attention_heads
+    def query_width(self) -> int:
+        """Width of the queries of one token in one layer."""
+        return self.num_attention_heads * self._head_width
 
     @property
     def key_width(self) -> int:
         """Width of the keys, and of the values, of one token in one layer."""
-        return self.num_key_value_heads * self.head_width
+        return self.num_key_value_heads * self._head_width
+
+    @property
+    def _head_width(self) -> int:
+        return self.head_dim or self.hidden_size // self.num_attention_heads
 
     @property
     def projections(self) -> list[tuple[int, int]]:
         """(in, out) of the seven matrices of a layer, all of which LoRA adapts."""
-        hidden, inner = self.hidden_size, self.intermediate_size
-        queries, keys = self.num_attention_heads * self.head_width, self.key_width
-        attention = [(hidden, queries), (hidden, keys), (hidden, keys), (queries, hidden)]
-        return [*attention, (hidden, inner), (hidden, inner), (inner, hidden)]
+        hidden, inner, keys = self.hidden_size, self.intermediate_size, self.key_width
+        attention = [(hidden, self.query_width), (hidden, keys), (hidden, keys)]
+        feed_forward = [(hidden, inner), (hidden, inner), (inner, hidden)]
+        return [*attention, (self.query_width, hidden), *feed_forward]
 
     @property
     def n_body(self) -> int:
@@ -58,9 +59,8 @@ class Architecture:
     @property
     def n_vectors(self) -> int:
         """Weights of norms and biases."""
-        biases = self.num_attention_heads * self.head_width + 2 * self.key_width
-        per_layer = 2 * self.hidden_size + (biases if self.attention_bias else 0)
-        return self.num_hidden_layers * per_layer + self.hidden_size
+        biases = self.query_width + 2 * self.key_width if self.attention_bias else 0
+        return self.num_hidden_layers * (2 * self.hidden_size + biases) + self.hidden_size
 
     @property
     def n_parameters(self) -> int:
@@ -81,7 +81,6 @@ KNOWN = {
     "Qwen/Qwen2.5-14B-Instruct": (5120, 13824, 48, 40, 8, 152064, False, True),
     "meta-llama/Llama-3.1-8B-Instruct": (4096, 14336, 32, 32, 8, 128256, False, False),
 }
-GATED = ("meta-llama/",)  # their pages ask for a licence, downloads for a token
 
 
 def find(p: Params) -> Architecture:
@@ -91,46 +90,29 @@ def find(p: Params) -> Architecture:
     """
     if p.base_model in KNOWN:
         return Architecture(*KNOWN[p.base_model])
-    folder = local_folder(p)
-    if folder is None:
-        raise CutoffError(
-            f"base_model = {p.base_model!r} is no folder here and not among the models whose "
-            f"shapes are known ({', '.join(KNOWN)}). Download it and give its folder "
-            f"(`hf download {p.base_model} --local-dir FOLDER`, then base_model=FOLDER), or add "
-            "the numbers of its config.json to src/cutoff/plan/architecture.py."
-        )
-    return read(folder)
+    if folder := models.local_folder(p):
+        return _read(folder / "config.json")
+    raise CutoffError(
+        f"base_model = {p.base_model!r} is no folder here and not among the models whose "
+        f"shapes are known ({', '.join(KNOWN)}). Download it and give its folder "
+        f"(`hf download {p.base_model} --local-dir FOLDER`, then base_model=FOLDER), or add "
+        "the numbers of its config.json to src/cutoff/plan/architecture.py."
+    )
 
 
-def local_folder(p: Params) -> Path | None:
-    """Folder of a base model that needs no hub; None for one of the hub."""
-    if p.base_model in models.PHANTOMS:
-        return models.PHANTOMS[p.base_model]
-    folder = Path(p.base_model).expanduser()
-    return folder if folder.is_dir() else None
-
-
-def read(folder: Path) -> Architecture:
-    """The architecture that ``config.json`` in ``folder`` describes."""
-    path = folder / "config.json"
-    config: Mapping[str, Any] = files.read_json(path)
+def _read(path: Path) -> Architecture:
+    config: dict[str, Any] = files.read_json(path)
     names = "hidden_size intermediate_size num_hidden_layers num_attention_heads vocab_size".split()
-    missing = [name for name in names if not isinstance(config.get(name), int)]
-    if missing:
+    if missing := [name for name in names if not isinstance(config.get(name), int)]:
         raise CutoffError(
             f"{path} does not say {', '.join(missing)}: this is no decoder of the Qwen2 or Llama "
             "kind, and its needs cannot be computed. Choose another base_model."
         )
-    heads = config["num_attention_heads"]
-    qwen2 = config.get("model_type") == "qwen2"  # its biases stand in the code, not in the file
     return Architecture(
-        hidden_size=config["hidden_size"],
-        intermediate_size=config["intermediate_size"],
-        num_hidden_layers=config["num_hidden_layers"],
-        num_attention_heads=heads,
-        num_key_value_heads=config.get("num_key_value_heads") or heads,
-        vocab_size=config["vocab_size"],
-        tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
-        attention_bias=qwen2 or bool(config.get("attention_bias", False)),
+        **{name: config[name] for name in names},
+        num_key_value_heads=config.get("num_key_value_heads") or config["num_attention_heads"],
+        tie_word_embeddings=bool(config.get("tie_word_embeddings")),
+        # Qwen2's biases stand in the code, not in the file.
+        attention_bias=config.get("model_type") == "qwen2" or bool(config.get("attention_bias")),
         head_dim=config.get("head_dim") or 0,
     )

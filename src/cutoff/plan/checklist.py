@@ -5,24 +5,21 @@ Only servers of one's own are asked, each for a moment; a hosted service is neve
 
 import os
 import re
-import shutil
 import socket
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from cutoff import paths
+from cutoff import models
 from cutoff.evaluate.judging import panel
 from cutoff.params import Params
-from cutoff.plan import architecture
 
 SECONDS = 2.0  # for a server to accept a connection
 READY, MISSING, UNKNOWN = "ready", "missing", "unknown"
+GATED = "meta-llama/"  # its pages ask for a licence, downloads for a token
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """``state``: ready, missing, or unknown (it cannot be told from here)."""
 
     name: str
@@ -30,16 +27,7 @@ class Item:
     detail: str
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU of this machine: its name as the driver reports it, and its free memory in bytes."""
-
-    name: str
-    memory: float
-
-
-@dataclass(frozen=True)
-class Server:
+class Server(NamedTuple):
     """A language model that a run asks: in which role, whose, where, with which key."""
 
     role: str
@@ -47,23 +35,6 @@ class Server:
     model: str
     base_url: str | None
     api_key: str | None
-
-
-def gpus() -> list[Gpu]:
-    """The GPUs of this machine, by their driver; empty where there is none or it is silent."""
-    command = ["nvidia-smi", "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
-    if not shutil.which(command[0]):
-        return []
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    lines = [line.rpartition(",") for line in answer.stdout.splitlines()]
-    return [
-        Gpu(name.strip(), float(mebibytes) * 2**20)
-        for name, _, mebibytes in lines
-        if mebibytes.strip().isdigit()
-    ]
 
 
 def items(p: Params) -> list[Item]:
@@ -79,51 +50,39 @@ def items(p: Params) -> list[Item]:
     return found
 
 
-def free_disk(p: Params) -> float:
-    """Free bytes where the outputs will lie."""
-    folder = paths.outputs(p)
-    while not folder.exists():
-        folder = folder.parent
-    return float(shutil.disk_usage(folder).free)
-
-
-def hub_cache() -> Path:
-    """Folder of the Hugging Face hub's downloads."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return Path(HF_HUB_CACHE)
-
-
 def downloaded(name: str) -> bool:
     """Whether weights of the hub model ``name`` lie in the hub's cache."""
-    folder = hub_cache() / f"models--{name.replace('/', '--')}" / "snapshots"
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "snapshots"
     return any(folder.glob("*/*.safetensors")) or any(folder.glob("*/*.bin"))
 
 
 def _base(p: Params) -> Item:
-    folder = architecture.local_folder(p)
-    if folder is not None:
+    name = p.base_model
+    if folder := models.local_folder(p):
         there = any(folder.glob("*.safetensors"))
         return _item("base model", there, f"weights in the folder {folder.name}")
-    if downloaded(p.base_model):
-        return Item("base model", READY, f"{p.base_model} is in the hub's cache")
-    if p.base_model.startswith(architecture.GATED):
+    if downloaded(name):
+        return Item("base model", READY, f"{name} is in the hub's cache")
+    if name.startswith(GATED):
         from huggingface_hub import get_token
 
-        detail = f"a hub token for {p.base_model}, which is gated: accept its licence, HF_TOKEN"
+        detail = f"a hub token for {name}, which is gated: accept its licence, HF_TOKEN"
         return _item("base model", get_token() is not None, detail)
-    return Item("base model", UNKNOWN, f"{p.base_model} will be downloaded; the hub is not called")
+    return Item("base model", UNKNOWN, f"{name} will be downloaded; the hub is not called")
 
 
 def _servers(p: Params) -> list[Server]:
     """Every language model that the run asks over a protocol."""
     found = []
-    if p.fact_source == "generator":
-        found.append(Server("generator", p.generator_provider, p.generator_model,
-                            p.generator_base_url, p.generator_api_key))  # fmt: skip
-        if p.dataset_judge_model is not None:
-            found.append(Server("data set judge", p.dataset_judge_provider, p.dataset_judge_model,
-                                p.dataset_judge_base_url, p.dataset_judge_api_key))  # fmt: skip
+    for role, part, asked in (
+        ("generator", "generator", p.fact_source == "generator"),
+        ("data set judge", "dataset_judge", p.fact_source == "generator" and p.dataset_judge_model),
+    ):
+        if asked:
+            names = (f"{part}_{name}" for name in ("provider", "model", "base_url", "api_key"))
+            found.append(Server(role, *(getattr(p, name) for name in names)))
     if p.provider in ("ollama", "openai"):
         model = "" if p.base_source == "export" else str(p.ollama_base_model)
         found.append(Server("answers", p.provider, model, p.base_url, p.api_key))
@@ -141,10 +100,10 @@ def _chat_server(server: Server) -> list[Item]:
         bare = f"{parts.scheme}://{parts.hostname or ''}"  # without what may be a password in it
         return [_item(f"{server.role}: server", _answers(server.base_url), f"a server at {bare}")]
     names = re.findall(r"\$\{(\w+)\}", server.api_key or "")
-    absent = [name for name in names if not os.environ.get(name)]
+    there = all(os.environ.get(name) for name in names)
     credit = f"{server.provider} does not say; see its console"
     return [
-        _item(f"{server.role}: key", not absent, f"{', '.join(names)} for {server.model}"),
+        _item(f"{server.role}: key", there, f"{', '.join(names)} for {server.model}"),
         Item(f"{server.role}: credits", UNKNOWN, credit),
     ]
 
@@ -155,14 +114,13 @@ def _ollama(server: Server) -> list[Item]:
     role, model, url = server.role, server.model, server.base_url
     version = ollama_api.version(url)
     if version is None:
-        detail = "Ollama does not answer: start it with `ollama serve`"
-        detail += f", then `ollama pull {model}`" if model else ""
-        return [Item(f"{role}: server", MISSING, detail)]
+        pull = f", then `ollama pull {model}`" if model else ""
+        start = f"Ollama does not answer: start it with `ollama serve`{pull}"
+        return [Item(f"{role}: server", MISSING, start)]
     found = [Item(f"{role}: server", READY, f"Ollama {version}")]
     if model:
-        there = any(name in (model, f"{model}:latest") for name in ollama_api.models(url))
-        detail = model + ("" if there else ": `ollama pull` it")
-        found.append(_item(f"{role}: model", there, detail))
+        there = not {model, f"{model}:latest"}.isdisjoint(ollama_api.models(url))
+        found.append(_item(f"{role}: model", there, f"`ollama pull {model}`"))
     return found
 
 

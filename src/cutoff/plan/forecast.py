@@ -6,26 +6,28 @@ are bounds: full passages and longest answers.
 """
 
 import math
+import shutil
+import subprocess
 import textwrap
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from cutoff import device, models
+from cutoff import device, models, paths
 from cutoff.errors import CutoffError
-from cutoff.evaluate.judging import panel
+from cutoff.evaluate.judging import golden, panel
 from cutoff.evaluate.stats import power
+from cutoff.experiment import CONDITIONS, POST_STRATA
 from cutoff.params import Params
-from cutoff.plan import architecture, checklist, memory, workload
+from cutoff.plan import architecture, checklist, memory
 from cutoff.plan.architecture import Architecture
-from cutoff.plan.workload import Workload
 from cutoff.report.wording import label, millions
 
 GREEN, AMBER, RED, PLAIN = "green", "amber", "red", ""
 ENOUGH = 0.8  # of what this machine has: more is amber
 CARDS = {"16 GB": 15.6e9, "24 GB": 24.1e9, "40 GB": 42.4e9, "80 GB": 85.0e9}  # free for programs
-# Weights of the other models of a run, in bytes: sizes on their pages of the Ollama library and
-# of the hub.
+# Tokens around the passages: instructions, question, answer, chat template. Tiny's longest
+# training example has 179 tokens for three passages of at most 64.
+FRAME_TOKENS, CLOSED_BOOK_TOKENS = 128, 96
+# Bytes of the other models of a run: sizes on their pages of the Ollama library and of the hub.
 DOWNLOADS = {
     "qwen2.5:7b-instruct-q4_K_M": 4.7e9,
     "llama3.1:8b-instruct-q4_K_M": 4.9e9,
@@ -44,8 +46,7 @@ CORRELATION = 0.1  # of questions about one paper, an assumption
 FOUND = (0.10, 0.20)  # a smallest detectable effect up to here is green, amber
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One need. ``amount`` in GB, hours or points (None: not known), ``value`` in words;
     ``state`` green, amber, red or empty; ``formula`` says where it comes from."""
 
@@ -57,13 +58,50 @@ class Row:
     formula: str
 
 
+class Workload(NamedTuple):
+    """Examples per variant, their longest tokens with and without passages, questions by
+    stratum, answers of all conditions and trainings, and answers that are judged."""
+
+    examples: int
+    rag_tokens: int
+    questions: dict[str, int]
+    answers: int
+    judgements: int
+
+
+def workload(p: Params) -> Workload:
+    """What there is to train, to answer and to judge. Lengths are upper bounds."""
+    context = min(p.context_tokens, p.top_k * p.passage_tokens)
+    questions = {name: getattr(p, f"n_eval_{name}") for name in (*POST_STRATA, "control")}
+    if p.limit is not None:
+        share = min(1.0, p.limit / max(1, sum(questions.values())))
+        questions = {name: round(n * share) for name, n in questions.items()}
+    trained = sum(condition.model != "base" for condition in CONDITIONS.values())
+    each = len(CONDITIONS) + trained * (p.training_seeds - 1)
+    answers = (sum(questions.values()) + p.n_eval_unanswerable) * each
+    examples = (p.n_post_papers - p.n_unseen_papers) * p.seen_facts_per_paper * p.exposures
+    judgements = answers + len(golden.GOLDEN)
+    return Workload(examples, context + FRAME_TOKENS, questions, answers, judgements)
+
+
+def gpus() -> dict[str, float]:
+    """GPUs of this machine by their driver: name -> free bytes (the freest of a name)."""
+    command = ["nvidia-smi", "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    lines = [line.rpartition(",") for line in answer.stdout.splitlines()]
+    found = [(name.strip(), float(mib) * 2**20) for name, _, mib in lines if mib.strip().isdigit()]
+    return dict(sorted(found, key=lambda gpu: gpu[1]))
+
+
 def rows(p: Params) -> list[Row]:
     """Every need of a run with these parameters, held against this machine.
 
     Raises ``CutoffError`` for a base model whose shape is not known here.
     """
-    model, work = architecture.find(p), workload.find(p)
-    found = checklist.gpus()
+    model, work, found = architecture.find(p), workload(p), gpus()
     return [
         *_memory(model, p, work, found),
         *_disk(model, p),
@@ -74,11 +112,11 @@ def rows(p: Params) -> list[Row]:
 
 def report(p: Params) -> str:
     """``rows`` and the checklist as a page for the terminal."""
-    model, work = architecture.find(p), workload.find(p)
+    model, work = architecture.find(p), workload(p)
     lines = [
         f"Plan for size {p.size}: {p.base_model}, {millions(model.n_parameters)} parameters.",
-        f"{work.examples:,} training examples per variant, {work.n_questions:,} questions, "
-        f"{work.answers:,} answers, {work.judgements:,} judgements.",
+        f"{work.examples:,} training examples per variant, {sum(work.questions.values()):,} "
+        f"questions, {work.answers:,} answers, {work.judgements:,} judgements.",
     ]
     section = said = ""
     for row in rows(p):
@@ -101,95 +139,85 @@ def held_against(needed: float, available: float) -> str:
     return AMBER if needed <= available else RED
 
 
-def _memory(
-    model: Architecture, p: Params, work: Workload, found: list[checklist.Gpu]
-) -> list[Row]:
+def _memory(model: Architecture, p: Params, work: Workload, found: dict[str, float]) -> list[Row]:
     import psutil
 
-    section, free = "Memory", float(psutil.virtual_memory().available)
-    result = [_training(model, p, work, found, free)]
+    free = float(psutil.virtual_memory().available)
     export = memory.export_memory(model, gpu=bool(found))
     formula = "libraries + reference in 32 bits (on the GPU where there is one) + a 16-bit file"
     mark = held_against(export, free)
-    result.append(Row(section, "03 export and parity", export / 1e9, _size(export), mark, formula))
-    served = max((gpu.memory for gpu in found), default=free)
+    result = [
+        _training(model, p, work.rag_tokens, found, free),
+        Row("Memory", "03 export and parity", export / 1e9, _size(export), mark, formula),
+    ]
+    served = max(found.values(), default=free)
     formula = "file + 2 x layers x key width x num_ctx x 2 B per request + 512 x vocabulary x 4 B"
     for requests in dict.fromkeys((1, p.parallel)):
         needed = memory.serving(model, p.quantization, p.num_ctx, requests)
         name = f"04 answering {requests} x {p.num_ctx:,} tokens"
         # The embedded engine works on one request at a time.
         mark = held_against(needed, served) if requests == 1 or p.provider != "llama_cpp" else PLAIN
-        result.append(Row(section, name, needed / 1e9, _size(needed), mark, formula))
+        result.append(Row("Memory", name, needed / 1e9, _size(needed), mark, formula))
     return result
 
 
 def _training(
-    model: Architecture, p: Params, work: Workload, found: list[checklist.Gpu], free: float
+    model: Architecture, p: Params, tokens: int, found: dict[str, float], free: float
 ) -> Row:
     """What training needs here, or without a GPU on this CPU, and the smallest card for it."""
     formula = "base weights + 16 B per LoRA weight + what autograd keeps, counted; examples of up "
-    formula += f"to {work.rag_tokens:,} tokens"
-    section, tokens = "Memory", work.rag_tokens
-    if found:
-        gpu = max(found, key=lambda gpu: gpu.memory)
+    formula += f"to {tokens:,} tokens"
+    fitting: dict[str, tuple[float, str]] = {}
+    for name, capacity in (found or CARDS).items():
         try:
-            plan, needs = memory.on_gpu(model, p, tokens, gpu.memory)
+            plan, peak = memory.on_gpu(model, p, tokens, capacity)
         except CutoffError:
-            text = f"does not fit into the {gpu.memory / 1e9:.0f} GB of {gpu.name}"
-            return Row(section, "02 training", None, text, RED, formula)
-        text = f"{_size(needs.total)} of {gpu.memory / 1e9:.0f} ({gpu.name}; {plan.reason})"
-        return Row(section, "02 training", needs.total / 1e9, text, GREEN, formula)
-    total = memory.on_cpu(model, p, tokens).total + memory.KERNEL
-    card = next((name for name, size in CARDS.items() if _fits(model, p, tokens, size)), None)
-    text = f"{_size(total)} on this CPU; smallest GPU for it: {card or 'more than 80 GB'}"
-    mark = held_against(total, free)
-    if model.n_parameters > device.LARGEST_ON_CPU and p.training_processes is None:
-        mark, text = RED, f"refused on a CPU; smallest GPU for it: {card or 'more than 80 GB'}"
-    return Row(section, "02 training", total / 1e9, text, mark, formula)
-
-
-def _fits(model: Architecture, p: Params, tokens: int, capacity: float) -> bool:
-    try:
-        memory.on_gpu(model, p, tokens, capacity)
-    except CutoffError:
-        return False
-    return True
+            continue
+        fitting[name] = (peak, f"{_size(peak)} of {capacity / 1e9:.0f} ({name}; {plan.reason})")
+    if found:
+        *_, name = found
+        amount, text = fitting.get(name, (None, f"does not fit into {name}"))
+        mark = GREEN if amount else RED
+    else:
+        amount = memory.on_cpu(model, p, tokens)
+        refused = model.n_parameters > device.LARGEST_ON_CPU and p.training_processes is None
+        mark = RED if refused else held_against(amount, free)
+        here = "refused on a CPU" if refused else f"{_size(amount)} on this CPU"
+        text = f"{here}; smallest GPU for it: {next(iter(fitting), 'more than 80 GB')}"
+    return Row("Memory", "02 training", amount and amount / 1e9, text, mark, formula)
 
 
 def _disk(model: Architecture, p: Params) -> list[Row]:
-    section, free = "Disk and downloads", checklist.free_disk(p)
-    kinds: dict[Path, str] = {}
-    names = ["base", *models.adapters(p)]
-    of_models = [models.files_of(Path("."), name, p) for name in names]
-    for exported in of_models:
-        kinds[exported.full] = p.export_dtype
-        kinds.setdefault(exported.served, p.quantization)
-        kinds |= {path: kind for kind, path in exported.compared.items()}
+    section, folder = "Disk and downloads", paths.outputs(p)
+    while not folder.exists():
+        folder = folder.parent
+    free = float(shutil.disk_usage(folder).free)
+    sizes: dict[str, float] = {}
     lora = model.n_lora(p.lora_rank)
-    files = sum(memory.file_size(model, kind) for kind in kinds.values())
-    files += 2.0 * lora * sum(exported.lora is not None for exported in of_models)
-    adapters = 4.0 * lora * len(models.adapters(p)) + 2 * 12.0 * lora
-    mark = held_against(files + adapters, free)
-    result = [
-        Row(section, f"{len(kinds)} model files ({p.export_mode})", files / 1e9,
-            f"{_size(files)} of {free / 1e9:.0f} GB free", mark,
+    for name in ("base", *models.adapters(p)):
+        exported = models.files_of(folder, name, p)
+        kinds = {exported.full: p.export_dtype, exported.served: p.quantization}
+        kinds |= {path: kind for kind, path in exported.compared.items()}
+        sizes |= {path.name: memory.file_size(model, kind) for path, kind in kinds.items()}
+        sizes |= {exported.lora.name: 2.0 * lora} if exported.lora else {}
+    files, adapters = sum(sizes.values()), lora * (4.0 * len(models.adapters(p)) + 2 * 12.0)
+    mark, text = held_against(files + adapters, free), f"{_size(files)} of {_size(free)} free"
+    return [
+        Row(section, f"{len(sizes)} model files ({p.export_mode})", files / 1e9, text, mark,
             "bits per weight of each ggml block format x weights"),
         Row(section, "adapters and checkpoints", adapters / 1e9, _size(adapters), PLAIN,
             "4 B per LoRA weight and adapter + two checkpoints of 12 B"),
+        *(Row(section, f"download: {name}", size and size / 1e9,
+              "size not known here" if size is None else _size(size), PLAIN,
+              "nothing where it is here")
+          for name, size in _downloads(model, p).items()),
     ]  # fmt: skip
-    for name, size in _downloads(model, p).items():
-        text = "size not known here" if size is None else _size(size)
-        amount = None if size is None else size / 1e9
-        result.append(
-            Row(section, f"download: {name}", amount, text, PLAIN, "nothing where it is here")
-        )
-    return result
 
 
 def _downloads(model: Architecture, p: Params) -> dict[str, float | None]:
     """Bytes of what a run fetches, by name; None where the size is not known here."""
     result: dict[str, float | None] = {}
-    if architecture.local_folder(p) is None and not checklist.downloaded(p.base_model):
+    if models.local_folder(p) is None and not checklist.downloaded(p.base_model):
         result["base model"] = 2.0 * model.n_parameters
     names = [p.embedding_model, p.reranker_model]
     if p.fact_source == "generator":
@@ -202,30 +230,28 @@ def _downloads(model: Architecture, p: Params) -> dict[str, float | None]:
     return result
 
 
-def _hours(model: Architecture, p: Params, work: Workload, found: list[checklist.Gpu]) -> Row:
+def _hours(model: Architecture, p: Params, work: Workload, found: dict[str, float]) -> Row:
     """One range for the training here: the operations are counted, the share reached assumed."""
-    peak = max((device.peak_flops(gpu.name) or 0.0 for gpu in found), default=0.0)
+    peak = max((device.peak_flops(name) or 0.0 for name in found), default=0.0)
     if found and not peak:
         return Row("Hours", "02 training", None, "peak speed of this GPU not known", PLAIN, "")
+    both = (work.rag_tokens, CLOSED_BOOK_TOKENS)
     if found:
-        shape: Any = model
         trained, lora = work.examples * p.max_new_tokens, model.n_lora(p.lora_rank)
         flops = p.training_seeds * sum(
-            device.training_flops(shape, [tokens] * work.examples, trained, lora, p.epochs)
-            for tokens in (work.rag_tokens, work.closed_tokens)
+            device.training_flops(model, [tokens] * work.examples, trained, lora, p.epochs)
+            for tokens in both
         )
         least, most = (flops / (peak * share) / 3600 for share in REACHED_GPU[::-1])
         formula = "counted operations / (peak of the data sheet x 10 to 35 %)"
     else:
-        tokens = work.training_tokens * p.epochs * p.training_seeds
+        tokens = work.examples * sum(both) * p.epochs * p.training_seeds
         hours = device.hours_on_cpu(model.n_parameters, tokens)
         least, most = (hours / share for share in REACHED_CPU[::-1])
         formula = "4 operations per weight and token at 25 to 100 % of 50 GFLOP/s a core"
-    text = (
-        f"{least:.1f} to {most:.1f} h"
-        if most >= 0.1
-        else f"{60 * least:.1f} to {60 * most:.1f} min"
-    )
+    short = most < 0.1
+    text = f"{least * (60 if short else 1):.1f} to {most * (60 if short else 1):.1f} "
+    text += "min" if short else "h"
     if p.deadline_minutes is not None:
         sessions = max(1, math.ceil(60 * most / p.deadline_minutes))
         text += f"; at most {sessions} sessions of {p.deadline_minutes:g} min"
@@ -235,21 +261,20 @@ def _hours(model: Architecture, p: Params, work: Workload, found: list[checklist
 
 def _power(p: Params, work: Workload) -> list[Row]:
     """A row per stratum: the smallest difference that its questions find with 80 % power."""
-    train = p.n_post_papers - p.n_unseen_papers
     papers = {"unseen_paper": p.n_unseen_papers, "control": p.n_control_papers}
+    formula = f"Connor (1987) at {DISCORDANCE:g} discordance and a correlation of {CORRELATION:g} "
+    formula += "within a paper, both assumed"
     result = []
     for stratum, n in work.questions.items():
         if not n:
             continue
-        design = 1 + (max(1.0, n / papers.get(stratum, train)) - 1) * CORRELATION
+        of_papers = papers.get(stratum, p.n_post_papers - p.n_unseen_papers)
+        design = 1 + (max(1.0, n / of_papers) - 1) * CORRELATION
         effect = power.minimum_detectable_effect(n / design, DISCORDANCE)
-        formula = f"Connor (1987) at {DISCORDANCE:g} discordance and a correlation of "
-        formula += f"{CORRELATION:g} within a paper, both assumed"
-        if math.isnan(effect):
-            amount, text, mark = None, f"n = {n}: too few questions", RED
-        else:
-            amount, text = 100 * effect, f"n = {n}: {100 * effect:.1f} points"
-            mark = GREEN if effect <= FOUND[0] else AMBER if effect <= FOUND[1] else RED
+        few = math.isnan(effect)
+        text = f"n = {n}: " + ("too few questions" if few else f"{100 * effect:.1f} points")
+        mark = GREEN if effect <= FOUND[0] else AMBER if effect <= FOUND[1] else RED
+        amount = None if few else 100 * effect
         result.append(Row("Smallest difference found", label(stratum), amount, text, mark, formula))
     return result
 
