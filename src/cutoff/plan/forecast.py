@@ -9,6 +9,7 @@ import math
 import shutil
 import subprocess
 import textwrap
+from pathlib import Path
 from typing import NamedTuple
 
 from cutoff import device, models, paths
@@ -196,7 +197,8 @@ def _disk(model: Architecture, p: Params) -> list[Row]:
     lora = model.n_lora(p.lora_rank)
     for name in ("base", *models.adapters(p)):
         exported = models.files_of(folder, name, p)
-        kinds = {exported.full: p.export_dtype, exported.served: p.quantization}
+        kinds: dict[Path, str] = {exported.full: p.export_dtype}
+        kinds.setdefault(exported.served, p.quantization)
         kinds |= {path: kind for kind, path in exported.compared.items()}
         sizes |= {path.name: memory.file_size(model, kind) for path, kind in kinds.items()}
         sizes |= {exported.lora.name: 2.0 * lora} if exported.lora else {}
