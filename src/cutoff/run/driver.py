@@ -1,7 +1,6 @@
 """Runs the notebooks: validated parameters in, papermill, a page to read, a marker last.
 
-Behind ``make all``: ``python -m cutoff run size=tiny``. A killed run leaves no marker;
-the next run starts that stage again and the stage resumes from its own records.
+A killed run leaves no marker; the next run starts that stage again, which resumes by itself.
 """
 
 import contextlib
@@ -31,14 +30,13 @@ def run_all(
     """
     deadline.start(p.deadline_minutes)
     models.compared_quantizations(p)  # a wrong name is said now, not after the training
-    folder = folders.locate("01_generate", p).folder
+    folder, page = folders.locate("01_generate", p).folder, paths.outputs(p) / "index.html"
     files.make_folder(folder)
     if only:
         _require_earlier(only, p)
     with _alone(folder, p.size):
         for stage in [only] if only else stages.STAGES:
-            reason = "force=1" if force else stages.why_not_current(stage, p)
-            if reason is None:
+            if not force and stages.why_not_current(stage, p) is None:
                 if stages.entry(stage, p).get("theme") != render.theme_hash():
                     render.report(stage, p)
                 _say(stage, "up to date", p)
@@ -48,8 +46,9 @@ def run_all(
                 _forget(stage, p)
             run_stage(stage, p, given)
             _say(stage, "done", p)
-        page = paths.outputs(p) / "index.html"
-        if not page.exists() or page.stat().st_mtime < _newest(p):
+        made_of = [*paths.outputs(p).glob("*/run.json"), *render.THEME.iterdir()]
+        newest = max(path.stat().st_mtime for path in made_of)
+        if not page.exists() or page.stat().st_mtime < newest:
             render.index(paths.outputs(p))
         return page
 
@@ -58,17 +57,11 @@ def run_stage(stage: Stage, p: Params, given: Mapping[str, Any]) -> None:
     """Execute one notebook, render it, and write its marker when all its files are there."""
     opened = folders.open_stage(stage.name, p)
     folders.update_stage(opened.folder, stage.name, key=None, started=_now(), figures={})
-    key = stages.key(stage, p)
-    started = time.monotonic()
+    key, started = stages.key(stage, p), time.monotonic()
     with _peak_memory() as peak:
         kernel.execute(stages.notebook(stage), p, given, opened.folder / f"{stage.name}.ipynb")
-    folders.update_stage(
-        opened.folder,
-        stage.name,
-        seconds=round(time.monotonic() - started, 2),
-        peak_rss_mb=peak["mb"],
-        finished=_now(),
-    )
+    took = {"seconds": round(time.monotonic() - started, 2), "peak_rss_mb": peak["mb"]}
+    folders.update_stage(opened.folder, stage.name, **took, finished=_now())
     render.report(stage, p)
     left = stages.left_behind(stage, p)
     if left is None:
@@ -146,11 +139,6 @@ def _forget(stage: Stage, p: Params) -> None:
     for pattern in (*stage.files, *stage.optional):
         for path in opened.folder.glob(Path(pattern).parts[0]):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _newest(p: Params) -> float:
-    markers = [*paths.outputs(p).glob("*/run.json"), *render.THEME.iterdir()]
-    return max(path.stat().st_mtime for path in markers)
 
 
 def _say(stage: Stage, state: str, p: Params) -> None:

@@ -27,6 +27,12 @@ class Run:
         """Folder that holds the folders of all sizes."""
         return paths.outputs(self.params)
 
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What ``run.json`` holds about the stage; empty when it never ran."""
+        found: dict[str, Any] = read_run(self.folder)["stages"].get(self.stage, {})
+        return found
+
     def require(self, path: Path, made_by: str) -> Path:
         """Return ``path`` or say which stage has to run first."""
         if not path.exists():
@@ -38,8 +44,7 @@ class Run:
 
     def record(self, **figures: Any) -> None:
         """Add figures of this stage (anything JSON can hold) to ``run.json``."""
-        earlier = stage_entry(self).get("figures", {})
-        update_stage(self.folder, self.stage, figures={**earlier, **figures})
+        update_stage(self.folder, self.stage, figures=self.entry.get("figures", {}) | figures)
 
     def provenance(self) -> Provenance:
         """What makes this run what it is; shows itself as tables and is kept in ``run.json``."""
@@ -86,12 +91,6 @@ def update_stage(folder: Path, stage: str, **fields: Any) -> None:
     content = read_run(folder)
     content["stages"].setdefault(stage, {}).update(fields)
     files.write_json_atomic(folder / "run.json", content)
-
-
-def stage_entry(run: Run) -> dict[str, Any]:
-    """What ``run.json`` holds about the stage of ``run``; empty when it never ran."""
-    found: dict[str, Any] = read_run(run.folder)["stages"].get(run.stage, {})
-    return found
 
 
 def read_run(folder: Path) -> dict[str, Any]:

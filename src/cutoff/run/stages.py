@@ -85,8 +85,7 @@ def notebook(stage: Stage) -> Path:
 
 def entry(stage: Stage, p: Params) -> dict[str, Any]:
     """What ``run.json`` holds about the stage; empty when it never ran."""
-    found: dict[str, Any] = folders.stage_entry(folders.locate(stage.name, p))
-    return found
+    return folders.locate(stage.name, p).entry
 
 
 def why_not_current(stage: Stage, p: Params) -> str | None:
