@@ -32,7 +32,7 @@ from cutoff.finetune.settings import Training  # noqa: E402
 from cutoff.micro_batch import GIB, Plan  # noqa: E402
 
 SIZES = {  # hidden, intermediate, layers, heads, key-value heads, vocabulary, tied
-    "small": (64, 128, 2, 4, 2, 512, True),
+    "small": (64, 128, 2, 4, 2, 2048, True),
     "0.5b": (896, 4864, 24, 14, 2, 151936, True),
     "7b": (3584, 18944, 28, 28, 4, 152064, False),
 }
@@ -78,7 +78,7 @@ def _packed(linear: torch.nn.Linear, dtype: torch.dtype) -> Any:
         compute_dtype=dtype, compress_statistics=True, quant_type="nf4", device="meta",
     )  # fmt: skip
     packed.weight = Params4bit(
-        linear.weight.data.cpu(), requires_grad=False, compress_statistics=True, quant_type="nf4"
+        linear.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4"
     ).to(place)
     packed.bias = linear.bias
     return packed
@@ -111,16 +111,25 @@ class Clock(TrainerCallback):
 
 
 def measure(
-    size: str, four_bit: bool, longest: int, way: str, steps: int, batch_size: int
+    size: str,
+    four_bit: bool,
+    longest: int,
+    way: str,
+    steps: int,
+    batch_size: int,
+    more_sft: dict[str, Any] | None = None,
+    dropout: float = 0.05,
 ) -> dict[str, Any]:
-    """One row of the table; the first step, in which everything is allocated, is not timed."""
+    """One row of the table; the first step, in which everything is allocated, is not timed.
+
+    ``more_sft``: further settings of ``SFTConfig``, to see what they are worth."""
     from transformers import AutoTokenizer
 
     here = device.find()
     tokenized = made_up(steps * batch_size, longest, SIZES[size][5])
     training = Training(
         base_folder="", train_file="", adapters_folder="", progress_file="", lora_rank=16,
-        lora_alpha=32, lora_dropout=0.05, learning_rate=1e-4, lr_scheduler="constant",
+        lora_alpha=32, lora_dropout=dropout, learning_rate=1e-4, lr_scheduler="constant",
         warmup_ratio=0.0, epochs=1, batch_size=batch_size, training_seed=0, load_in_4bit=four_bit,
     )  # fmt: skip
     model = base.with_adapter(random_model(size, four_bit, here), training, 0)
@@ -132,7 +141,8 @@ def measure(
             changed = dataclasses.replace(training, batch_size=rows)
             lengths = [len(example["input_ids"]) for example in tokenized]
             sft = trainer.sft_settings(changed, 0, lengths, here, plan)
-            return trainer.build(model, tokenizer, tokenized, sft | {"output_dir": folder})
+            more = {"output_dir": folder, **(more_sft or {})}
+            return trainer.build(model, tokenizer, tokenized, sft | more)
 
         if way == "packed":
             fit, per_step = _pack(build, tokenized, longest, batch_size)
