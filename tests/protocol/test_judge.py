@@ -368,7 +368,6 @@ def test_three_judges_vote_and_their_agreement_is_measured(
     table = agreement.table(records, 200, 0).set_index("judges")
     assert table.loc["judge and second", "kappa"] == 1
     assert 0 < table.loc["judge and third", "kappa"] < 1
-    assert table.loc["all", "n"] == len(RESPONSES) and table.loc["all", "n_missing"] == 0
     stored = [files.read_jsonl(stage.folder / f"judges/{n}.jsonl") for n in ("judge", "third")]
     assert [len(part) for part in stored] == [len(RESPONSES)] * 2
 

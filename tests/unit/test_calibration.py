@@ -176,25 +176,17 @@ def test_a_file_in_another_encoding_is_an_error_that_says_how_to_save_it(path: P
         label_sheet.open_sheet(path, sample)
 
 
-def test_lines_that_were_deleted_come_back_and_it_is_said(path: Path) -> None:
-    sample = draw()
-    sheet, _ = label_sheet.open_sheet(path, sample)
-    label_sheet.set_label(path, sheet, sheet["item"][0], "pass")
-    rewrite(path, lambda rows: [rows[0], *rows[3:]])
-    sheet, note = label_sheet.open_sheet(path, sample)
-    assert "2 answers of this sample were not in it" in note
-    assert len(sheet) == 60 and set(sheet["label"]) == {""}
-
-
 def test_labels_survive_other_answers_and_return_with_their_own(path: Path) -> None:
     sample, other = draw(), draw(text="of other weights {i}")
     sheet, _ = label_sheet.open_sheet(path, sample)
     label_sheet.set_label(path, sheet, sheet["item"][0], "fail")
     emptied, note = label_sheet.open_sheet(path, other)
-    assert "60 answers (1 labelled) that are not in this sample" in note
+    assert "47 answers were new" in note and "labels of 1 answers that are not" in note
     assert set(emptied["label"]) == {""}
+    label_sheet.set_label(path, emptied, emptied["item"][0], "pass")
     again, _ = label_sheet.open_sheet(path, sample)
     assert again["label"].tolist()[:2] == ["fail", ""]
+    assert label_sheet.open_sheet(path, other)[0]["label"].tolist()[:2] == ["pass", ""]
     bigger, _ = label_sheet.open_sheet(path, draw(600))
     assert (bigger.loc[bigger["item"] == sheet["item"][0], "label"] == "fail").all()
 

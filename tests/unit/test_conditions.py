@@ -13,7 +13,6 @@ QUESTIONS = [
     {"question_id": f"q{i}", "question": f"What is {i}?", "context": ["One.", "Two."]}
     for i in range(3)
 ]
-KEYS = [f"{name}|q{i}" for name in CONDITIONS for i in range(3)]
 
 
 def test_conditions_with_the_same_context_send_the_same_prompt() -> None:
@@ -27,22 +26,6 @@ def test_conditions_with_the_same_context_send_the_same_prompt() -> None:
                 else prompts.render_rag(question["question"], question["context"])
             )
             assert request.messages == expected
-
-
-def complete(keys: list[str]) -> list[str]:
-    records = [{"key": key} for key in keys]
-    return [record["key"] for record in answering.complete_records(records, QUESTIONS)]
-
-
-def test_complete_answers_come_in_canonical_order_and_others_are_named() -> None:
-    assert complete(KEYS[::-1]) == KEYS
-    for keys, words in {
-        (*KEYS[:4], *KEYS[5:-1]): r"2 of 18 answers are missing, first base_rag\|q1",
-        (*KEYS, KEYS[-1]): r"1 answers stand there twice.*rag_ft_rag\|q2",
-        (*KEYS, "base|q9"): r"base\|q9",
-    }.items():
-        with pytest.raises(CutoffError, match=words):
-            complete(list(keys))
 
 
 def test_answers_depend_on_weights_questions_and_settings_but_not_on_concurrency() -> None:

@@ -53,10 +53,10 @@ def test_every_answer_is_a_row_in_the_order_of_conditions_and_questions() -> Non
 @pytest.mark.parametrize(
     ("responses", "judgements", "words"),
     [
-        (RESPONSES[:-1], JUDGEMENTS, "q0 has no answer under base;"),
-        (RESPONSES, JUDGEMENTS[1:], "q1 has no judgement under base_rag;"),
-        ([*RESPONSES, RESPONSES[0]], JUDGEMENTS, "q1 was answered twice"),
-        (RESPONSES, [*JUDGEMENTS, JUDGEMENTS[0]], "q1 was judged twice"),
+        (RESPONSES[:-1], JUDGEMENTS, "base.q0 was not answered;"),
+        (RESPONSES, JUDGEMENTS[1:], "base_rag.q1 was not judged;"),
+        ([*RESPONSES, RESPONSES[0]], JUDGEMENTS, "base_rag.q1 was answered twice"),
+        (RESPONSES, [*JUDGEMENTS, JUDGEMENTS[0]], "base_rag.q1 was judged twice"),
     ],
 )
 def test_a_missing_or_double_record_is_an_error_that_names_it(

@@ -7,7 +7,7 @@ import pytest
 
 from cutoff import files, params
 from cutoff.evaluate.diagnostics import grounding
-from cutoff.evaluate.judging import judge, opinions, reference, rubric
+from cutoff.evaluate.judging import golden, judge, opinions, reference, rubric
 from cutoff.experiment import CONDITIONS
 from cutoff.run import folders
 
@@ -21,23 +21,8 @@ QUESTION = {
 
 
 def respond(condition: str, text: str) -> dict[str, Any]:
-    question_id = QUESTION["question_id"]
-    return {
-        "key": f"{condition}|{question_id}",
-        "condition": condition,
-        "question_id": question_id,
-        "response": text,
-    }
-
-
-def opinion(question: dict[str, Any], response: dict[str, Any]) -> dict[str, Any]:
-    """Verdict and diagnostics by the reference rules."""
-    verdict = reference.decide(*judge.item(question, response).shown)[0]
-    return {"verdict": verdict, **grounding.citations(question, response)}
-
-
-def judged(condition: str, text: str) -> dict[str, Any]:
-    return opinion(QUESTION, respond(condition, text))
+    named = {"condition": condition, "question_id": QUESTION["question_id"], "response": text}
+    return {"key": f"{condition}|{QUESTION['question_id']}", **named}
 
 
 @pytest.fixture
@@ -45,42 +30,23 @@ def stage(tmp_path: Path) -> folders.Run:
     return folders.open_stage("04_evaluate", params.load("tiny", {"output_dir": str(tmp_path)}))
 
 
-def test_the_verdict_is_blind_to_condition_and_citation() -> None:
-    for text in ("It is planning.", "It is parsing.", "", "I don't know."):
-        verdicts = {
-            judged(condition, text + marker)["verdict"]
-            for condition in CONDITIONS
-            for marker in ("", " [1]", " [2]", "[9]")
-        }
-        assert len(verdicts) == 1
-
-
-def test_the_judge_sees_question_reference_and_answer_and_nothing_else(
+def test_a_judge_sees_question_reference_and_answer_and_what_is_alike_once(
     stage: folders.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge.golden.results(stage.params, stage.folder)  # by the real rules
+    golden.results(stage.params, stage.folder)  # by the real rules
     seen: list[tuple[str, ...]] = []
 
     def decide(*arguments: str) -> tuple[str, str]:
         seen.append(arguments)
-        return "correct", "seen"
+        return ("correct", "seen") if "planning" in arguments[2] else ("incorrect", "seen")
 
     monkeypatch.setattr(opinions.reference, "decide", decide)
-    responses = [respond(condition, "It is planning.[1] [2]") for condition in CONDITIONS]
-    judge.judge(stage, [{**QUESTION, "stratum": "seen"}], responses)
-    assert set(seen) == {(QUESTION["question"], QUESTION["reference"], "It is planning.")}
-
-
-def test_an_answer_that_several_conditions_gave_is_judged_once(
-    stage: folders.Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    judge.golden.results(stage.params, stage.folder)
-    verdicts = iter([("correct", "first"), ("incorrect", "second")])
-    monkeypatch.setattr(opinions.reference, "decide", lambda *_: next(verdicts))
-    texts = ["planning [1]", "planning", "parsing", "planning [2]", "parsing", "planning"]
+    texts = ["planning [1]", "planning", "parsing", "planning [2]", "parsing[9]", "planning"]
     responses = [respond(c, text) for c, text in zip(CONDITIONS, texts, strict=True)]
-    records = judge.judge(stage, [QUESTION], responses)
+    records = judge.judge(stage, [{**QUESTION, "stratum": "seen"}], responses)
     assert [r["passed"] for r in records] == [True, True, False, True, False, True]
+    asked = QUESTION["question"], QUESTION["reference"]
+    assert seen == [(*asked, "planning"), (*asked, "parsing")]
 
 
 @pytest.mark.parametrize(
@@ -95,14 +61,15 @@ def test_an_answer_that_several_conditions_gave_is_judged_once(
     ],
 )
 def test_a_citation_is_right_if_all_it_names_is_evidence(text: str, right: bool | None) -> None:
-    record = judged("base_rag", text)
-    assert record["citation_right"] is right and record["citation_present"] is (right is not None)
-    assert record["retrieval_hit"] is True
-    assert record["verdict"] == "correct"  # citations are diagnostics, not part of the verdict
-    without = opinion({**QUESTION, "gold_passage_ids": ["p#9"]}, respond("base_rag", text))
+    found = grounding.citations(QUESTION, respond("base_rag", text))
+    assert found["citation_right"] is right and found["citation_present"] is (right is not None)
+    assert found["retrieval_hit"] is True
+    # citations are diagnostics, not part of the verdict
+    assert reference.decide(*judge.shown(QUESTION, text))[0] == "correct"
+    other = {**QUESTION, "gold_passage_ids": ["p#9"]}
+    without = grounding.citations(other, respond("base_rag", text))
     assert not without["retrieval_hit"] and not without["citation_right"]
-    closed = judged("rag_ft", text)
-    assert closed["retrieval_hit"] is closed["citation_present"] is closed["citation_right"] is None
+    assert set(grounding.citations(QUESTION, respond("rag_ft", text)).values()) == {None}
 
 
 def test_numbers_in_markers_are_read_and_other_brackets_are_not() -> None:
@@ -121,12 +88,15 @@ def test_judgements_are_kept_and_a_changed_response_is_judged_again(stage: folde
     assert [record["key"] for record in first] == [f"reference|{r['key']}" for r in responses]
     assert judge.judge(stage, [QUESTION], responses) == first
     assert path.read_bytes() == written
+    judge.judge(stage, [QUESTION], [respond("base", "It is parsing.")], label="F16")
+    assert path.read_bytes() == written  # other answers have files of their own
+    [record] = files.read_jsonl(stage.folder / "judgements.F16.jsonl")
+    assert record["passed"] is False
     responses[0]["response"] = "It is parsing."
     again = judge.judge(stage, [QUESTION], responses)
     assert [record["passed"] for record in again] == [False] + [True] * 5
     other = judge.judge(stage, [{**QUESTION, "reference": "parsing"}], responses)
     assert [record["passed"] for record in other] == [True] + [False] * 5
-    assert path.read_bytes().count(b"\n") == 6
 
 
 def test_a_torn_judgement_is_made_again_and_the_others_are_kept(stage: folders.Run) -> None:
@@ -139,13 +109,3 @@ def test_a_torn_judgement_is_made_again_and_the_others_are_kept(stage: folders.R
     again = judge.judge(stage, [QUESTION], responses)
     assert [r["detail"] for r in again] == ["kept", *[""] * 5]
     assert [r["verdict"] for r in again] == [r["verdict"] for r in whole]
-
-
-def test_other_answers_than_those_of_the_six_have_files_of_their_own(stage: folders.Run) -> None:
-    responses = [respond("base", "It is planning.")]
-    judge.judge(stage, [QUESTION], responses)
-    before = (stage.folder / "judgements.jsonl").read_bytes()
-    judge.judge(stage, [QUESTION], [respond("base", "It is parsing.")], label="F16")
-    assert (stage.folder / "judgements.jsonl").read_bytes() == before
-    [record] = files.read_jsonl(stage.folder / "judgements.F16.jsonl")
-    assert record["passed"] is False

@@ -56,25 +56,24 @@ def test_answers_of_an_earlier_run_are_judged_by_condition_against_the_data_set(
 
 
 @pytest.mark.parametrize(
-    ("answers", "words"),
+    ("questions", "answers", "words"),
     [
-        ([], "holds no record"),
-        ([{"question_id": "a"}], "record 1: the field 'response' is missing"),
-        ([{"question_id": "a", "response": None}], "the field 'response' is missing or no text"),
-        ([*ANSWERS, {"question_id": "z", "response": "x"}], "line 3: there is no question 'z'"),
-        ([*ANSWERS, ANSWERS[0]], "the answer 'human|a' stands there 2 times"),
+        (QUESTIONS, [], "holds no record"),
+        (QUESTIONS, [{"question_id": "a"}], "record 1: the field 'response' is missing"),
+        (QUESTIONS, [{"question_id": "a", "response": None}], "'response' is missing or no text"),
+        (QUESTIONS, [*ANSWERS, {"question_id": "z", "response": "x"}], "line 3: .* question 'z'"),
+        (QUESTIONS, [*ANSWERS, ANSWERS[0]], r"the answer 'human\|a' stands there 2 times"),
+        ([*QUESTIONS, QUESTIONS[1]], ANSWERS, "the question 'b' stands there 2 times"),
     ],
 )
 def test_a_file_that_lacks_something_is_an_error_that_names_it(
-    tmp_path: Path, p: params.Params, answers: list[dict[str, Any]], words: str
+    tmp_path: Path,
+    p: params.Params,
+    questions: list[dict[str, Any]],
+    answers: list[dict[str, Any]],
+    words: str,
 ) -> None:
-    exam = write(tmp_path / "exam.jsonl", QUESTIONS)
-    with pytest.raises(CutoffError, match=words.replace("|", r"\|")):
+    exam = write(tmp_path / "exam.jsonl", questions)
+    with pytest.raises(CutoffError, match=words):
         foreign_answers.judge_file(p, write(tmp_path / "human.jsonl", answers), exam)
     assert not (tmp_path / "human.judged").exists()
-
-
-def test_a_question_that_stands_twice_is_an_error(tmp_path: Path, p: params.Params) -> None:
-    exam = write(tmp_path / "exam.jsonl", [*QUESTIONS, QUESTIONS[1]])
-    with pytest.raises(CutoffError, match="the question 'b' stands there 2 times"):
-        foreign_answers.judge_file(p, write(tmp_path / "human.jsonl", ANSWERS), exam)

@@ -126,11 +126,10 @@ def test_scoring_names_the_rubric_of_language_models_and_not_of_rules(
 def test_records_depend_on_judge_provider_rubric_thinking_and_texts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    item = opinions.Item("base|q", "Q?", "A", "B")
-
-    def made(text: opinions.Item = item, **values: Any) -> str:
+    def made(*shown: str, **values: Any) -> str:
         p = load(**{"judge_model": "m", **values})
-        return opinions.made_from(panel.members(p)[0], p, [text])
+        texts = {"base|q": shown or ("Q?", "A", "B")}
+        return opinions.made_from(panel.members(p)[0], p, texts)
 
     hashes = [
         made(),
@@ -138,8 +137,8 @@ def test_records_depend_on_judge_provider_rubric_thinking_and_texts(
         made(judge_provider="openai"),
         made(judge_think=False),
         made(judge_max_new_tokens=300),
-        made(opinions.Item("base|q", "Q?", "A", "C")),
-        made(opinions.Item("base|q", "Q?", "A2", "B")),
+        made("Q?", "A", "C"),
+        made("Q?", "A2", "B"),
     ]
     monkeypatch.setitem(rubric.LEAST, "factuality", 5)
     hashes.append(made())

@@ -62,7 +62,6 @@ def outcomes(winners: list[str], papers: list[int] | None = None) -> pd.DataFram
             "winner": winners,
             "flipped": False,
             "half_flipped": False,
-            "by_rule": False,
         }
     )
 
@@ -269,8 +268,8 @@ def test_a_sentence_prefers_a_side_only_where_the_interval_excludes_even_odds() 
         table = preferences.table(outcomes(list(winners)), 500)
         text, row = preferences.reading(table, p), table.iloc[0]
         apart = not row["win_rate_low"] <= 0.5 <= row["win_rate_high"] and row["p_holm"] < 0.05
-        assert ("are preferred" in text) == apart
-        assert ("is established as better" in text) == (not apart)
+        assert (" over " in text) == apart
+        assert ("In 0 of 1 pairs" in text) == (not apart)
         claimed += apart
     assert 0 < claimed < 13
 
@@ -293,8 +292,7 @@ def test_every_number_of_pairs_has_its_sentences_and_its_figure(n_pairs: int) ->
     frame = pd.concat([first.assign(b=f"other {i}") for i in range(n_pairs)])
     table = preferences.table(frame, 200)
     text = preferences.reading(table, params.load("tiny"))
-    assert ("Answers of other 0 are preferred" in text) == (n_pairs == 1)
-    assert ("5 of 5 pairs" in text and "other 4 over Base" in text) == (n_pairs == 5)
+    assert f"{n_pairs} of {n_pairs} pairs" in text and f"other {n_pairs - 1} over Base" in text
     rated = bradley_terry.ratings(frame, 20)
     assert rated.empty == (n_pairs == 1)
     assert pair_figures.side_by_side(table, rated).axes

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cutoff import prompts
+from cutoff import files, prompts
 from cutoff.evaluate import answering
 from cutoff.evaluate.judging import judge
 from cutoff.run import folders
@@ -26,48 +26,39 @@ def build(
     keep six digits; missing is null.
     """
     p = stage.params
-    identity = {
-        "size": p.size,
-        "base_model": p.base_model,
-        "n_parameters": answering.n_parameters(stage),
-        "dataset_id": stage.dataset_folder.name,
-        "prompts_sha256": prompts.prompts_sha256(),
-        "judge": p.judge_model,
-        "scoring": judge.scoring(p),
-        "served": answering.served(stage),
-    }
-    pooled = rates[rates["stratum"] == "all_post"]
+    parity = files.read_json(stage.require(stage.folder / "parity.json", "03_export_gguf"))
+    pooled = rates[rates["stratum"] == "all_post"].to_dict("records")
+    names = ("n", "judge_failed", "passed", "pass_rate")
     conditions = {
-        row["condition"]: {
-            "n": row["n"],
-            "judge_failed": row["judge_failed"],
-            "passed": row["passed"],
-            "pass_rate": row["pass_rate"],
-            "ci95": [row["ci_low"], row["ci_high"]],
-        }
-        for row in pooled.to_dict("records")
+        row["condition"]: {n: row[n] for n in names} | {"ci95": [row["ci_low"], row["ci_high"]]}
+        for row in pooled
     }
-    strata = rates[rates["stratum"] != "all_post"]
-    one = strata[strata["condition"] == rates["condition"].iloc[0]]
-    cleaned: dict[str, Any] = _plain(
+    one = rates[rates["stratum"].ne("all_post") & rates["condition"].eq(rates["condition"].iloc[0])]
+    content: dict[str, Any] = _plain(
         {
-            **identity,
+            "size": p.size,
+            "base_model": p.base_model,
+            "n_parameters": int(parity["n_parameters"]),
+            "dataset_id": stage.dataset_folder.name,
+            "prompts_sha256": prompts.prompts_sha256(),
+            "judge": p.judge_model,
+            "scoring": judge.scoring(p),
+            "served": answering.served(stage),
             "n_questions": int((one["n"] + one["judge_failed"]).sum()),
             "conditions": conditions,
-            "pass_rates": rates.to_dict("records"),
-            "contrasts": contrasts.to_dict("records"),
+            "pass_rates": rates,
+            "contrasts": contrasts,
             "claims": list(claims),
-            "diagnostics": {
-                name: found.to_dict("records") if isinstance(found, pd.DataFrame) else found
-                for name, found in tables.items()
-            },
+            "diagnostics": tables,
         }
     )
-    return cleaned
+    return content
 
 
 def _plain(value: Any) -> Any:
     """Python's own types, six significant digits, None for missing."""
+    if isinstance(value, pd.DataFrame):
+        value = value.to_dict("records")
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

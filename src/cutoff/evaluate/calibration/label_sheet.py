@@ -1,8 +1,5 @@
 """A blinded sample of answers for a person to label: drawn, kept in ``calibration.csv``, read.
 
-    sample = label_sheet.draw(questions, responses, p.calibration_sample, p.seed)
-    sheet, note = label_sheet.open_sheet(stage.folder / "calibration.csv", sample)
-
 The person sees what the judge sees, and not what the judge said: question, reference answer
 and response without citation markers, in random order, no condition and no verdict. The draw
 knows nothing of any judge, so the same labels calibrate every judge and every measure. Answers
@@ -14,7 +11,6 @@ An ``item`` is named by a hash of what is shown: a label can never end up at ano
 import csv
 import hashlib
 import io
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +26,7 @@ from cutoff.records import Question, Response
 LABELS = ("pass", "fail", "unsure")
 SHOWN = ("question", "reference", "response")
 COLUMNS = ("item", *SHOWN, "label", "note")
+Rows = dict[str, dict[str, Any]]  # item -> its line of the file, and the line's number
 
 
 def draw(
@@ -46,23 +43,17 @@ def draw(
     rows = []
     for i, condition in enumerate(conditions):
         own = [(asked[r["question_id"]], r) for r in responses if r["condition"] == condition]
+        own.sort(key=lambda qr: (qr[0]["stratum"], _random(seed, condition, qr[0]["question_id"])))
         wanted = min(len(own), size // len(conditions) + (i < size % len(conditions)))
-        own.sort(
-            key=lambda both: (
-                both[0]["stratum"],
-                _random(seed, both[1]["condition"], both[1]["question_id"]),
-            )
-        )
         start = _random(seed, condition)
         for step in range(wanted):
             question, response = own[int((start + step) * len(own) / wanted)]
-            shown = {
-                "question": question["question"],
-                "reference": question["reference"],
-                "response": without_citations(response["response"]),
-            }
+            text = without_citations(response["response"])
+            shown = [question["question"], question["reference"], text]
+            # A leading letter and the hyphen keep spreadsheets from reading a number, like 1e10.
+            item = "a-" + hashlib.sha256(files.to_json(shown)).hexdigest()[:12]
             ids = [question[name] for name in ("question_id", "paper_id", "stratum")]
-            rows.append([_item(shown), condition, *ids, *shown.values()])
+            rows.append([item, condition, *ids, *shown])
     names = ("item", "condition", "question_id", "paper_id", "stratum", *SHOWN)
     return pd.DataFrame(rows, columns=list(names))
 
@@ -71,62 +62,44 @@ def open_sheet(path: Path, sample: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The sheet of ``sample`` with the labels that ``path`` holds, and what became of the file.
 
     Columns of the sheet: item, question, reference, response, label, note; label is one of
-    ``LABELS`` or empty. The file is written where there is none. Labels of answers that are no
-    longer in the sample are never lost: the file is set aside under the hash of its content,
-    and labels come back from such files when the sample holds their answers again.
+    ``LABELS`` or empty. The file is written where it lacks an answer. Labels of answers that are
+    not in the sample stay in it, below the others, and count again when their answers return.
     Raises ``CutoffError`` for a file that cannot be read with certainty.
     """
-    sheet = _blank(sample)
-    if not path.exists():
-        known: dict[str, dict[str, Any]] = {}
+    # One line per distinct item, in the order of their hashes, which is a random one.
+    sheet = sample.drop_duplicates("item").sort_values("item", ignore_index=True)
+    sheet = sheet.assign(label="", note="")[list(COLUMNS)]
+    known = _read(path)
+    for item, question in zip(sheet["item"], sheet["question"], strict=True):
+        if item in known and _letters(known[item]["question"]) != _letters(question):
+            raise CutoffError(
+                f"{path.name}, line {known[item]['line']}: the question is not that of {item}; was "
+                "a column sorted by itself? Undo that, or remove the file to start anew."
+            )
+    if not known:
         note = f"{path.name} was written: {len(sheet):,} answers wait for a person's label."
     else:
-        known = _read(path)
-        note = f"{path.name} was read."
-    texts = dict(zip(sheet["item"], sheet["question"], strict=True))
-    for item, row in known.items():
-        if item in texts and _letters(row["question"]) != _letters(texts[item]):
-            raise CutoffError(
-                f"{path.name}, line {row['line']}: the question is not that of {item}; was a "
-                "column sorted by itself? Undo that, or remove the file to start anew."
-            )
-    foreign = [item for item in known if item not in texts]
-    absent = [item for item in texts if item not in known]
-    if known and foreign:
-        content = path.read_bytes()
-        aside = path.with_name(f"{path.stem}.{hashlib.sha256(content).hexdigest()[:12]}.csv")
-        files.write_bytes_atomic(aside, content)
-        lost = sum(bool(known[item]["label"]) for item in foreign)
-        note += (
-            f" It also held {len(foreign):,} answers ({lost:,} labelled) that are not in this "
-            f"sample; it is kept as {aside.name}."
-        )
-    elif known and absent:
-        note += f" {len(absent):,} answers of this sample were not in it and have been added."
-    earlier = _set_aside(path) if absent else {}
-    found = {**{item: earlier[item] for item in absent if item in earlier}, **known}
-    for name in ("label", "note"):
-        sheet[name] = [found.get(item, {}).get(name, "") for item in sheet["item"]]
-    if set(known) != set(texts):
-        _write(path, sheet)
-    return sheet, note
+        new = sum(item not in known for item in sheet["item"])
+        others = sum(bool(row["label"]) for row in _others(known, sheet).values())
+        note = f"{path.name} was read; {new:,} answers were new to it." if new else ""
+        if others:
+            note += f" It also holds labels of {others:,} answers that are not in this sample."
+    sheet = _filled(sheet, known)
+    if not set(sheet["item"]) <= set(known):
+        _write(path, sheet, known)
+    return sheet, note.strip()
 
 
 def set_label(path: Path, sheet: pd.DataFrame, item: str, label: str) -> pd.DataFrame:
-    """Store one label, and return the sheet as it now is.
+    """Store one label, of ``LABELS`` or empty to take one back; the sheet as it now is.
 
     The file is read again first, so that what was meanwhile written elsewhere (a spreadsheet,
-    another window) stays. ``label`` is one of ``LABELS``, or empty to take one back.
+    another window) stays.
     """
-    if label not in ("", *LABELS):
-        raise ValueError(f"unknown label {label!r}")
-    known = _read(path) if path.exists() else {}
-    now = sheet.copy()
-    for name in ("label", "note"):
-        old = zip(sheet["item"], sheet[name], strict=True)
-        now[name] = [known.get(other, {}).get(name, value) for other, value in old]
+    known = _read(path)
+    now = _filled(sheet, known)
     now.loc[now["item"] == item, "label"] = label
-    _write(path, now)
+    _write(path, now, known)
     return now
 
 
@@ -137,26 +110,28 @@ def compared(sample: pd.DataFrame, sheet: pd.DataFrame, verdicts: pd.DataFrame) 
     decides by rule). Columns: item, condition, question_id, paper_id, stratum, label, human,
     judge; the last two are True, False or missing (no label, *unsure*, judge failed).
     """
-    label = dict(zip(sheet["item"], sheet["label"], strict=True))
-    frame = sample[["item", "condition", "question_id", "paper_id", "stratum"]].copy()
-    frame["label"] = frame["item"].map(label).fillna("")
-    frame["human"] = frame["label"].map({"pass": True, "fail": False}).astype("boolean")
     keys = ["condition", "question_id"]
+    frame = sample[["item", *keys, "paper_id", "stratum"]].merge(
+        sheet[["item", "label"]], on="item", how="left", validate="m:1"
+    )
     judged = frame[keys].merge(verdicts[[*keys, "passed"]], on=keys, how="left", validate="1:1")
-    frame["judge"] = judged["passed"].astype("boolean").array
-    return frame
+    frame["human"] = frame["label"].map({"pass": True, "fail": False}).astype("boolean")
+    return frame.assign(judge=judged["passed"].astype("boolean").array)
 
 
-def _blank(sample: pd.DataFrame) -> pd.DataFrame:
-    """One line per distinct item, in the order of their hashes, which is a random one."""
-    sheet = sample.drop_duplicates("item").sort_values("item", ignore_index=True)
-    return sheet.assign(label="", note="")[list(COLUMNS)]
+def _filled(sheet: pd.DataFrame, known: Rows) -> pd.DataFrame:
+    """``sheet`` with the labels and notes of ``known``."""
+    now = sheet.copy()
+    for name in ("label", "note"):
+        old = zip(sheet["item"], sheet[name], strict=True)
+        now[name] = [known.get(item, {}).get(name, value) for item, value in old]
+    return now
 
 
-def _item(shown: dict[str, str]) -> str:
-    # A leading letter and the hyphen keep spreadsheets from reading a number, such as 1e10.
-    text = files.to_json([shown[name] for name in SHOWN])
-    return "a-" + hashlib.sha256(text).hexdigest()[:12]
+def _others(known: Rows, sheet: pd.DataFrame) -> Rows:
+    """What a person has entered for answers that are not in ``sheet``."""
+    given = {item: row for item, row in known.items() if row["label"] or row["note"]}
+    return {item: row for item, row in given.items() if item not in set(sheet["item"])}
 
 
 def _random(*parts: Any) -> float:
@@ -165,23 +140,24 @@ def _random(*parts: Any) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def _write(path: Path, sheet: pd.DataFrame) -> None:
+def _write(path: Path, sheet: pd.DataFrame, known: Rows) -> None:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\r\n")
     writer.writerow(COLUMNS)
-    for row in sheet[list(COLUMNS)].itertuples(index=False):
-        writer.writerow([_inert(str(value)) for value in row])
+    for row in [*sheet.to_dict("records"), *_others(known, sheet).values()]:
+        cells = [str(row[name]) for name in COLUMNS]
+        # A model's answer may begin with ``=``: a spreadsheet must not run it.
+        writer.writerow(
+            [f"'{c}" if c[:1] in ("=", "+", "-", "@", "\t", "\r") else c for c in cells]
+        )
     # With the mark at its start Excel knows that the file is UTF-8.
     files.write_bytes_atomic(path, buffer.getvalue().encode("utf-8-sig", "backslashreplace"))
 
 
-def _inert(text: str) -> str:
-    """Text that a spreadsheet does not run: a model's answer may begin with ``=``."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """item -> question, label, note and line of a sheet; every doubt is an error."""
+def _read(path: Path) -> Rows:
+    """What the file holds, nothing where there is none; every doubt is an error."""
+    if not path.exists():
+        return {}
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -189,19 +165,19 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
             f"{path.name} is not UTF-8; save it as 'CSV UTF-8' in the spreadsheet."
         ) from None
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    known: dict[str, dict[str, Any]] = {}
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    known: Rows = {}
     try:
-        names = [name.strip() for name in next(rows, [])]
+        names = [name.strip() for name in next(reader, [])]
         if sorted(names) != sorted(COLUMNS):
             raise CutoffError(
                 f"{path.name} must have exactly the columns {', '.join(COLUMNS)}; "
                 f"it has {', '.join(names) or 'none'}."
             )
-        for cells in rows:
-            where = f"{path.name}, line {rows.line_num}"
+        for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
+            where = f"{path.name}, line {reader.line_num}"
             if len(cells) != len(names):
                 raise CutoffError(f"{where}, has {len(cells)} cells, not {len(names)}.")
             row: dict[str, Any] = dict(zip(names, cells, strict=True))
@@ -212,19 +188,10 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
                 )
             if item in known:
                 raise CutoffError(f"{where}, repeats the item {item}.")
-            known[item] = row | {"line": rows.line_num}
+            known[item] = row | {"line": reader.line_num}
     except csv.Error as error:
-        raise CutoffError(f"{path.name}, line {rows.line_num}, is damaged ({error}).") from None
+        raise CutoffError(f"{path.name}, line {reader.line_num}, is damaged ({error}).") from None
     return known
-
-
-def _set_aside(path: Path) -> dict[str, dict[str, Any]]:
-    """What earlier sheets beside ``path`` held, the newest winning."""
-    found: dict[str, dict[str, Any]] = {}
-    files = path.parent.glob(f"{path.stem}.{'[0-9a-f]' * 12}.csv")
-    for other in sorted(files, key=lambda file: (os.stat(file).st_mtime_ns, file.name)):
-        found |= {item: row for item, row in _read(other).items() if row["label"]}
-    return found
 
 
 def _letters(text: str) -> str:

@@ -1,7 +1,5 @@
 """Labelling in the notebook: one answer at a time, by keyboard or mouse, every label saved.
 
-    labelling.show(stage.folder / "calibration.csv", sheet)
-
 Where nobody sits in front of the notebook (``make``, a report), it says in a sentence where
 the answers wait instead. A spreadsheet does as well.
 """
@@ -13,11 +11,10 @@ from typing import Any
 import pandas as pd
 
 from cutoff.errors import CutoffError
-from cutoff.evaluate.calibration.label_sheet import set_label
+from cutoff.evaluate.calibration.label_sheet import SHOWN, set_label
 
-KEYS = {"p": "pass", "f": "fail", "u": "unsure"}
-BACK, SKIP = "b", "s"
-HELP = "p = pass, f = fail, u = unsure, b = back, s = skip"
+KEYS = {"p": "pass", "f": "fail", "u": "unsure", "b": "back", "s": "skip"}
+HELP = ", ".join(f"{key} = {name}" for key, name in KEYS.items())
 
 
 def show(path: Path, sheet: pd.DataFrame) -> None:
@@ -26,41 +23,21 @@ def show(path: Path, sheet: pd.DataFrame) -> None:
     ``sheet`` and ``path`` are those of ``label_sheet.open_sheet``. Labels that exist are kept
     and can be changed by going back; the first answer shown is the first without a label.
     """
+    from IPython.core.getipython import get_ipython
     from IPython.display import Markdown, display
 
-    if reason := cannot(sheet):
-        display(Markdown(waiting(path, sheet, reason)))  # type: ignore[no-untyped-call]
-    else:
-        display(panel(path, sheet))  # type: ignore[no-untyped-call]
-
-
-def cannot(sheet: pd.DataFrame) -> str:
-    """Why no panel can be shown, or nothing when it can."""
-    if sheet.empty:
-        return "no answers were drawn (`calibration_sample` is 0)"
-    try:
-        import ipywidgets  # noqa: F401
-        from IPython.core.getipython import get_ipython
-    except ImportError:
-        return "the package ipywidgets is not installed"
     kernel: Any = getattr(get_ipython(), "kernel", None)
     # A front end that cannot be asked for input has nobody in front of it: nbclient and
     # papermill, which make reports, are of this kind.
-    if not getattr(kernel, "_allow_stdin", False):
-        return "nobody sits in front of this notebook"
-    return ""
-
-
-def waiting(path: Path, sheet: pd.DataFrame, reason: str) -> str:
-    """The sentence that stands where the panel would."""
-    done = int((sheet["label"] != "").sum())
-    if sheet.empty:
-        return f"**Nothing to label:** {reason}."
-    return (
-        f"**{done:,} of {len(sheet):,} answers are labelled.** They cannot be labelled here: "
-        f"{reason}. Open this notebook and run it to this cell, or write pass, fail or unsure "
-        f"into the column *label* of `{path.name}` with a spreadsheet; then run 04 again."
+    if len(sheet) and getattr(kernel, "_allow_stdin", False):
+        display(panel(path, sheet))  # type: ignore[no-untyped-call]
+        return
+    text = (
+        f"**{(sheet['label'] != '').sum():,} of {len(sheet):,} answers are labelled.** To label "
+        "more, open this notebook and run it to this cell, or write pass, fail or unsure into the "
+        f"column *label* of `{path.name}` with a spreadsheet; then run 04 again."
     )
+    display(Markdown(text))  # type: ignore[no-untyped-call]
 
 
 def panel(path: Path, sheet: pd.DataFrame) -> Any:
@@ -73,21 +50,20 @@ def panel(path: Path, sheet: pd.DataFrame) -> Any:
     state = {"sheet": sheet, "at": _first_open(sheet, 0)}
     shown, counted = widgets.HTML(), widgets.HTML()
     keys = widgets.Text(placeholder=HELP, description="key", continuous_update=True)
-    names = {**KEYS, BACK: "back", SKIP: "skip"}
-    buttons = [widgets.Button(description=f"{name} ({key})") for key, name in names.items()]
+    buttons = [widgets.Button(description=f"{name} ({key})") for key, name in KEYS.items()]
 
-    def draw() -> None:
+    def refresh() -> None:
         table, at = state["sheet"], state["at"]
-        done = int((table["label"] != "").sum())
-        counted.value = f"<p>{done:,} of {len(table):,} labelled. {html.escape(HELP)}</p>"
+        done = (table["label"] != "").sum()
+        counted.value = f"<p>{done:,} of {len(table):,} labelled. {HELP}</p>"
         shown.value = _answer(table.iloc[at], at) if at < len(table) else "<p>That was all.</p>"
 
     def act(key: str) -> None:
         table, at = state["sheet"], state["at"]
-        if key == BACK:
+        if key == "b":
             state["at"] = max(at - 1, 0)
-        elif at < len(table) and key == SKIP:
-            state["at"] = at + 1
+        elif key == "s":
+            state["at"] = min(at + 1, len(table))
         elif at < len(table) and key in KEYS:
             try:
                 state["sheet"] = set_label(path, table, table["item"].iloc[at], KEYS[key])
@@ -95,7 +71,7 @@ def panel(path: Path, sheet: pd.DataFrame) -> Any:
                 counted.value = f"<p><strong>Not saved: {html.escape(str(error))}</strong></p>"
                 return
             state["at"] = _first_open(state["sheet"], at + 1)
-        draw()
+        refresh()
 
     def typed(change: dict[str, Any]) -> None:
         if change["new"]:
@@ -103,9 +79,9 @@ def panel(path: Path, sheet: pd.DataFrame) -> Any:
             act(change["new"][-1].lower())
 
     keys.observe(typed, names="value")
-    for button, key in zip(buttons, names, strict=True):
+    for button, key in zip(buttons, KEYS, strict=True):
         button.on_click(lambda _, key=key: act(key))
-    draw()
+    refresh()
     return widgets.VBox([counted, shown, keys, widgets.HBox(buttons)])
 
 
@@ -118,7 +94,7 @@ def _first_open(sheet: pd.DataFrame, start: int) -> int:
 def _answer(row: Any, at: int) -> str:
     """One answer as HTML: what a model wrote is text here, never markup."""
     parts = [f"<p>Answer {at + 1:,}" + (f", now <b>{row['label']}</b>" if row["label"] else "")]
-    for name in ("question", "reference", "response"):
+    for name in SHOWN:
         text = html.escape(str(row[name])) or "<i>(empty)</i>"
         parts.append(f"<p><b>{name}</b><br><span style='white-space: pre-wrap'>{text}</span>")
     return "</p>".join(parts) + "</p>"

@@ -32,33 +32,28 @@ def judge_file(p: Params, responses: Path, questions: Path | None = None) -> str
     that lacks something, an answer without its question, and a judge that cannot be used.
     """
     deadline.start(p.deadline_minutes)
-    asked = read_questions(p, questions)
-    answers = read_responses(responses, {question["question_id"] for question in asked})
+    if questions is None:
+        stage = folders.locate("04_evaluate", p)
+        questions = stage.require(stage.dataset_folder / "eval.jsonl", "01_generate")
+    asked = _read(questions, ("question_id", "question", "reference"))
+    _once([question["question_id"] for question in asked], questions, "question")
+    answers = _answers(responses, {question["question_id"] for question in asked})
     folder = responses.with_name(f"{responses.stem}.judged")
     files.make_folder(folder)
     judgements = judge.decide(p, folder, asked, answers)
     path = folder / "judgements.jsonl"
     files.write_jsonl_atomic(path, judgements)
-    lines = [
-        judge.reading(p, judgements),
-        golden.reading(golden.results(p, folder), p),
-        f"Passed: {each(pass_rates(judgements), 'condition', 'pass_rate')}.",
-        f"The judgements are in {path}.",
-    ]
-    return "\n".join(lines)
+    frame = pd.DataFrame(judgements).astype({"passed": "boolean"})
+    # a question without a paper is one of its own
+    frame["paper_id"] = frame["paper_id"].fillna(frame["question_id"]).astype(str)
+    rates = bootstrap.pass_rates(frame, ["condition"])
+    return (
+        f"{judge.reading(p, judgements)}\n{golden.reading(golden.results(p, folder), p)}\n"
+        f"Passed: {each(rates, 'condition', 'pass_rate')}.\nThe judgements are in {path}."
+    )
 
 
-def read_questions(p: Params, path: Path | None) -> list[Record]:
-    """Questions of ``path``, or of the data set of ``p`` where it is ``None``."""
-    if path is None:
-        stage = folders.locate("04_evaluate", p)
-        path = stage.require(stage.dataset_folder / "eval.jsonl", "01_generate")
-    questions = _read(path, ("question_id", "question", "reference"))
-    _once([question["question_id"] for question in questions], path, "question")
-    return questions
-
-
-def read_responses(path: Path, known: set[str]) -> list[Record]:
+def _answers(path: Path, known: set[str]) -> list[Record]:
     """Answers of ``path`` with key, condition, question_id and response; ``known``: the ids of
     the questions."""
     records = []
@@ -73,13 +68,6 @@ def read_responses(path: Path, known: set[str]) -> list[Record]:
         records.append({"key": f"{condition}|{name}", **kept})
     _once([record["key"] for record in records], path, "answer")
     return records
-
-
-def pass_rates(judgements: Sequence[Record]) -> pd.DataFrame:
-    """``bootstrap.pass_rates`` by condition; a question without a paper is one of its own."""
-    frame = pd.DataFrame(judgements).astype({"passed": "boolean"})
-    frame["paper_id"] = frame["paper_id"].fillna(frame["question_id"]).astype(str)
-    return bootstrap.pass_rates(frame, ["condition"])
 
 
 def _read(path: Path, fields: Sequence[str]) -> list[Record]:
@@ -98,8 +86,6 @@ def _read(path: Path, fields: Sequence[str]) -> list[Record]:
 
 
 def _once(keys: Sequence[str], path: Path, what: str) -> None:
-    twice = [key for key, n in Counter(keys).items() if n > 1]
-    if twice:
-        raise CutoffError(
-            f"{path}: the {what} {twice[0]!r} stands there {keys.count(twice[0])} times."
-        )
+    [(key, n)] = Counter(keys).most_common(1)
+    if n > 1:
+        raise CutoffError(f"{path}: the {what} {key!r} stands there {n} times.")

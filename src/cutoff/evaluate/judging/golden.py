@@ -1,11 +1,8 @@
 """The golden set: responses whose verdict is beyond dispute, marked before anything else.
 
-    frame = golden.check(judge, p, folder)     # CutoffError if the judge fails
-
 A judge that gets less than ``judge_min_golden`` of it right may not judge the run. Right is the
-verdict and, with it, whether the response passes. The set is ``golden.yaml``. The rules of
-``reference`` are known to miss some items (other words, a comparison turned round): the set shows
-what a judge cannot do.
+verdict and, with it, whether the response passes. The rules of ``reference`` are known to miss
+some items (other words, a comparison turned round): the set shows what a judge cannot do.
 """
 
 from pathlib import Path
@@ -16,7 +13,6 @@ import yaml
 from cutoff import bootstrap
 from cutoff.errors import CutoffError
 from cutoff.evaluate.judging import opinions, panel, rubric
-from cutoff.evaluate.judging.opinions import Item
 from cutoff.params import Params
 from cutoff.report.wording import percent
 
@@ -26,51 +22,45 @@ GOLDEN: list[dict[str, str]] = yaml.safe_load(
 )
 
 
-def check(judge: panel.Judge, p: Params, folder: Path) -> pd.DataFrame:
-    """Have ``judge`` mark the golden set, or read how it did; one row per item.
+def results(p: Params, folder: Path) -> pd.DataFrame:
+    """How every member of the panel marks the set; ``folder`` is that of the run.
 
-    Columns: judge, kind, question, reference, response, expected, verdict, right, detail. The
-    records stay in ``folder``. Raises ``CutoffError``, which names what was marked wrongly,
-    when the share of right ones is below ``judge_min_golden``.
+    Columns: judge, kind, question, reference, response, expected, verdict, right. What is known
+    is not asked again. Raises ``CutoffError``, which names what was marked wrongly, where the
+    share of right ones is below ``judge_min_golden``.
     """
-    items = [
-        Item(f"golden-{number:02d}", item["question"], item["reference"], item["response"])
+    frames = [_check(judge, p, folder / opinions.FOLDER) for judge in panel.members(p)]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _check(judge: panel.Judge, p: Params, folder: Path) -> pd.DataFrame:
+    items = {
+        f"golden-{number:02d}": (item["question"], item["reference"], item["response"])
         for number, item in enumerate(GOLDEN, start=1)
-    ]
+    }
     path = folder / opinions.file_name(judge, ".golden")
     marked = opinions.of(judge, p, items, path, f"golden set, {judge.name}", strict=True)
-    rows = [
-        {
-            "judge": judge.name,
-            **item,
-            "expected": item["verdict"],
-            "verdict": found["verdict"],
-            "right": found["verdict"] == item["verdict"]
-            and found["passed"] == rubric.passes(item["verdict"]),
-            "detail": found["detail"] or found["rule"],
-        }
-        for item, found in zip(GOLDEN, marked, strict=True)
-    ]
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(GOLDEN).rename(columns={"verdict": "expected"})
+    frame.insert(0, "judge", judge.name)
+    frame["verdict"] = [found["verdict"] for found in marked]
+    passed = [found["passed"] for found in marked]
+    frame["right"] = (frame["verdict"] == frame["expected"]) & (
+        frame["expected"].map(rubric.passes) == passed
+    )
     if frame["right"].mean() < p.judge_min_golden:
-        wrong = frame[~frame["right"]]
-        shown = "; ".join(
+        wrong = frame[~frame["right"]].itertuples()
+        shown = [
             f"{row.kind}: {row.response[:60]!r} is {row.expected}, was marked {row.verdict}"
-            for row in wrong.head(5).itertuples()
-        )
-        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+            for row in wrong
+        ]
+        more = f"; and {len(shown) - 5} more" if len(shown) > 5 else ""
         raise CutoffError(
             f"The judge {judge.name!r} gets {frame['right'].sum()} of {len(frame)} golden answers "
             f"right, less than judge_min_golden = {p.judge_min_golden:g}, and may not judge this "
-            f"run ({shown}{more}). Choose another judge_model; all are in {path.name}."
+            f"run ({'; '.join(shown[:5])}{more}). Choose another judge_model; all are in "
+            f"{path.name}."
         )
     return frame
-
-
-def results(p: Params, folder: Path) -> pd.DataFrame:
-    """``check`` of every member of the panel; ``folder`` is that of the run."""
-    frames = [check(judge, p, folder / opinions.FOLDER) for judge in panel.members(p)]
-    return pd.concat(frames, ignore_index=True)
 
 
 def table(results: pd.DataFrame) -> pd.DataFrame:

@@ -2,15 +2,10 @@
 
     judgements = judge.judge(stage, questions, responses)
 
-A judge sees question, reference answer and response, and nothing else: no condition, no
-passages, no citation markers. Whether a response passes is computed in code from the verdict and
-the scores (``rubric.passes``). Every member of the panel marks the golden set first; one that
-fails it stops the run. Citations and retrieval are diagnostics beside the verdict.
-
-With several judges, a response passes or fails when more than half of *all* judges say so; its
-verdict is the one that most of these gave (*incorrect* before *not attempted* when level). Where
-neither side has more than half, because the votes are level or judgements failed, the response
-has no verdict: ``judge_failed``, by the rule *no majority*, counted like any other failure.
+A judge sees question, reference answer and response, and nothing else. Whether a response passes
+is computed in code (``rubric.passes``). Every member marks the golden set first; one that fails
+it stops the run. Of several judges more than half of *all* must agree; otherwise the response has
+no verdict: ``judge_failed``, by the rule *no majority*, counted like any other failure.
 """
 
 from collections import Counter
@@ -22,7 +17,6 @@ from cutoff import files
 from cutoff.evaluate.answering import seed_suffix
 from cutoff.evaluate.diagnostics import grounding
 from cutoff.evaluate.judging import golden, opinions, panel, rubric
-from cutoff.evaluate.judging.opinions import Item
 from cutoff.evaluate.judging.rubric import VERDICTS
 from cutoff.params import Params
 from cutoff.records import Judgement, Question, Response
@@ -69,16 +63,12 @@ def decide(
     The members' own records go to files of ``folder / "judges"`` as they come.
     """
     asked = {question["question_id"]: question for question in questions}
-    items = [item(asked[response["question_id"]], response) for response in responses]
-    judges, own = panel.members(p), folder / opinions.FOLDER
-    for member in judges:  # all of them before the first costs anything
-        golden.check(member, p, own)
-    by_member = [
-        opinions.of(
-            member, p, items, own / opinions.file_name(member, suffix), f"judging, {member.name}"
-        )
-        for member in judges
-    ]
+    items = {r["key"]: shown(asked[r["question_id"]], r["response"]) for r in responses}
+    golden.results(p, folder)  # all of them before the first costs anything
+    by_member = []
+    for member in panel.members(p):
+        path = folder / opinions.FOLDER / opinions.file_name(member, suffix)
+        by_member.append(opinions.of(member, p, items, path, f"judging, {member.name}"))
     return [
         {
             "key": f"{p.judge_model}|{response['key']}",
@@ -87,22 +77,22 @@ def decide(
             "question_id": response["question_id"],
             "paper_id": asked[response["question_id"]].get("paper_id"),
             "stratum": asked[response["question_id"]].get("stratum"),
-            **combine(list(votes)),
+            **combine(votes),
         }
         for response, *votes in zip(responses, *by_member, strict=True)
     ]
 
 
-def item(question: Mapping[str, Any], response: Mapping[str, Any]) -> Item:
+def shown(question: Mapping[str, Any], response: str) -> opinions.Shown:
     """What a judge sees of ``response``: nothing of the condition that it comes from."""
-    text = rubric.without_citations(response["response"])
-    return Item(response["key"], question["question"], question["reference"], text)
+    return question["question"], question["reference"], rubric.without_citations(response)
 
 
 def combine(votes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One judgement of the members' records: verdict, passed, rule, scores, verdicts, detail.
 
-    ``scores`` are means over the members that gave scores, as they came with one judge.
+    The verdict is the one that most of the deciding side gave (*incorrect* before
+    *not_attempted*); ``scores`` are means over the members that gave scores.
     """
     verdicts = {vote["judge"]: vote["verdict"] for vote in votes}
     if len(votes) == 1:
@@ -137,21 +127,18 @@ def failures(judgements: Sequence[Mapping[str, Any]]) -> Counter[str]:
 
 def reading(p: Params, judgements: Sequence[Mapping[str, Any]]) -> str:
     """Who judged, what was left without a verdict, and what a reader should hold against it."""
-    judges = panel.members(p)
+    judges, lost = panel.members(p), failures(judgements)
     names = ", ".join(f"`{member.name}`" for member in judges)
-    lost = failures(judgements)
-    missing = lost.total()
     causes = ", ".join(f"{rule} ({n:,})" for rule, n in lost.most_common())
+    low = sum(j["rule"] == opinions.SCORES_TOO_LOW for j in judgements)
+    split = sum(len(set(j["verdicts"].values())) > 1 for j in judgements)
     text = (
-        f"**{len(judgements):,} answers were judged blind by {names}; "
-        f"{missing:,} ({percent(missing / len(judgements))}) have no verdict"
-        f"{': ' + causes if missing else ''}.**"
+        f"**{len(judgements):,} answers were judged blind by {names}; {lost.total():,} "
+        f"({percent(lost.total() / len(judgements))}) have no verdict"
+        f"{': ' + causes if causes else ''}.**"
     )
-    if any(member.provider != panel.REFERENCE for member in judges):
-        low = sum(j["rule"] == opinions.SCORES_TOO_LOW for j in judgements)
-        least = " and ".join(f"{name} {n}" for name, n in rubric.LEAST.items())
-        text += f" {low:,} correct answers fail for their scores (at least {least} of 5)."
+    if low:
+        text += f" {low:,} correct answers fail for their scores."
     if len(judges) > 1:
-        split = sum(len(set(j["verdicts"].values())) > 1 for j in judgements)
         text += f" The {len(judges)} judges give different verdicts on {split:,} answers."
     return text + "".join(f" **Warning:** {warning}" for warning in panel.flags(p))

@@ -1,16 +1,14 @@
 """What each member of the panel thinks of each response, kept as it comes.
 
-    records = opinions.of(judge, p, items, path, "judging")
+    records = opinions.of(judge, p, {key: (question, reference, response)}, path, "judging")
 
 One record per judge and response: key, judge, verdict, passed, rule (what decided), scores,
 detail, attempts, completion_tokens, seconds. The same response to the same question is judged
-once and gets one verdict, whichever conditions gave it. A killed run goes on where it stood; a
-judgement that failed is written after all others.
+once, whichever conditions gave it. A killed run goes on where it stood.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +24,14 @@ REFERENCE_RULES = "reference rules, version 1"
 FOLDER = "judges"  # of the members' own records, below the run's folder
 SCORES_TOO_LOW = "correct, scores too low"
 
-
-@dataclass(frozen=True)
-class Item:
-    """What a judge gets to see of a response: no condition, no passages, no citations."""
-
-    key: str
-    question: str
-    reference: str
-    response: str
-
-    @property
-    def shown(self) -> tuple[str, str, str]:
-        return self.question, self.reference, self.response
+# Question, reference answer and response without citation markers: all that a judge sees.
+Shown = tuple[str, str, str]
 
 
 def of(
     judge: panel.Judge,
     p: Params,
-    items: Sequence[Item],
+    items: Mapping[str, Shown],
     path: Path,
     progress: str,
     strict: bool = False,
@@ -54,34 +41,29 @@ def of(
     Records of another setup, or of other texts, are set aside. No server is needed when
     nothing is missing. ``strict``: a refusal of the server ends the run.
     """
+    alike: dict[Shown, list[str]] = {}
+    for key, shown in items.items():
+        alike.setdefault(shown, []).append(key)
     with Store(path, made_from=made_from(judge, p, items)) as store:
-        known = {record["key"]: record for record in store.records()} if len(store) else {}
-        alike: dict[tuple[str, str, str], list[Item]] = {}
-        for item in items:
-            alike.setdefault(item.shown, []).append(item)
-        to_ask: dict[str, list[Item]] = {}
+        known = {record["key"]: record for record in store.records()}
 
-        def keep(twins: Sequence[Item], opinion: dict[str, Any]) -> None:
-            for twin in twins:
-                if twin.key not in known:
-                    record = {**opinion, "key": twin.key, "judge": judge.name}
-                    known[twin.key] = record
-                    store.append(record)
+        def keep(keys: Sequence[str], opinion: dict[str, Any]) -> None:
+            for key in keys:
+                if key not in known:
+                    known[key] = {**opinion, "key": key, "judge": judge.name}
+                    store.append(known[key])
 
-        for shown, twins in alike.items():
-            earlier = next((known[twin.key] for twin in twins if twin.key in known), None)
-            if earlier is not None:
-                keep(twins, earlier)
-            elif judge.provider == panel.REFERENCE:
-                keep(twins, _opinion(*reference.decide(*shown)))
-            elif not reference.words(reference.plain(shown[2])):
-                keep(twins, _opinion("not_attempted", "empty"))
+        tasks = {}
+        for shown, keys in alike.items():
+            earlier = next((known[key] for key in keys if key in known), None)
+            opinion = earlier or _by_rule(judge, shown)
+            if opinion:
+                keep(keys, opinion)
             else:
-                to_ask[twins[0].key] = twins
-        tasks = {key: rubric.render(*twins[0].shown) for key, twins in to_ask.items()}
+                tasks[keys[0]] = rubric.render(*shown)
         for answer in panel.ask(judge, p, tasks, rubric.FORM, progress, strict):
-            keep(to_ask[answer.key], _read(answer))
-    return [known[item.key] for item in items]
+            keep(alike[items[answer.key]], _read(answer))
+    return [known[key] for key in items]
 
 
 def file_name(judge: panel.Judge, suffix: str = "") -> str:
@@ -90,12 +72,12 @@ def file_name(judge: panel.Judge, suffix: str = "") -> str:
     return f"{short.strip('.')}{suffix}.jsonl"
 
 
-def made_from(judge: panel.Judge, p: Params, items: Sequence[Item]) -> str:
+def made_from(judge: panel.Judge, p: Params, items: Mapping[str, Shown]) -> str:
     """Hash of all that the records depend on: judge, provider, rubric, thinking, and texts."""
-    parts = [setup(judge, p), judge.provider, p.judge_max_new_tokens, p.seed]
-    if judge.provider == panel.REFERENCE:
-        parts = [setup(judge, p)]
-    texts = [(item.key, *item.shown) for item in items]
+    parts: list[Any] = [setup(judge, p)]
+    if judge.provider != panel.REFERENCE:
+        parts += [judge.provider, p.judge_max_new_tokens, p.seed]
+    texts = [(key, *shown) for key, shown in items.items()]
     return hashlib.sha256(files.to_json([parts, texts])).hexdigest()
 
 
@@ -107,13 +89,17 @@ def setup(judge: panel.Judge, p: Params) -> str:
     return f"{judge.name}, rubric {rubric.sha256()[:12]}, {thinking}"
 
 
+def _by_rule(judge: panel.Judge, shown: Shown) -> dict[str, Any] | None:
+    """The opinion where nobody has to be asked."""
+    if judge.provider == panel.REFERENCE:
+        return _opinion(*reference.decide(*shown))
+    said = reference.words(reference.plain(shown[2]))
+    return None if said else _opinion("not_attempted", "empty")
+
+
 def _read(answer: asking.Answer) -> dict[str, Any]:
     """The opinion that an answer of a language model holds."""
-    costs = {
-        "attempts": answer.attempts,
-        "completion_tokens": answer.completion_tokens,
-        "seconds": answer.seconds,
-    }
+    costs = {name: getattr(answer, name) for name in ("attempts", "completion_tokens", "seconds")}
     if answer.value is None:
         return {**_opinion("judge_failed", answer.rule), **costs, "detail": answer.detail}
     verdict, scores = answer.value["verdict"], answer.value["scores"]

@@ -1,11 +1,7 @@
 """Who judges: the members that ``judge_model`` names, and how each of them is asked.
 
-    for judge in panel.members(p):
-        for answer in panel.ask(judge, p, {key: messages}, form, "judging"): ...
-
 A member is a language model or the set of rules in ``reference``. Language models are asked one
-after the other, because a server holds one at a time, each with up to ``parallel`` requests in
-flight.
+after the other, because a server holds one at a time.
 """
 
 import math
@@ -53,14 +49,13 @@ def members(p: Params) -> list[Judge]:
         )
     judges = [Judge(name, _provider(name, p)) for name in names]
     needed = sorted({judge.provider for judge in judges} - {REFERENCE})
-    if len(needed) > 1:
-        for name in ("judge_base_url", "judge_api_key"):
-            if getattr(p, name) is not None:
-                raise CutoffError(
-                    f"{name} belongs to one provider, but judge_model = {p.judge_model!r} has "
-                    f"judges of {' and '.join(needed)}; leave it null and set OLLAMA_HOST, "
-                    "OPENAI_API_KEY or ANTHROPIC_API_KEY instead."
-                )
+    given = [name for name in ("judge_base_url", "judge_api_key") if getattr(p, name) is not None]
+    if len(needed) > 1 and given:
+        raise CutoffError(
+            f"{given[0]} belongs to one provider, but judge_model = {p.judge_model!r} has "
+            f"judges of {' and '.join(needed)}; leave it null and set OLLAMA_HOST, "
+            "OPENAI_API_KEY or ANTHROPIC_API_KEY instead."
+        )
     return judges
 
 
@@ -83,10 +78,8 @@ def thinks(judge: Judge, p: Params) -> bool | None:
     if judge.provider == "ollama":
         from cutoff.engines import ollama_api
 
-        can = "thinking" in (
-            ollama_api.show(judge.name, p.judge_base_url).get("capabilities") or ()
-        )
-        return bool(p.judge_think) if can else None
+        can = ollama_api.show(judge.name, p.judge_base_url).get("capabilities") or ()
+        return p.judge_think if "thinking" in can else None
     if judge.provider == "openai" and p.judge_base_url is not None and not p.judge_think:
         return False
     return None
@@ -102,9 +95,8 @@ def ask(
 ) -> Generator[asking.Answer, None, None]:
     """Put every task to ``judge``; yield an answer per task as it comes, failures last.
 
-    A task that the server refuses, or that does not fit, fails alone, unless ``strict``.
-    Thinking has tokens of its own. Raises ``CutoffError`` when the server does not run, lacks the
-    model, or the API key is missing; else as ``asking.ask``.
+    A task that the server refuses, or that does not fit, fails alone, unless ``strict``. Raises
+    ``CutoffError`` when the server does not run, lacks the model, or the API key is missing.
     """
     if not tasks:
         return
@@ -121,22 +113,21 @@ def ask(
 
 def flags(p: Params) -> list[str]:
     """Warnings about the panel: kinship with the candidate or the generator, an even number."""
-    sentences = []
-    judges = [judge for judge in members(p) if judge.provider != REFERENCE]
+    judges = members(p)
     relatives = {"the candidate": p.base_model}
     if p.fact_source == "generator":
         relatives["the generator of the questions"] = p.generator_model
-    for judge in judges:
-        for role, model in relatives.items():
-            if providers.family(judge.name) == providers.family(model):
-                sentences.append(
-                    f"The judge `{judge.name}` is of the same family "
-                    f"({providers.family(model)}) as {role}, `{model}`: it may favour its own."
-                )
-    n = len(members(p))
-    if n > 1 and n % 2 == 0:
+    sentences = [
+        f"The judge `{judge.name}` is of the same family ({providers.family(model)}) as {role}, "
+        f"`{model}`: it may favour its own."
+        for judge in judges
+        for role, model in relatives.items()
+        if judge.provider != REFERENCE and providers.family(judge.name) == providers.family(model)
+    ]
+    if len(judges) % 2 == 0:
         sentences.append(
-            f"{n} judges can be split evenly; such answers have no verdict. Name an odd number."
+            f"{len(judges)} judges can be split evenly; such answers have no verdict. Name an odd "
+            "number."
         )
     return sentences
 

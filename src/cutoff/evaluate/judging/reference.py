@@ -1,24 +1,21 @@
 """The deterministic ``reference`` judge: is the reference answer what the response says?
 
-It knows question, reference and response, like every judge here, and no list of possible
-answers. Rules, in this order:
+It knows no list of possible answers. Rules, in this order:
 
-* Citation markers go; text is compared without case, accents, punctuation and articles.
+* Text is compared without citation markers, case, accents, punctuation and articles.
 * An empty response, or one that declines and does not hold the reference, is not attempted.
-* A quantity counts by its value (``84``, ``84.0``, ``84 %`` and ``84 percent`` agree, ``7B``
-  is ``7 billion``). Another quantity of the same kind contradicts it, unless the question
-  mentions it. A number inside a name (``CIFAR-10``) is no quantity.
-* Any other reference counts when its words stand in the response as whole words. It does
-  not count where it is denied ("not ring"), stands in a list or before an alternative
-  ("ring or mesh"), or where the same sentence is said again with another ending.
-
-An answer that adds a second name in the same place is not counted, even when it might be
-an explanation ("Paris, France"): the rule is strict, and the same for every condition.
+* A quantity counts by its value (``84``, ``84.0``, ``84 %`` agree, ``7B`` is ``7 billion``).
+  Another quantity of the same kind contradicts it, unless the question mentions it. A number
+  inside a name (``CIFAR-10``) is no quantity.
+* Any other reference counts when its words stand in the response as whole words, and are not
+  denied ("not ring"), in a list or before an alternative ("ring or mesh"), and the same sentence
+  is not said again with another ending. So "Paris, France" is not counted: the rule is strict,
+  and the same for every condition.
 """
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from typing import NamedTuple
 
 CITATION = re.compile(r"\[\s*(?:passages?\s*)?\d+(?:\s*[,;–-]\s*\d+)*\s*\]", re.IGNORECASE)
 
@@ -55,8 +52,7 @@ QUANTITY = re.compile(
 SHARES_UNIT = re.compile(r"\s*(?:-|/|,|,?\s*(?:or|and|to))\s*")
 
 
-@dataclass(frozen=True)
-class Quantity:
+class Quantity(NamedTuple):
     """A number times its scale; ``unit`` is "percent", "scaled" (7B), letters, or nothing."""
 
     value: float
@@ -107,19 +103,15 @@ def quantities(text: str) -> list[Quantity]:
         elif not SHARES_UNIT.fullmatch(text[match.end() : next_start]):
             unit = ""
         next_start = match.start()
-        value = float(match["number"])
-        if unit in SCALES:
-            found.append(Quantity(value * SCALES[unit], "scaled"))
-        else:
-            found.append(Quantity(value, "percent" if unit.startswith("per") else unit))
+        kind = "scaled" if unit in SCALES else "percent" if unit.startswith("per") else unit
+        found.append(Quantity(float(match["number"]) * SCALES.get(unit, 1), kind))
     return found[::-1]
 
 
 def whole_quantity(reference: str) -> Quantity | None:
     """The quantity that ``reference`` is, or None when it is anything else or more."""
     text = plain(reference).strip(" .")
-    match = QUANTITY.fullmatch(text)
-    return quantities(text)[0] if match else None
+    return quantities(text)[0] if QUANTITY.fullmatch(text) else None
 
 
 def _decide_quantity(expected: Quantity, text: str, question: str) -> tuple[str, str]:
@@ -188,28 +180,22 @@ def _denied(said: list[str], start: int) -> bool:
 
 def _in_list(parts: list[list[str]], expected: list[str], asked: set[str]) -> bool:
     """Does the part that holds the value stand beside another part that could replace it?"""
+    n = len(expected)
     for i, part in enumerate(parts):
-        if not _places(expected, part):
-            continue
-        after, before = parts[i + 1 :], parts[:i][::-1]
-        ends_here = part[-len(expected) :] == expected
-        begins_here = part[: len(expected)] == expected
-        if ends_here and _next_is_item(after, asked):
+        if part[-n:] == expected and _is_item(_beside(parts[i + 1 :]), asked):
             return True
-        if begins_here and _next_is_item(before, asked, tail=True):
-            return True
+        if part[:n] == expected:
+            item = _beside(parts[:i][::-1])
+            # "the backbone is ring and mesh": the item before "and" follows a function word
+            last = max((at for at, word in enumerate(item) if word in FUNCTION_WORDS), default=-1)
+            if _is_item(item[last + 1 :], asked):
+                return True
     return False
 
 
-def _next_is_item(parts: list[list[str]], asked: set[str], tail: bool = False) -> bool:
-    rest = [part for part in parts[:2] if part[0] not in CONJUNCTIONS]
-    if not rest:
-        return False
-    item = rest[0]
-    if tail:  # "the backbone is ring and mesh": the item before "and" follows a function word
-        while any(word in FUNCTION_WORDS for word in item):
-            item = item[next(i for i, word in enumerate(item) if word in FUNCTION_WORDS) + 1 :]
-    return _is_item(item, asked)
+def _beside(parts: list[list[str]]) -> list[str]:
+    """The first part that is no conjunction, at most one word away."""
+    return next((part for part in parts[:2] if part[0] not in CONJUNCTIONS), [])
 
 
 def _is_item(item: list[str], asked: set[str]) -> bool:

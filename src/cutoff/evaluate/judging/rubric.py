@@ -1,12 +1,7 @@
 """The one rubric: what a judge is told, the form of its reply, and when an answer passes.
 
-    messages = rubric.render(question, reference, response)
-    opinion = rubric.parse(reply)                      # verdict, scores, reason
-    passed = rubric.passes(opinion["verdict"], opinion["scores"])
-
-A judge sees question, reference answer and response, and nothing else. The response is data: it
-stands between two lines with a code that is made from its own text, so it cannot hold that code,
-close the quotation and speak in our name.
+The response is data: it stands between two lines with a code that is made from its own text, so
+it cannot hold that code, close the quotation and speak in our name.
 """
 
 import hashlib

@@ -1,7 +1,5 @@
 """One scale for more than two conditions: Bradley-Terry strengths, written as Elo ratings.
 
-    ratings = bradley_terry.ratings(pairwise.outcomes(records), replicates, seed)
-
 Bradley RA, Terry ME (1952). Rank analysis of incomplete block designs I. Biometrika 39, 324-345.
 """
 
@@ -29,9 +27,8 @@ def ratings(outcomes: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> 
     ``outcomes``: see ``pairwise.outcomes``; a tie is half a win for both and a failed judgement
     counts nowhere. Columns: condition, n (comparisons), n_papers, rating, rating_low,
     rating_high (95 %, whole papers resampled, at most ``MOST_REPLICATES`` times). The mean rating
-    is 1500; b beats a with probability 1 / (1 + 10^((rating_a - rating_b) / 400)), a tie being
-    half a win. Every pair gets one further drawn comparison, so that a condition that never loses
-    has a finite rating; with 100 comparisons that moves a rating by a point or two.
+    is 1500; b beats a with probability 1 / (1 + 10^((rating_a - rating_b) / 400)). Every pair
+    gets one further drawn comparison, so that a condition that never loses has a finite rating.
     """
     known = outcomes[outcomes["stratum"].isin(POST_STRATA) & (outcomes["winner"] != "judge_failed")]
     names = list(dict.fromkeys([*known["a"], *known["b"]]))
@@ -52,8 +49,8 @@ def ratings(outcomes: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # statsmodels takes a draw that fits exactly for a fault
         found = bootstrap.intervals(by_paper, rated, min(replicates, MOST_REPLICATES), seed)
-    played = wins.sum(axis=(0, 1)) + wins.sum(axis=(0, 2))
-    values = (names, np.rint(played).astype(int), len(by_paper), *found[:3])
+    played = np.rint(wins.sum(axis=(0, 1)) + wins.sum(axis=(0, 2))).astype(int)
+    values = (names, played, len(by_paper), *found[:3])
     rows = pd.DataFrame(dict(zip(columns, values, strict=True)))
     return rows.sort_values("rating", ascending=False, kind="stable").reset_index(drop=True)
 
@@ -74,13 +71,8 @@ def strengths(wins: Array) -> Array:
 
 def reading(frame: pd.DataFrame) -> str:
     """The order in a sentence; empty where there are no ratings."""
-    if frame.empty:
-        return ""
     order = ", ".join(
         f"{label(row.condition)} {row.rating:.0f} ({row.rating_low:.0f} to {row.rating_high:.0f})"
         for row in frame.itertuples()
     )
-    return (
-        f"**On one scale (Elo ratings with 95\u00a0% intervals; 100 points are odds of 1.8 to 1): "
-        f"{order}.**"
-    )
+    return f"**On one scale (Elo; 100 points are odds of 1.8 to 1): {order}.**" if order else ""

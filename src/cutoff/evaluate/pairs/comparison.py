@@ -5,18 +5,13 @@ condition. All of it stands between tags with a mark that no text can hold.
 """
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cutoff.engines import asking
 from cutoff.evaluate.judging import rubric
 from cutoff.files import to_json
 from cutoff.prompts import Message, plain
 from cutoff.records import Question
-
-# A line of ``pairwise.jsonl``: what one judge says to one pair in one order, see
-# ``pairwise.compare``.
-Choice = dict[str, Any]
 
 SYSTEM = """\
 You compare two answers to the same question about a scientific paper. You get the question, a \
@@ -45,8 +40,7 @@ SCHEMA = {
 ORDERS = {"ab": {"1": "a", "2": "b", "tie": "tie"}, "ba": {"1": "b", "2": "a", "tie": "tie"}}
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """Two answers to ``question``: who gave them (``a``, ``b``) and their texts."""
 
     a: str
@@ -55,38 +49,20 @@ class Pair:
     text_a: str
     text_b: str
 
-    def record(self, judge: str, order: str) -> Choice:
-        """What a record says beside the choice and its reasons."""
-        question = self.question
-        return {
-            "key": f"{judge}|{self.a}|{self.b}|{question['question_id']}|{order}",
-            "judge": judge,
-            "a": self.a,
-            "b": self.b,
-            "question_id": question["question_id"],
-            "paper_id": question["paper_id"],
-            "stratum": question["stratum"],
-            "order": order,
-        }
-
-    @property
     def shown(self) -> list[str]:
         """Both answers as a judge sees them: without citation markers, and sendable."""
-        return [
-            rubric.sendable(rubric.without_citations(text)) for text in (self.text_a, self.text_b)
-        ]
+        both = map(rubric.without_citations, (self.text_a, self.text_b))
+        return [rubric.sendable(text) for text in both]
 
 
 def messages(pair: Pair, order: str) -> list[Message]:
     """The chat that shows both answers, blind, with ``a`` first in the order ``ab``."""
-    answers = pair.shown
-    if order == "ba":
-        answers.reverse()
-    parts = {
+    first, second = pair.shown() if order == "ab" else pair.shown()[::-1]
+    parts: dict[str, Any] = {
         "question": plain(pair.question["question"]),
         "reference": plain(pair.question["reference"]),
-        "answer 1": answers[0],
-        "answer 2": answers[1],
+        "answer 1": first,
+        "answer 2": second,
     }
     # No text can hold the hash of itself, so none can close its own tag.
     mark = hashlib.sha256(to_json(list(parts.values()))).hexdigest()[:12]

@@ -9,16 +9,17 @@ from cutoff.report.wording import label
 
 
 def side_by_side(table: pd.DataFrame, rated: pd.DataFrame) -> Figure:
-    """``ratings`` where more than two conditions were compared, else ``wins``."""
-    return wins(table) if rated.empty else ratings(rated)
-
-
-def wins(table: pd.DataFrame, stratum: str = "all_post") -> Figure:
-    """Win rate of the second side of every pair; filled where one side is preferred.
-
-    ``table``: of ``preferences.table``.
-    """
-    rows = table[table["stratum"] == stratum]
+    """Ratings where more than two conditions were compared, else win rates of the second side;
+    arguments of ``preferences.table`` and ``bradley_terry.ratings``."""
+    if not rated.empty:
+        ends = {"rating": "value", "rating_low": "ci_low", "rating_high": "ci_high"}
+        frame = rated.rename(columns=ends).assign(
+            row=rated["condition"].map(label),
+            colour=rated["condition"].map(figures.COLOURS),
+            note=rated["rating"].map("{:.0f}".format),
+        )
+        return figures.dots(frame, "Elo rating (100 points: odds of 1.8 to 1)", "number")
+    rows = table[table["stratum"] == "all_post"]
     counts = zip(rows["b_wins"], rows["ties"], rows["a_wins"], strict=True)
     frame = rows.assign(
         row=rows["b"].map(label) + " against " + rows["a"].map(label),
@@ -31,21 +32,6 @@ def wins(table: pd.DataFrame, stratum: str = "all_post") -> Figure:
     figure = figures.dots(frame, "win rate, %; a tie is half a win (filled: established)")
     figure.axes[0].axvline(50, color=figures.INK, lw=1, zorder=0.5)
     return figure
-
-
-def ratings(frame: pd.DataFrame) -> Figure:
-    """Elo ratings with their intervals, best on top; ``frame``: of ``bradley_terry.ratings``."""
-    n, n_papers = frame["n"].max(), frame["n_papers"].max()
-    rows = frame.assign(
-        row=frame["condition"].map(label),
-        panel=f"{n:,} comparisons of each, {n_papers:,} papers",
-        value=frame["rating"],
-        ci_low=frame["rating_low"],
-        ci_high=frame["rating_high"],
-        colour=frame["condition"].map(figures.COLOURS),
-        note=frame["rating"].map("{:.0f}".format),
-    )
-    return figures.dots(rows, "Elo rating (100 points: odds of 1.8 to 1)", "number")
 
 
 def bits(table: pd.DataFrame) -> Figure:

@@ -1,4 +1,4 @@
-"""Two answers to one question side by side: which is better?
+"""Answers to one question side by side: which is better?
 
     records = pairwise.run(stage, questions, responses, verdicts)
 
@@ -11,16 +11,17 @@ are a tie that nobody is asked about. The judge ``reference`` prefers the answer
 import hashlib
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from cutoff.errors import CutoffError
 from cutoff.evaluate.judging import opinions, panel, reference
 from cutoff.evaluate.pairs import comparison
-from cutoff.evaluate.pairs.comparison import ORDERS, Choice, Pair
+from cutoff.evaluate.pairs.comparison import ORDERS, Pair
 from cutoff.experiment import POST_STRATA
 from cutoff.files import to_json
 from cutoff.params import Params, nearest
@@ -31,9 +32,8 @@ from cutoff.store import Store
 # Raise this when the same two answers could get another outcome by rule, or records change.
 RULES_VERSION = 2
 SAME_TEXT = "the same text"
-
-
 OF_PAIR = ("question_id", "paper_id", "stratum", "a", "b")
+Choice = dict[str, Any]  # a line of ``pairwise.jsonl``, see ``compare``
 
 
 def run(
@@ -49,11 +49,10 @@ def run(
     """
     p = stage.params
     texts = {(r["condition"], r["question_id"]): r["response"] for r in responses}
-    asked = sample(questions, p.pairwise_questions, p.seed)
     pairs = [
         Pair(a, b, q, texts[a, q["question_id"]], texts[b, q["question_id"]])
         for a, b in chosen(p, verdicts)
-        for q in asked
+        for q in sample(questions, p.pairwise_questions, p.seed)
     ]
     return compare(p, stage.folder / "pairwise.jsonl", pairs, responses)
 
@@ -71,7 +70,7 @@ def chosen(p: Params, verdicts: pd.DataFrame) -> list[tuple[str, str]]:
     if p.pairwise_conditions == "top":
         new = verdicts[verdicts["stratum"].isin(POST_STRATA)]
         rates = new.astype({"passed": "Float64"}).groupby("condition")["passed"].mean()
-        best = sorted(known, key=lambda name: (-rates.get(name, 0.0), known.index(name)))[:2]
+        best = sorted(known, key=lambda name: -rates.get(name, 0.0))[:2]
         return list(combinations(sorted(best, key=known.index), 2))
     names = [name.strip() for name in p.pairwise_conditions.split(",") if name.strip()]
     for name in names:
@@ -91,22 +90,19 @@ def chosen(p: Params, verdicts: pd.DataFrame) -> list[tuple[str, str]]:
 def sample(questions: Sequence[Question], n: int | None, seed: int) -> list[Question]:
     """``n`` of the questions (null or too many: all), the same share of every stratum.
 
-    Equal shares keep the pooled result about the same mixture of questions as the pass rates.
     They come back in their own order; a larger ``n`` contains a smaller one but for rounding.
     """
     if n is None or n >= len(questions):
         return list(questions)
-    order = random.Random(seed).sample(range(len(questions)), len(questions))
-    strata: dict[str, list[int]] = {}
-    for index in order:
-        strata.setdefault(questions[index]["stratum"], []).append(index)
+    strata: dict[str, list[int]] = defaultdict(list)
+    for index in random.Random(seed).sample(range(len(questions)), len(questions)):
+        strata[questions[index]["stratum"]].append(index)
     exact = {name: n * len(own) / len(questions) for name, own in strata.items()}
     take = {name: int(share) for name, share in exact.items()}
     by_rest = sorted(exact, key=lambda name: (take[name] - exact[name], name))
     for name in by_rest[: n - sum(take.values())]:
         take[name] += 1
-    drawn = {index for name, own in strata.items() for index in own[: take[name]]}
-    return [question for index, question in enumerate(questions) if index in drawn]
+    return [questions[i] for i in sorted(i for name in strata for i in strata[name][: take[name]])]
 
 
 def compare(
@@ -132,30 +128,60 @@ def compare(
 def _ask(member: panel.Judge, p: Params, pairs: Sequence[Pair], store: Store) -> list[str]:
     """Have one judge compare what is still open; the keys of all its records."""
     wanted: list[str] = []
-    open_pairs: dict[str, tuple[Pair, Choice]] = {}
+    to_ask: dict[str, Choice] = {}
+    tasks = {}
     for pair in pairs:
         ruled = _by_rule(member, pair)
         for order in ("rule",) if ruled else ORDERS:
-            record = pair.record(member.name, order)
+            record = _record(member, pair, order)
             wanted.append(record["key"])
             if record["key"] in store:
                 continue
             if ruled:
                 store.append(record | ruled)
             else:
-                open_pairs[record["key"]] = pair, record
-    tasks = {
-        key: comparison.messages(pair, record["order"])
-        for key, (pair, record) in open_pairs.items()
-    }
-    label = f"comparing, {member.name}"
-    for answer in panel.ask(member, p, tasks, comparison.FORM, label):
-        _, record = open_pairs[answer.key]
+                to_ask[record["key"]] = record
+                tasks[record["key"]] = comparison.messages(pair, order)
+    for answer in panel.ask(member, p, tasks, comparison.FORM, f"comparing, {member.name}"):
+        record = to_ask[answer.key]
         winner, reason = answer.value or ("", answer.detail)
         choice = ORDERS[record["order"]].get(winner, "judge_failed")
         rule = answer.rule or "the judge's choice"
         store.append(record | {"choice": choice, "rule": rule, "detail": reason})
     return wanted
+
+
+def _record(member: panel.Judge, pair: Pair, order: str) -> Choice:
+    """What a record says beside the choice and its reasons."""
+    question = pair.question
+    return {
+        "key": f"{member.name}|{pair.a}|{pair.b}|{question['question_id']}|{order}",
+        "judge": member.name,
+        "a": pair.a,
+        "b": pair.b,
+        "question_id": question["question_id"],
+        "paper_id": question["paper_id"],
+        "stratum": question["stratum"],
+        "order": order,
+    }
+
+
+def _by_rule(member: panel.Judge, pair: Pair) -> Choice | None:
+    """choice, rule and detail where nobody has to be asked."""
+    texts = pair.shown()
+    if texts[0] == texts[1]:
+        return {"choice": "tie", "rule": SAME_TEXT, "detail": ""}
+    if member.provider != panel.REFERENCE:
+        return None
+    asked = (pair.question["question"], pair.question["reference"])
+    verdicts = [reference.decide(*asked, text)[0] for text in texts]
+    choice, rule = {
+        (True, True): ("tie", "both pass"),
+        (True, False): ("a", "only one passes"),
+        (False, True): ("b", "only one passes"),
+        (False, False): ("tie", "neither passes"),
+    }[verdicts[0] == "correct", verdicts[1] == "correct"]
+    return {"choice": choice, "rule": rule, "detail": " / ".join(verdicts)}
 
 
 def made_from(p: Params, judges: Sequence[panel.Judge], responses: Iterable[Response]) -> str:
@@ -179,22 +205,18 @@ def outcomes(records: Sequence[Choice]) -> pd.DataFrame:
 
     Columns: question_id, paper_id, stratum, a, b, winner (``a``, ``b``, ``tie``,
     ``judge_failed``), flipped (a judge chose the first, or the second, in both orders),
-    half_flipped (a choice in one order, a tie in the other), by_rule (nobody was asked).
-    Several judges: what more than half of them say; else ``judge_failed`` if one of them
-    failed, or a tie.
+    half_flipped (a choice in one order, a tie in the other). Several judges: what more than half
+    of them say; else ``judge_failed`` if one of them failed, or a tie.
     """
     choices: dict[tuple[str, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    ruled = set()
     for record in records:
         pair = tuple(record[name] for name in OF_PAIR)
         choices[pair][record["judge"]].append(record["choice"])
-        if record["order"] == "rule":
-            ruled.add(pair)
     rows = []
     for pair, by_judge in choices.items():
         winners, hows = zip(*map(both_orders, by_judge.values()), strict=True)
-        rows.append((*pair, majority(winners), "flip" in hows, "half flip" in hows, pair in ruled))
-    return pd.DataFrame(rows, columns=[*OF_PAIR, "winner", "flipped", "half_flipped", "by_rule"])
+        rows.append((*pair, majority(winners), "flip" in hows, "half flip" in hows))
+    return pd.DataFrame(rows, columns=[*OF_PAIR, "winner", "flipped", "half_flipped"])
 
 
 def both_orders(choices: Sequence[str]) -> tuple[str, str]:
@@ -212,30 +234,3 @@ def majority(votes: Sequence[str]) -> str:
         if 2 * votes.count(vote) > len(votes):
             return vote
     return "judge_failed" if "judge_failed" in votes else "tie"
-
-
-def position_bias(records: Sequence[Choice]) -> Mapping[str, tuple[int, int]]:
-    """(choices of the answer shown first, choices of the one shown second) of every judge asked.
-
-    Every pair is shown in both orders, so a judge without a liking for a place has equal counts.
-    """
-    counts = {record["judge"]: [0, 0] for record in records if record["order"] in ORDERS}
-    for record in records:
-        if record["order"] in ORDERS and record["choice"] in ("a", "b"):
-            counts[record["judge"]][record["order"].index(record["choice"])] += 1
-    return {name: (first, second) for name, (first, second) in counts.items()}
-
-
-def _by_rule(member: panel.Judge, pair: Pair) -> Choice | None:
-    """choice, rule and detail where nobody has to be asked."""
-    texts = pair.shown
-    if texts[0] == texts[1]:
-        return {"choice": "tie", "rule": SAME_TEXT, "detail": ""}
-    if member.provider != panel.REFERENCE:
-        return None
-    asked = (pair.question["question"], pair.question["reference"])
-    verdicts = [reference.decide(*asked, text)[0] for text in texts]
-    first, second = (verdict == "correct" for verdict in verdicts)
-    choice = "tie" if first == second else "a" if first else "b"
-    rule = "only one passes" if first != second else "both pass" if first else "neither passes"
-    return {"choice": choice, "rule": rule, "detail": " / ".join(verdicts)}
