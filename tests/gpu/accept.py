@@ -36,7 +36,7 @@ Note = Callable[..., None]
 def qlora(note: Note, small: bool) -> None:
     """QLoRA at 7B's dimensions: ways of putting examples together, two lengths."""
     size = "small" if small else "7b"
-    for length, way in ((512, "grouped"), (512, "packed"), (2048, "grouped"), (512, "padded")):
+    for length, way in ((512, "grouped"), (512, "padded"), (512, "packed"), (2048, "grouped")):
         note(**_training(size, True, length, way))
 
 
@@ -117,7 +117,7 @@ def plan(note: Note, small: bool) -> None:
 def _training(
     size: str, four_bit: bool, length: int, way: str, sft: Any = None, dropout: float = 0.05
 ) -> dict[str, Any]:
-    steps, batch = (3, 4) if size == "small" else (6, 16)
+    steps, batch = (3, 4) if size == "small" else (12, 16)
     if size == "small":
         length //= 8
     started = time.perf_counter()

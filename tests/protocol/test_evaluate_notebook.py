@@ -128,7 +128,11 @@ def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
     given = {**VALUES, "output_dir": str(tmp_path), "judge_base_url": server.host}
     stage = folders.open_stage("04_evaluate", params.load("tiny", given))
     write_dataset(stage.dataset_folder)
-    parity = {"links": [{"model": "base", "passed": True}], "fingerprints": {}, "provider": "llama_cpp"}
+    parity = {
+        "links": [{"model": "base", "passed": True}],
+        "fingerprints": {},
+        "provider": "llama_cpp",
+    }
     files.write_json_atomic(stage.folder / "parity.json", {**parity, "n_parameters": 3})
     training = {"n_examples": 9, "mean_tokens": 50.0, "settings": {"epochs": 2}}
     training |= {"training_flops": 4.0e12, "train_seconds": 9.0, "base_parameters": 1000}

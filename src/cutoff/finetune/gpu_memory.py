@@ -107,6 +107,7 @@ def attempt_on_gpu(trainer: Any, longest_first: Sequence[examples.Example]) -> A
             raise OutOfMemory from None
         finally:
             model.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()  # the training must not keep what an attempt reserved
             if recompute:
                 model.activation_checkpointing_disable()
 
