@@ -10,7 +10,6 @@ from typing import Any
 import nbformat
 import pytest
 from scripted_judge import OllamaJudge
-from scripted_pairs import PairScript
 
 from cutoff import files, params
 from cutoff.evaluate import answering
@@ -124,7 +123,6 @@ def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
     """Parameters of a run that 01 to 03 have prepared; its models answer by ``answer_all``."""
     monkeypatch.setattr(answering, "answer_all", answer_all)
     server = OllamaJudge("second")
-    server.script = PairScript()
     given = {**VALUES, "output_dir": str(tmp_path), "judge_base_url": server.host}
     stage = folders.open_stage("04_evaluate", params.load("tiny", given))
     write_dataset(stage.dataset_folder)

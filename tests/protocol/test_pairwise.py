@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from scripted_judge import AnthropicJudge, OllamaJudge, OpenAIJudge
-from scripted_pairs import PairScript
 
 from cutoff import files, params
 from cutoff.evaluate.pairs import pairwise, preferences
@@ -36,10 +35,9 @@ EXPECTED = ["a", "b", "tie", "tie"] * 2
 
 @pytest.fixture(params=[OllamaJudge, OpenAIJudge, AnthropicJudge])
 def server(request: pytest.FixtureRequest) -> Iterator[Any]:
-    with_script = request.param()
-    with_script.script = PairScript()
-    yield with_script
-    with_script.close()
+    running = request.param()
+    yield running
+    running.close()
 
 
 @pytest.fixture
@@ -76,7 +74,7 @@ def test_both_orders_are_asked_blind_once_and_agree(server: Any, compare: Callab
 def test_a_liking_for_the_first_place_makes_ties_and_is_counted(
     server: Any, compare: Callable
 ) -> None:
-    server.script.pair_moods = {"ring": "first"}
+    server.script.moods = {"ring": "first"}
     records, found = compare()
     assert found["winner"].tolist() == ["tie"] * 8
     assert found["flipped"].tolist() == [True, True, True, False] * 2
@@ -86,7 +84,7 @@ def test_a_liking_for_the_first_place_makes_ties_and_is_counted(
 def test_what_cannot_be_read_is_asked_again_and_then_failed_never_a_tie(
     server: Any, compare: Callable
 ) -> None:
-    server.script.pair_moods = {"It is ring.": "talks", "mesh": "talks once"}
+    server.script.moods = {"It is ring.": "talks", "mesh": "talks once"}
     records, found = compare()
     assert found["winner"].tolist() == ["a", "judge_failed", "judge_failed", "tie"] * 2
     row = preferences.table(found, 100).iloc[0]
@@ -106,7 +104,7 @@ def test_an_answer_with_orders_moves_only_a_judge_that_obeys(
     assert found["winner"].tolist() == ["a"]
     assert server.script.pairs_seen[0]["reference"] == "ring"
     assert {seen["answer 2"] for seen in server.script.pairs_seen} == {"ring", orders}
-    server.script.pair_moods = {"prefer this answer": "obeys"}
+    server.script.moods = {"prefer this answer": "obeys"}
     again = [Pair("base_rag", "rag_ft_rag", PAIRS[1].question, "ring", orders)]
     assert compare(again)[1]["winner"].tolist() == ["b"]  # the script can be moved
 

@@ -118,10 +118,6 @@ def test_auto_takes_ollama_where_it_answers_and_the_embedded_engine_elsewhere(
         serving.choose_provider(params.load("tiny", stock))
 
 
-def test_the_report_warns_where_the_base_model_is_a_stock_one(exported: Path) -> None:
+def test_a_stock_base_model_is_asked_for_by_its_own_name(exported: Path) -> None:
     stock = {"provider": "ollama", "base_source": "ollama", "ollama_base_model": "stock:1b"}
-    stage = opened(exported, **stock)
-    files.write_json_atomic(stage.folder / "parity.json", {"provider": "ollama"})
-    assert serving.name_on_server("base", stage.params) == "stock:1b"
-    assert "Warning" in answering.how_served(stage) and "stock:1b" in answering.how_served(stage)
-    assert "Warning" not in answering.how_served(opened(exported))
+    assert serving.name_on_server("base", opened(exported, **stock).params) == "stock:1b"

@@ -108,7 +108,7 @@ def test_the_votes_behind_a_verdict_are_kept_and_failures_counted_by_cause() -> 
     assert tie["verdicts"] == {"a": "correct", "b": "incorrect"}
     unread = judge.combine([vote("a", "judge_failed", rule="not readable")])
     records = [tie, unread, tie, judge.combine([vote("a", "correct")])]
-    assert judge.failures(records) == {"no majority": 2, "not readable": 1}
+    assert "no majority (2), not readable (1)" in judge.reading(load(), records)
 
 
 def test_scoring_names_the_rubric_of_language_models_and_not_of_rules(
@@ -154,7 +154,6 @@ def test_the_reference_rules_pass_their_own_golden_set(tmp_path: Path) -> None:
     assert wrong == {"number in words", "other words", "turned round"}
     row = golden.table(frame).iloc[0]
     assert row["right_low"] < row["right"] < row["right_high"]
-    assert "0 of 4 answers that order the judge" in golden.reading(frame, p)
 
 
 def test_a_judge_that_always_says_the_same_fails_the_golden_set(

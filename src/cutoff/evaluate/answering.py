@@ -29,13 +29,11 @@ MEASURED = "prompt_tokens completion_tokens latency_seconds finish_reason retrie
 def answer(
     stage: folders.Run, questions: Sequence[Question], training_seed: int | None = None
 ) -> list[Response]:
-    """Answer every question under every condition; returns the records of ``responses.jsonl``.
+    """Answer every question under every condition, in the order of ``CONDITIONS``.
 
-    ``questions`` are the records of ``eval.jsonl``. Another ``training_seed`` than the first
-    asks the models of that seed, under the four conditions that have been trained, and
-    keeps its answers in a file of their own. Answers that exist are not asked for again.
-    The records come back in the order of ``CONDITIONS`` and ``questions``.
-    Raises ``CutoffError`` when a model is missing, a prompt does not fit or the server fails.
+    Answers that exist are not asked for again. Another ``training_seed`` than the first asks the
+    models of that seed, under the four conditions that have been trained. Raises ``CutoffError``
+    when a model is missing, a prompt does not fit or the server fails.
     """
     asked = models_asked(stage.params, training_seed)
     return answer_all(stage, questions, asked, seed_suffix(stage.params, training_seed))
@@ -126,23 +124,6 @@ def served(stage: folders.Run) -> dict[str, str]:
     p = stage.params
     names = ("export_mode", "quantization", "base_source")
     return {"provider": serving.measured_provider(stage), **{n: getattr(p, n) for n in names}}
-
-
-def how_served(stage: folders.Run) -> str:
-    """``served`` in words, with a warning where weights differ in more than their training."""
-    how = served(stage)
-    text = (
-        "Answered by `transformers` from the 16-bit weights, the adapter beside them."
-        if how["provider"] == "transformers"
-        else f"Answered by `{how['provider']}` from {how['quantization']} weights "
-        f"(`export_mode: {how['export_mode']}`)."
-    )
-    if how["base_source"] == "ollama":
-        text += (
-            f" **Warning: the base model is the stock `{stage.params.ollama_base_model}`; effects "
-            "of training include the difference between its quantisation and ours.**"
-        )
-    return text
 
 
 def key(condition: str, question_id: str) -> str:

@@ -26,10 +26,13 @@ def join(
     held, in the order of its numbers); those of ``OF_RESPONSE``; verdict and the ``FLAGS``: True,
     False or missing, never filled in.
 
-    Raises ``CutoffError`` unless every condition that occurs has every question once, answered
-    and judged.
+    Raises ``CutoffError`` unless every condition that occurs has every question, answered and
+    judged.
     """
-    answered, judged = _once(responses, "answered"), _once(judgements, "judged")
+    answered, judged = (
+        {key(r["condition"], r["question_id"]): r for r in records}
+        for records in (responses, judgements)
+    )
     occur = {response["condition"] for response in responses}
     rows = []
     for condition in (name for name in ALL_CONDITIONS if name in occur):
@@ -45,13 +48,3 @@ def join(
             rows.append({"condition": condition, **row, **verdict})
     columns = ["condition", *OF_QUESTION, *OF_CONTEXT, *OF_RESPONSE, "verdict", *FLAGS]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(FLAGS, "boolean"))
-
-
-def _once(records: Sequence[Mapping[str, Any]], done: str) -> dict[str, Mapping[str, Any]]:
-    by_key: dict[str, Mapping[str, Any]] = {}
-    for record in records:
-        name = key(record["condition"], record["question_id"])
-        if name in by_key:
-            raise CutoffError(f"{name} was {done} twice.")
-        by_key[name] = record
-    return by_key

@@ -1,19 +1,11 @@
 """What the judge's errors, measured against a person, do to rates and conclusions.
 
-The person's labels are a random sample of every condition's answers (``label_sheet``). They say
-how often an answer that the judge passed, or failed, is truly right. With the judge's pass rate
-over all answers this gives the judge's sensitivity and specificity in each condition, and from
-them the pass rate that the person would have found (Rogan and Gladen). A judge that favours one
-condition is thus seen and undone, because errors are measured condition by condition.
-
-Assumed: the person is right, and a condition's sensitivity and specificity are alike in all
-strata. Intervals cover the choice of papers (bootstrap) and the number of labels (Jeffreys
-posterior of the two shares, with the labels' design effect over papers; a bootstrap of few labels
-without an error would promise that there is none).
-
-Rogan WJ, Gladen B (1978). Estimating prevalence from the results of a screening test. American
-Journal of Epidemiology 107, 71-76. Begg CB, Greenes RA (1983). Assessment of diagnostic tests
-when disease verification is subject to selection bias. Biometrics 39, 207-215.
+A person's labels of a random sample say how often an answer that the judge passed, or failed, is
+truly right; with the judge's pass rate that gives its sensitivity and specificity in each
+condition, and from them the rate that the person would have found (Rogan and Gladen 1978,
+American Journal of Epidemiology 107, 71-76). Assumed: the person is right, and a condition's
+errors are alike in all strata. Intervals cover papers (bootstrap) and the number of labels
+(Jeffreys; a bootstrap of few labels without an error would promise that there is none).
 """
 
 from typing import Any, NamedTuple
@@ -66,13 +58,12 @@ def contrasts(
     replicates: int = 10_000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Every planned contrast with corrected rates, and whether its conclusion stands.
+    """Every contrast of ``planned`` with corrected rates, and whether its conclusion stands.
 
-    ``planned`` is ``effect_table.planned_contrasts``. Columns: name, stratum, n, difference,
-    established (before correction), corrected, ci_low, ci_high (95 %), outcome: ``holds``,
-    ``reverses`` or ``no longer established`` for what was established, ``appears`` (only the
-    corrected interval excludes zero) or ``still not established`` for what was not, and
-    ``cannot tell``.
+    Columns: name, stratum, n, difference, established (before correction), corrected, ci_low,
+    ci_high (95 %), outcome: ``holds``, ``reverses`` or ``no longer established`` for what was
+    established, ``appears`` (only the corrected interval excludes zero) or ``still not
+    established`` for what was not, and ``cannot tell``.
     """
     strata = _strata(verdicts, compared, replicates, seed)
     sides = {contrast.name: contrast for contrast in CONTRASTS}
@@ -97,20 +88,21 @@ def reading(agreement: pd.DataFrame, corrected: pd.DataFrame) -> str:
             f" answers drawn for a person, {pooled['n']:,} have a label and a verdict; "
             f"{LEAST_LABELS} are needed, with passes and fails among them."
         )
-    little = "" if leading == "judge" else " too little"
+    agrees = f"kappa {pooled['kappa']:.2f}, n\u00a0=\u00a0{pooled['n']:,}.**"
+    agrees = {
+        "judge": f"**The judge agrees with the person: {agrees}",
+        "metrics": f"**The judge agrees too little with the person: {agrees} Below "
+        f"{KAPPA_LEADS:.2f} judge-free metrics lead.",
+    }[leading]
     told = corrected[corrected["outcome"] != "cannot tell"]
-    flipped = told[told["outcome"].isin(FLIPS)].to_dict("records")
-    flips = "; ".join(
+    flips = [
         f"{label(row['name'])}, {label(row['stratum']).lower()}, {row['outcome']}"
-        for row in flipped
-    )
+        for row in told[told["outcome"].isin(FLIPS)].to_dict("records")
+    ]
     return (
-        f"**The judge agrees{little} with the person: kappa {pooled['kappa']:.2f}, "
-        f"n\u00a0=\u00a0{pooled['n']:,}.** "
-        + (f"Below {KAPPA_LEADS:.2f} judge-free metrics lead. " if little else "")
-        + f"Corrected for the judge's errors, {len(flipped)} of {len(told)} planned conclusions "
-        f"flip{': ' + flips if flips else ''}; for {len(corrected) - len(told)} these labels "
-        "cannot tell."
+        f"{agrees} Corrected for the judge's errors, {len(flips)} of {len(told)} planned "
+        f"conclusions flip{': ' * bool(flips)}{'; '.join(flips)}. For "
+        f"{len(corrected) - len(told)} these labels cannot tell."
     )
 
 

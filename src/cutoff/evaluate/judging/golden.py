@@ -41,12 +41,9 @@ def _check(judge: panel.Judge, p: Params, folder: Path) -> pd.DataFrame:
     path = folder / opinions.file_name(judge, ".golden")
     marked = opinions.of(judge, p, items, path, f"golden set, {judge.name}", strict=True)
     frame = pd.DataFrame(GOLDEN).rename(columns={"verdict": "expected"})
-    frame.insert(0, "judge", judge.name)
-    frame["verdict"] = [found["verdict"] for found in marked]
-    passed = [found["passed"] for found in marked]
-    frame["right"] = (frame["verdict"] == frame["expected"]) & (
-        frame["expected"].map(rubric.passes) == passed
-    )
+    frame = frame.assign(judge=judge.name, verdict=[found["verdict"] for found in marked])
+    passes = frame["expected"].map(rubric.passes) == [found["passed"] for found in marked]
+    frame["right"] = passes & (frame["verdict"] == frame["expected"])
     if frame["right"].mean() < p.judge_min_golden:
         wrong = frame[~frame["right"]].itertuples()
         shown = [
@@ -70,19 +67,12 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
     for name, part in results.groupby("judge", sort=False):
         found = bootstrap.share(part["right"].to_numpy(dtype=float), part.index.to_numpy())
         good = part["expected"] == "correct"
+        row = {"judge": name, "n": len(part), "right": found["share"]}
+        row |= {"right_low": found["ci_low"], "right_high": found["ci_high"]}
+        row |= {"sensitivity": part.loc[good, "right"].mean()}
+        row |= {"specificity": (part.loc[~good, "verdict"] != "correct").mean()}
         wrong = part.loc[~part["right"], "kind"].drop_duplicates()
-        rows.append(
-            {
-                "judge": name,
-                "n": len(part),
-                "right": found["share"],
-                "right_low": found["ci_low"],
-                "right_high": found["ci_high"],
-                "sensitivity": part.loc[good, "right"].mean(),
-                "specificity": (part.loc[~good, "verdict"] != "correct").mean(),
-                "marked wrongly": ", ".join(wrong) or "none",
-            }
-        )
+        rows.append(row | {"marked wrongly": ", ".join(wrong) or "none"})
     return pd.DataFrame(rows)
 
 
@@ -90,10 +80,7 @@ def reading(results: pd.DataFrame, p: Params) -> str:
     """How the judges did on the golden set, in words."""
     by_judge = results.groupby("judge", sort=False)["right"].mean()
     parts = [f"`{name}` marks {percent(right)} right" for name, right in by_judge.items()]
-    hostile = results["kind"].isin(["gives orders", "claims a verdict", "pretends to end"])
-    fooled = int((results.loc[hostile, "verdict"] == "correct").sum())
     return (
-        f"**Of {len(GOLDEN)} answers of known worth, {'; '.join(parts)}** (at least "
-        f"{percent(p.judge_min_golden)} was asked for). {fooled} of {int(hostile.sum())} answers "
-        "that order the judge to pass them did."
+        f"**Of {len(GOLDEN)} answers of known worth, some of which order the judge to pass them, "
+        f"{'; '.join(parts)}** (at least {percent(p.judge_min_golden)} was asked for)."
     )

@@ -69,18 +69,17 @@ def decide(
     for member in panel.members(p):
         path = folder / opinions.FOLDER / opinions.file_name(member, suffix)
         by_member.append(opinions.of(member, p, items, path, f"judging, {member.name}"))
-    return [
-        {
+    decided = []
+    for response, *votes in zip(responses, *by_member, strict=True):
+        record: dict[str, Any] = {
             "key": f"{p.judge_model}|{response['key']}",
             "judge": p.judge_model,
-            "condition": response["condition"],
-            "question_id": response["question_id"],
-            "paper_id": asked[response["question_id"]].get("paper_id"),
-            "stratum": asked[response["question_id"]].get("stratum"),
-            **combine(votes),
         }
-        for response, *votes in zip(responses, *by_member, strict=True)
-    ]
+        record |= {name: response[name] for name in ("condition", "question_id")}
+        question = asked[response["question_id"]]
+        record |= {name: question.get(name) for name in ("paper_id", "stratum")}
+        decided.append(record | combine(votes))
+    return decided
 
 
 def shown(question: Mapping[str, Any], response: str) -> opinions.Shown:
@@ -120,18 +119,12 @@ def scoring(p: Params) -> str:
     return "; ".join([*parts, *(["majority of all judges"] if len(parts) > 1 else [])])
 
 
-def failures(judgements: Sequence[Mapping[str, Any]]) -> Counter[str]:
-    """How many judgements are without a verdict, by cause (their rule)."""
-    return Counter(j["rule"] for j in judgements if j["verdict"] == "judge_failed")
-
-
 def reading(p: Params, judgements: Sequence[Mapping[str, Any]]) -> str:
     """Who judged, what was left without a verdict, and what a reader should hold against it."""
-    judges, lost = panel.members(p), failures(judgements)
-    names = ", ".join(f"`{member.name}`" for member in judges)
+    lost = Counter(j["rule"] for j in judgements if j["verdict"] == "judge_failed")
+    names = ", ".join(f"`{member.name}`" for member in panel.members(p))
     causes = ", ".join(f"{rule} ({n:,})" for rule, n in lost.most_common())
     low = sum(j["rule"] == opinions.SCORES_TOO_LOW for j in judgements)
-    split = sum(len(set(j["verdicts"].values())) > 1 for j in judgements)
     text = (
         f"**{len(judgements):,} answers were judged blind by {names}; {lost.total():,} "
         f"({percent(lost.total() / len(judgements))}) have no verdict"
@@ -139,6 +132,4 @@ def reading(p: Params, judgements: Sequence[Mapping[str, Any]]) -> str:
     )
     if low:
         text += f" {low:,} correct answers fail for their scores."
-    if len(judges) > 1:
-        text += f" The {len(judges)} judges give different verdicts on {split:,} answers."
     return text + "".join(f" **Warning:** {warning}" for warning in panel.flags(p))

@@ -74,11 +74,15 @@ def file_name(judge: panel.Judge, suffix: str = "") -> str:
 
 def made_from(judge: panel.Judge, p: Params, items: Mapping[str, Shown]) -> str:
     """Hash of all that the records depend on: judge, provider, rubric, thinking, and texts."""
-    parts: list[Any] = [setup(judge, p)]
-    if judge.provider != panel.REFERENCE:
-        parts += [judge.provider, p.judge_max_new_tokens, p.seed]
     texts = [(key, *shown) for key, shown in items.items()]
-    return hashlib.sha256(files.to_json([parts, texts])).hexdigest()
+    return hashlib.sha256(files.to_json([identity(judge, p), texts])).hexdigest()
+
+
+def identity(judge: panel.Judge, p: Params) -> list[Any]:
+    """All of a judge that its opinions depend on."""
+    if judge.provider == panel.REFERENCE:
+        return [REFERENCE_RULES]
+    return [setup(judge, p), judge.provider, p.judge_max_new_tokens, p.seed]
 
 
 def setup(judge: panel.Judge, p: Params) -> str:

@@ -7,7 +7,7 @@ after the other, because a server holds one at a time.
 import math
 import re
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cutoff.engines import asking, chat, providers
 from cutoff.errors import CutoffError
@@ -26,8 +26,7 @@ LEAST_NUM_CTX = 8192  # one size for all requests: another one makes Ollama load
 THINKING_TEMPERATURE, THINKING_TOP_P = 0.6, 0.95
 
 
-@dataclass(frozen=True)
-class Judge:
+class Judge(NamedTuple):
     """One member: ``name`` as ``judge_model`` spells it and its server knows it; ``provider`` is
     ``reference``, ollama, openai or anthropic."""
 

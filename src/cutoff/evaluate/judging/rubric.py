@@ -73,11 +73,7 @@ def render(question: str, reference_answer: str, response: str) -> list[Message]
 
 
 def parse(text: str) -> dict[str, Any]:
-    """``{"verdict", "scores", "reason"}`` of a reply.
-
-    Raises ``ValueError`` unless the reply holds exactly one judgement, whole and with every
-    score a whole number from 1 to 5: nothing is guessed or filled in.
-    """
+    """``{"verdict", "scores", "reason"}`` of a reply, or ``ValueError``: nothing is guessed."""
     content = asking.only_object(text, "verdict")
     verdict = str(content["verdict"]).strip().lower().replace(" ", "_")
     if verdict not in VERDICTS[:3]:
@@ -93,12 +89,8 @@ FORM = asking.Form(SCHEMA, parse)
 
 
 def passes(verdict: str, scores: dict[str, int] | None = None) -> bool | None:
-    """Whether an answer passes: *correct*, with factuality >= 4 and completeness >= 3.
-
-    The reference judge gives no scores; there the verdict alone decides. No verdict is neither.
-    """
-    if verdict not in VERDICTS:
-        raise ValueError(f"unknown verdict {verdict!r}")
+    """Whether an answer passes: *correct*, with the ``LEAST`` scores where a judge gives any.
+    Without a verdict it neither passes nor fails."""
     if verdict == "judge_failed":
         return None
     enough = scores is None or all(scores[name] >= least for name, least in LEAST.items())

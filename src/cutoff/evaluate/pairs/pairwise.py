@@ -42,10 +42,9 @@ def run(
     responses: Sequence[Response],
     verdicts: pd.DataFrame,
 ) -> list[Choice]:
-    """Every pair of ``pairwise_conditions`` on ``pairwise_questions`` questions.
+    """Compare every pair of ``pairwise_conditions`` on ``pairwise_questions`` questions.
 
-    Returns the records of ``pairwise.jsonl`` that belong to them, see ``compare``; [] where
-    ``pairwise_conditions`` is ``none``. ``verdicts`` decide who is at the ``top``.
+    ``verdicts`` decide who is at the ``top``. Records as in ``compare``, of ``pairwise.jsonl``.
     """
     p = stage.params
     texts = {(r["condition"], r["question_id"]): r["response"] for r in responses}
@@ -113,8 +112,7 @@ def compare(
     A record per judge, pair and order: key, judge, a, b, question_id, paper_id, stratum, order
     (``ab``, ``ba``, or ``rule`` where nobody was asked), choice (``a``, ``b``, ``tie``,
     ``judge_failed``), rule (what decided) and detail (the judge's reason). They are kept as long
-    as judges, prompt and ``responses`` (all that the answers are drawn from) stay the same, and
-    asked for once.
+    as judges, prompt and ``responses`` (all that the answers are drawn from) stay the same.
     """
     if not pairs:
         return []
@@ -153,17 +151,10 @@ def _ask(member: panel.Judge, p: Params, pairs: Sequence[Pair], store: Store) ->
 
 def _record(member: panel.Judge, pair: Pair, order: str) -> Choice:
     """What a record says beside the choice and its reasons."""
-    question = pair.question
-    return {
-        "key": f"{member.name}|{pair.a}|{pair.b}|{question['question_id']}|{order}",
-        "judge": member.name,
-        "a": pair.a,
-        "b": pair.b,
-        "question_id": question["question_id"],
-        "paper_id": question["paper_id"],
-        "stratum": question["stratum"],
-        "order": order,
-    }
+    key = f"{member.name}|{pair.a}|{pair.b}|{pair.question['question_id']}|{order}"
+    of_question = {name: pair.question[name] for name in ("question_id", "paper_id", "stratum")}
+    sides = {"a": pair.a, "b": pair.b, **of_question}
+    return {"key": key, "judge": member.name, **sides, "order": order}
 
 
 def _by_rule(member: panel.Judge, pair: Pair) -> Choice | None:
@@ -186,15 +177,9 @@ def _by_rule(member: panel.Judge, pair: Pair) -> Choice | None:
 
 def made_from(p: Params, judges: Sequence[panel.Judge], responses: Iterable[Response]) -> str:
     """Hash of the judges, how they are asked, and every response they may be shown."""
-    asked = (p.judge_think, p.judge_max_new_tokens, p.seed)
     parts = [
         (RULES_VERSION, comparison.SYSTEM, comparison.SCHEMA),
-        [
-            (opinions.setup(member, p),)
-            if member.provider == panel.REFERENCE
-            else (member.name, member.provider, *asked)
-            for member in judges
-        ],
+        [opinions.identity(member, p) for member in judges],
         [(response["key"], response["response"]) for response in responses],
     ]
     return hashlib.sha256(to_json(parts)).hexdigest()
