@@ -4,11 +4,13 @@ Results live in ``<output_dir>/<size>``; a trial with ``limit`` lives in
 ``<output_dir>/limit-<n>/<size>`` and cannot touch the results of a complete run.
 """
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cutoff import files
 from cutoff.errors import CutoffError
 from cutoff.phantom.world import WORLD_VERSION
 
@@ -42,6 +44,20 @@ def dataset_id(p: "Params") -> str:
     if p.paper_source == "phantom":
         digest.update(str(WORLD_VERSION).encode())
     return digest.hexdigest()[:12]
+
+
+def own_papers_sha256(p: "Params") -> str:
+    """Hash of the names and bytes of what lies in ``papers_folder``; "" for other sources."""
+    if p.paper_source != "folder" or p.papers_folder is None:
+        return ""
+    folder = root() / Path(p.papers_folder).expanduser()
+    digest = hashlib.sha256()
+    for pattern in ("*", "post/*", "control/*"):
+        for path in sorted(path for path in folder.glob(pattern) if path.is_file()):
+            digest.update(f"{path.relative_to(folder).as_posix()}\0".encode("utf-8", "replace"))
+            with contextlib.suppress(OSError):  # what cannot be opened is no paper either
+                digest.update(files.sha256_file(path).encode())
+    return digest.hexdigest()
 
 
 def short(path: Path) -> str:

@@ -11,10 +11,11 @@ import loopback
 import pytest
 from scripted_teacher import Teacher, busy
 
-from cutoff import files, params
+from cutoff import embeddings, files, params
 from cutoff.engines import chat
 from cutoff.errors import CutoffError, DeadlineReached
-from cutoff.generate.facts import checks, dataset_judge, fact_source, funnel, generator
+from cutoff.generate.facts import checks, dataset_judge, fact_source, generator, rejections
+from cutoff.generate.facts.rejections import Reason
 from cutoff.generate.questions import evidence, strata, unanswerable, wordings
 from cutoff.phantom import world
 
@@ -41,7 +42,7 @@ def without_embeddings(monkeypatch: pytest.MonkeyPatch, short_pauses: None) -> N
     import numpy as np
 
     monkeypatch.setattr(
-        generator, "_embed", lambda texts, p: np.eye(len(texts), 999, dtype=np.float32)
+        embeddings, "embed", lambda texts, _: np.eye(len(texts), 999, dtype=np.float32)
     )
 
 
@@ -128,15 +129,15 @@ def test_the_funnel_adds_up(teacher: Teacher, tmp_path: Path) -> None:
     teacher.share_odd = 0.6
     found, rejected = make(teacher, tmp_path)
     asked = {tuple(key.split("|")[:2]) for key in keys(tmp_path)}
-    first, *rows = funnel.of_passages(found, rejected)
+    first, *rows = rejections.of_passages(found, rejected)
     assert first["kept"] == len(asked)
-    every = funnel.of_facts(found, rejected, "written")
+    every = rejections.of_facts(found, rejected)
     for steps in ([first, *rows], every):
         for before, after in zip(steps, steps[1:], strict=False):
             assert before["kept"] - after["dropped"] == after["kept"] and after["dropped"] > 0
     assert every[-1]["kept"] == len(found)
     reasons = {row["reason"] for row in [*rows, *every]}
-    assert {checks.NOT_JSON, checks.MORE_THAN_ASKED} <= reasons
+    assert {Reason.NOT_JSON, Reason.MORE_THAN_ASKED} <= reasons
 
 
 def test_the_same_replies_give_the_same_facts_and_nothing_is_asked_again(
@@ -167,7 +168,7 @@ def test_a_hostile_paper_changes_nothing_else(teacher: Teacher, tmp_path: Path) 
         p, [*papers, hostile], [*passages, passage], tmp_path / "hostile"
     )
     assert found == clean
-    assert {r["reason"] for r in rejected if r["paper_id"] == "zebra"} == {checks.ORDERS}
+    assert {r["reason"] for r in rejected if r["paper_id"] == "zebra"} == {Reason.ORDERS}
 
 
 @pytest.mark.parametrize("mood", ["no JSON", "truncated", "repeats", "junk once", "too many"])
@@ -178,15 +179,14 @@ def test_a_passage_that_confuses_the_generator_costs_that_passage_only(
     odd = passages[1]
     clean = make(teacher, tmp_path / "clean", qa_per_paper=40)[0]
     teacher.moods = {odd["text"][:40]: mood}
-    found = make(teacher, tmp_path / "odd", qa_per_paper=40)[0]
+    found, rejected = make(teacher, tmp_path / "odd", qa_per_paper=40)
     others = [fact for fact in clean if fact["passage_id"] != odd["passage_id"]]
     assert [fact for fact in found if fact["passage_id"] != odd["passage_id"]] == others
-    failed = files.read_jsonl(tmp_path / "odd" / "failed_passages.jsonl")
+    failed = {r["passage_id"] for r in rejected if r["reason"] == Reason.NOT_JSON}
     if mood in ("too many", "junk once"):
         assert not failed and len(found) == len(clean)
     else:
-        assert {record["passage_id"] for record in failed} == {odd["passage_id"]}
-        assert all(record["reply"] and record["attempts"] == 3 for record in failed)
+        assert failed == {odd["passage_id"]}
 
 
 def test_a_passage_that_is_never_answered_is_listed_and_asked_again_next_time(
@@ -203,16 +203,17 @@ def test_a_passage_that_is_never_answered_is_listed_and_asked_again_next_time(
             handler.reply(teacher.answer("teacher:latest", body))
 
     teacher.always = fail_on_it
-    found = make(teacher, tmp_path, parallel=1)[0]
-    failed = files.read_jsonl(tmp_path / "failed_passages.jsonl")
-    assert found and {record["reason"] for record in failed} == {checks.NO_ANSWER}
-    assert all("unexpectedly stopped" in record["detail"] for record in failed)
+    found, rejected = make(teacher, tmp_path, parallel=1)
+    failed = [record for record in rejected if record["reason"] == Reason.NO_ANSWER]
+    assert found and all("unexpectedly stopped" in record["detail"] for record in failed)
     teacher.always = None
     before = len(teacher.answers)
-    make(teacher, tmp_path, parallel=1)
-    assert {r["passage_id"] for r in failed} <= {key.split("|")[0] for key in keys(tmp_path)}
+    _, rejected = make(teacher, tmp_path, parallel=1)
+    assert failed and {r["passage_id"] for r in failed} <= {
+        key.split("|")[0] for key in keys(tmp_path)
+    }
     assert before < len(teacher.answers) <= before + len(failed) + 2
-    assert files.read_jsonl(tmp_path / "failed_passages.jsonl") == []
+    assert Reason.NO_ANSWER not in {record["reason"] for record in rejected}
 
 
 def test_a_server_that_is_gone_stops_the_run_and_keeps_what_came(
@@ -232,7 +233,7 @@ def test_a_killed_run_repeats_only_what_was_in_flight(teacher: Teacher, tmp_path
     teacher.answers.clear()
     code = (
         "import sys, numpy; sys.path[:0] = sys.argv[2:4]; import test_generator as t\n"
-        "t.generator._embed = lambda x, p: numpy.eye(len(x), 999, dtype='float32')\n"
+        "t.embeddings.embed = lambda x, p: numpy.eye(len(x), 999, dtype='float32')\n"
         "class At: host = sys.argv[1]\n"
         "p = t.params_for(At); t.generator.make_facts(p, *t.corpus(p), t.Path(sys.argv[4]))"
     )
@@ -312,9 +313,7 @@ def test_a_judge_that_cannot_rate_keeps_nothing_of_that_fact(
     papers, passages = corpus(p)
     made = made_of(p, papers, passages, papers, tmp_path)
     unrated = {r["fact_id"] for r in made.ratings if r["clarity"] is None}
-    assert unrated == {
-        r["fact_id"] for r in made.rejected if r["reason"] == dataset_judge.NOT_RATED
-    }
+    assert unrated == {r["fact_id"] for r in made.rejected if r["reason"] == Reason.NOT_RATED}
     assert not unrated & {fact["fact_id"] for fact in made.usable}
 
 
@@ -342,7 +341,6 @@ def test_generated_facts_are_split_like_known_ones(teacher: Teacher, tmp_path: P
     made = made_of(p, papers, passages, papers, tmp_path)
     stratified = strata.split(made.usable, papers, p)
     asked = wordings.word_questions(stratified, wordings.wordings_of(p), p)
-    assert strata.misplaced(asked) == []
     assert sum(q["split"] == "eval" for q in asked) == 16
     train = {q["question"] for q in asked if q["split"] == "train"}
     assert not train & {q["question"] for q in asked if q["split"] == "eval"}

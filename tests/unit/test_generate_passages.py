@@ -38,7 +38,7 @@ def count_tokens(words: list[str]) -> list[int]:
 
 
 def by_sentence(words: list[str]) -> list[list[str]]:
-    ends = sentences.ends(sentences.marks(words))
+    ends = sentences.ends(words)
     return [words[start:end] for start, end in pairwise([0, *ends])]
 
 

@@ -44,7 +44,7 @@ def corpus(p: params.Params) -> tuple[list[Record], list[Record], list[Record]]:
 def make(p: params.Params) -> tuple[list[Record], list[Record], list[Record]]:
     papers, passages, found = corpus(p)
     facts = strata.split(found, papers, p)
-    return facts, wordings.word_questions(facts, wordings.phantom_wordings, p), passages
+    return facts, wordings.word_questions(facts, wordings.wordings_of(p), p), passages
 
 
 SEEDS = st.integers(0, 10**6)
@@ -109,25 +109,6 @@ def test_counts_are_those_that_were_asked_for(seed: int, limit: int | None) -> N
         trained = Counter(fact["paper_id"] for fact in facts if fact["trained"])
         assert len(trained) == p.n_post_papers - p.n_unseen_papers
         assert set(trained.values()) == {p.seen_facts_per_paper}
-
-
-def test_the_default_data_set_is_as_large_as_promised() -> None:
-    _, asked, _ = make(params_of())
-    new = [q for q in asked if q["split"] == "eval" and q["stratum"] != "control"]
-    old = [q for q in asked if q["split"] == "eval" and q["stratum"] == "control"]
-    assert len(new) >= 240 and len({q["paper_id"] for q in new}) >= 40
-    assert len(old) == 60
-
-
-def test_a_question_in_the_wrong_stratum_is_noticed() -> None:
-    _, asked, _ = make(params_of(limit=30))
-    assert strata.misplaced(asked) == []
-    evaluation = [q for q in asked if q["split"] == "eval"]
-    for question in evaluation:
-        for stratum in set(strata.STRATA) - {question["stratum"]}:
-            wrong = [q | {"stratum": stratum} if q is question else q for q in asked]
-            agrees = {stratum, question["stratum"]} == {"unseen_paper", "control"}
-            assert strata.misplaced(wrong) == ([] if agrees else [question["question_id"]])
 
 
 def test_questions_are_spread_evenly_over_papers() -> None:
@@ -246,6 +227,7 @@ def test_a_citation_names_a_gold_passage_and_only_a_present_one(gold_in_context:
     for record in made:
         fact = fact_of[record["fact_id"]]
         prompt = record["messages"][-1]["content"]
+        assert record["example_id"] == f"{record['variant']}|{record['question_id']}"
         if record["variant"] == "instruct_ft":
             assert record["completion"] == fact["statement"] and "[1]" not in prompt
             continue
@@ -257,27 +239,20 @@ def test_a_citation_names_a_gold_passage_and_only_a_present_one(gold_in_context:
         assert len(gold) <= 1 and record["completion"] == fact["statement"] + citation
         places[gold[0] if gold else 0] += 1
     n_rag = sum(places.values())
+    assert 2 * n_rag == len(made) == len({record["example_id"] for record in made})
     assert abs((n_rag - places[0]) / n_rag - gold_in_context) < 0.07
     if gold_in_context == 1.0:
         assert all(places[place] > n_rag / p.top_k / 2 for place in range(1, p.top_k + 1))
 
 
-def test_both_variants_train_on_the_same_questions() -> None:
-    p = params_of()
-    facts, asked, passages = make(p)
-    made = model_inputs.train_records(
-        facts, asked, ranked(asked, passages, facts), passages, p, count
-    )
-    by_variant = [
-        [r["question_id"] for r in made if r["variant"] == v] for v in ("instruct_ft", "rag_ft")
-    ]
-    assert by_variant[0] == by_variant[1]
-    assert len({r["example_id"] for r in made}) == len(made)
-
-
 def test_evaluation_contexts_are_the_first_retrieved_passages() -> None:
-    p = params_of()
+    p = params_of(gold_in_context=0.0)
     facts, asked, passages = make(p)
+    short = [
+        {"question_id": q["question_id"], "passage_ids": [passages[0]["passage_id"]]} for q in asked
+    ]
+    with pytest.raises(CutoffError, match="top_k = 3 needs more passages"):
+        model_inputs.train_records(facts, asked, short, passages, p, count)
     rankings = ranked(asked, passages, facts)
     made = model_inputs.eval_records(facts, asked, rankings, passages, p, count)
     of_question = {ranking["question_id"]: ranking["passage_ids"] for ranking in rankings}
@@ -289,13 +264,3 @@ def test_evaluation_contexts_are_the_first_retrieved_passages() -> None:
         assert record["context_passage_ids"] == of_question[record["question_id"]][: p.top_k]
         assert record["context"] == [text_of[found] for found in record["context_passage_ids"]]
         assert record["reference"] in record["statement"]
-
-
-def test_too_few_passages_for_a_context_is_a_sentence() -> None:
-    p = params_of(gold_in_context=0.0)
-    facts, asked, passages = make(p)
-    short = [
-        {"question_id": q["question_id"], "passage_ids": [passages[0]["passage_id"]]} for q in asked
-    ]
-    with pytest.raises(CutoffError, match="top_k = 3 needs more passages"):
-        model_inputs.train_records(facts, asked, short, passages, p, count)

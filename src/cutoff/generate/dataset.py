@@ -5,11 +5,12 @@ in it follows from the parameters and the seed, so a half-made data set is simpl
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from cutoff import embeddings, files, params, paths, prompts
 from cutoff.errors import CutoffError
@@ -31,13 +32,14 @@ MARKER = "dataset.json"
 
 
 def identity(p: params.Params) -> dict[str, Any]:
-    """What the files follow from: parameters, prompt texts and the code that makes them."""
+    """What the files follow from: parameters, papers, prompt texts and the code that makes them."""
     code = hashlib.sha256()
     for path in [*sorted(Path(__file__).parent.rglob("*.py")), Path(embeddings.__file__)]:
         code.update(path.read_bytes())
     return {
         "dataset_id": paths.dataset_id(p),
         "params": p.as_dict("generate"),
+        "papers_sha256": paths.own_papers_sha256(p),
         "prompts_sha256": prompts.prompts_sha256(),
         "generator_prompts_sha256": generator_prompts.prompts_sha256(),
         "code_sha256": code.hexdigest(),
@@ -80,57 +82,26 @@ def open_folder(folder: Path, p: params.Params) -> DataSet:
     return DataSet(folder, is_complete(folder, p))
 
 
-def seal(folder: Path, p: params.Params, retrieval: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Write ``dataset.json``, after everything else; ``retrieval`` holds its rows of quality.
-
-    Returns its content: identity, counts, retrieval quality, SHA-256 of every file.
-    """
+def seal(folder: Path, p: params.Params, retrieval: Sequence[dict[str, Any]]) -> None:
+    """Write ``dataset.json``, after everything else: identity, records per file, the rows of the
+    retrieval's quality, SHA-256 of every file."""
     content = identity(p) | {
-        "counts": counts(folder),
+        "counts": {name: len(files.read_jsonl(folder / name)) for name in RECORD_FILES},
         "retrieval": list(retrieval),
         "sha256": {
             name: files.sha256_file(folder / name) for name in (*RECORD_FILES, *OTHER_FILES)
         },
     }
     files.write_json_atomic(folder / MARKER, content)
-    return content
 
 
-def counts(folder: Path) -> dict[str, Any]:
-    """Papers by period, passages, facts and evaluation questions by stratum, and so on."""
-    read = {name: files.read_jsonl(folder / name) for name in RECORD_FILES}
-
-    def by(name: str, field: str) -> dict[str, Any]:
-        return dict(Counter(record[field] for record in read[f"{name}.jsonl"]))
-
-    return {
-        "papers": by("papers", "period"),
-        "passages": len(read["passages.jsonl"]),
-        "facts": by("facts", "stratum"),
-        "facts_trained": sum(fact["trained"] for fact in read["facts.jsonl"]),
-        "facts_rejected": sum(r.get("level") != "passage" for r in read["rejected.jsonl"]),
-        "questions": by("questions", "split"),
-        "eval": by("eval", "stratum"),
-        "unanswerable": len(read["unanswerable.jsonl"]),
-        "train": by("train", "variant"),
-    }
-
-
-def strata_table(facts: Sequence[Fact], questions: Sequence[Wording]) -> list[dict[str, Any]]:
-    """One row per stratum: papers, facts, trained facts, questions of both splits."""
-    rows = []
-    for stratum in STRATA:
-        own = [fact for fact in facts if fact["stratum"] == stratum]
-        asked = [question for question in questions if question["stratum"] == stratum]
-        splits = Counter(question["split"] for question in asked)
-        rows.append(
-            {
-                "stratum": stratum,
-                "papers": len({fact["paper_id"] for fact in own}),
-                "facts": len(own),
-                "facts_trained": sum(fact["trained"] for fact in own),
-                "training_questions": splits["train"],
-                "evaluation_questions": splits["eval"],
-            }
-        )
-    return rows
+def strata_table(facts: Sequence[Fact], questions: Sequence[Wording]) -> pd.DataFrame:
+    """One row per stratum: papers, facts, facts_trained, and the questions of both splits."""
+    rows = pd.DataFrame(facts).groupby("stratum")
+    table = rows.agg(
+        papers=("paper_id", "nunique"), facts=("fact_id", "size"), facts_trained=("trained", "sum")
+    )
+    splits = pd.DataFrame(questions).value_counts(["stratum", "split"]).unstack(fill_value=0)
+    splits = splits.rename(columns={"train": "training_questions", "eval": "evaluation_questions"})
+    joined = table.join(splits).reindex([s for s in STRATA if s in table.index])
+    return joined.fillna(0).astype(int).reset_index()

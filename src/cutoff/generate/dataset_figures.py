@@ -1,6 +1,5 @@
 """Figures of notebook 01, in the common theme of ``cutoff.report.figures``."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ from cutoff.records import Fact, Paper, Passage
 from cutoff.report.figures import COLOURS, INK, QUIET, WIDTH_INCHES, canvas, stacked
 
 # What a fact is used for, and its colour in the map: blue was trained, orange was not.
-USES = (
-    ("no question", "#e6e9ed"),
-    ("trained, not asked about", COLOURS["rag_ft"]),
-    ("trained, asked about in other words", COLOURS["rag_ft_rag"]),
-    ("asked about, not trained", COLOURS["instruct_ft_rag"]),
-)
+USES = {
+    "no question": "#e6e9ed",
+    "trained, not asked about": COLOURS["rag_ft"],
+    "trained, asked about in other words": COLOURS["rag_ft_rag"],
+    "asked about, not trained": COLOURS["instruct_ft_rag"],
+}
+GROUPS = ("trained on", "index only", "before the cutoff")
 GAP = 2  # empty columns between the groups of papers
 SCALE = 2.2  # pixels per point of the page: sharp at twice its shown size
 WHITE = 250  # grey value above which a row of the page counts as empty
@@ -38,17 +38,14 @@ def printed_page(path: Path) -> Figure:
         raise CutoffError(f"Cannot read {path} as a PDF file: {error}") from None
     inked = (pixels.min(axis=(1, 2)) < WHITE).nonzero()[0]
     if len(inked) > 1:
-        gaps = inked[1:] - inked[:-1]
+        gaps = inked[1:] - inked[:-1]  # a page number stands far below the text
         last = inked[gaps.argmax()] if gaps.max() > len(pixels) / 4 else inked[-1]
         pixels = pixels[max(0, inked[0] - 40) : last + 40]
     figure = Figure(figsize=(WIDTH_INCHES, WIDTH_INCHES * pixels.shape[0] / pixels.shape[1]))
-    panel = figure.add_axes((0.005, 0.005, 0.99, 0.99))
+    panel = figure.add_axes((0.005, 0.005, 0.99, 0.99), xticks=[], yticks=[])
     panel.imshow(pixels[:, :, ::-1], interpolation="antialiased")  # PDFium gives blue first
-    panel.set_xticks([])
-    panel.set_yticks([])
     panel.grid(visible=False)
-    for spine in panel.spines.values():
-        spine.set(visible=True, color=QUIET, linewidth=0.8)
+    panel.spines[:].set(visible=True, color=QUIET, linewidth=0.8)
     return figure
 
 
@@ -62,91 +59,49 @@ def passage_lengths(passages: Sequence[Passage], limit: int) -> Figure:
     )
     panel.axvline(limit, color=COLOURS["instruct_ft_rag"], lw=2)
     panel.text(limit, 0.97, "limit ", transform=panel.get_xaxis_transform(), ha="right", va="top")
-    panel.set_xlim(0, limit * 1.03)
-    panel.set_xlabel("tokens of a passage")
-    panel.set_ylabel("passages")
+    panel.set(xlim=(0, limit * 1.03), xlabel="tokens of a passage", ylabel="passages")
     return figure
 
 
 def fact_map(facts: Sequence[Fact], papers: Sequence[Paper]) -> Figure:
-    """Every fact as a cell: a column per paper, grouped by what training saw of it."""
-    cells = _cells(facts)
-    attributes = list(dict.fromkeys(name for own in cells.values() for name in own))
-    if any("task" in fact for fact in facts):
-        tasks = list(dict.fromkeys(fact["attribute"] for fact in facts))
-        places = {name: name.rpartition(" ") for name in attributes}
-        attributes.sort(key=lambda name: (tasks.index(places[name][0]), int(places[name][2])))
-    figure, (panel,) = canvas(max(3.5, 1.2 + 0.26 * len(attributes)))
-    columns: list[str | None] = []
-    for name, group in _groups(papers, cells).items():
-        if group:
-            columns += [None] * GAP * bool(columns)
-            middle = len(columns) + len(group) / 2
-            panel.text(middle, -0.25, f"{name} ({len(group)})", ha="center", fontsize=9.5)
-            columns += group
+    """Every fact as a cell: a column per paper, grouped by what training saw of it.
+
+    Of generated facts many of a kind come from one paper: they are called "qa 1", "qa 2", ...
+    """
+    frame = pd.DataFrame(facts)
+    if "task" in frame:
+        number = frame.groupby(["paper_id", "attribute"]).cumcount() + 1
+        frame = frame.sort_values("attribute", key=lambda a: a + number.astype(str).str.zfill(3))
+        frame["attribute"] += " " + number.astype(str)
+    trained, asked = frame["trained"], frame["asked"]
+    frame["use"] = np.select([trained & asked, trained, asked], [2, 1, 3], 0)
+    uses = frame.pivot(index="attribute", columns="paper_id", values="use")
+    uses = uses.reindex(index=frame["attribute"].unique(), columns=[q["paper_id"] for q in papers])
+    control = np.array([paper["period"] == "control" for paper in papers])
+    group = np.where(control, 2, np.where(uses.isin([1, 2]).any(), 0, 1))
+
+    figure, (panel,) = canvas(max(3.5, 1.2 + 0.26 * len(uses)))
+    parts: list[np.ndarray] = []
+    for number, name in enumerate(GROUPS):
+        own = uses.loc[:, group == number].fillna(0).to_numpy(float)
+        if n := own.shape[1]:
+            parts += [np.full((len(uses), GAP), np.nan)] * bool(parts)
+            middle = sum(part.shape[1] for part in parts) + n / 2
+            panel.text(middle, -0.25, f"{name} ({n})", ha="center", fontsize=9.5)
+            parts.append(own)
+    colours = ListedColormap(list(USES.values()))
     panel.pcolormesh(
-        np.array(
-            [
-                [_use(cells.get(paper, {}).get(name)) if paper else np.nan for paper in columns]
-                for name in attributes
-            ]
-        ),
-        cmap=ListedColormap([colour for _, colour in USES]),
-        vmin=-0.5,
-        vmax=len(USES) - 0.5,
-        edgecolors="white",
-        linewidth=0.4,
+        np.hstack(parts), cmap=colours, vmin=-0.5, vmax=3.5, edgecolors="white", linewidth=0.4
     )
-    rows = [n + 0.5 for n in range(len(attributes))]
-    panel.set_yticks(rows, attributes, color=INK, fontsize=10)
+    panel.set_yticks(np.arange(len(uses)) + 0.5, list(uses.index), color=INK, fontsize=10)
     panel.set_xticks([])
     panel.invert_yaxis()
     panel.grid(visible=False)
     panel.tick_params(axis="y", length=0)
-    for spine in panel.spines.values():
-        spine.set_visible(False)
-    figure.legend(
-        handles=[Patch(color=colour, label=use) for use, colour in USES],
-        loc="outside lower left",
-        ncols=2,
-        fontsize=9.5,
-        handlelength=1,
-    )
+    panel.spines[:].set_visible(False)
+    handles = [Patch(color=colour, label=use) for use, colour in USES.items()]
+    figure.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=9.5, handlelength=1)
     return figure
-
-
-def _cells(facts: Sequence[Fact]) -> dict[str, dict[str, Fact]]:
-    """Paper -> what a fact is about -> the fact. Of generated facts many of a kind come from one
-    paper: they are called "qa 1", "qa 2", ..."""
-    cells: dict[str, dict[str, Fact]] = {}
-    counts: Counter[tuple[str, str]] = Counter()
-    for fact in facts:
-        name = fact["attribute"]
-        if "task" in fact:
-            counts[fact["paper_id"], name] += 1
-            name = f"{name} {counts[fact['paper_id'], name]}"
-        cells.setdefault(fact["paper_id"], {})[name] = fact
-    return cells
-
-
-def _groups(
-    papers: Sequence[Paper], cells: Mapping[str, Mapping[str, Fact]]
-) -> dict[str, list[str]]:
-    """Ids of the papers by what training saw of them."""
-    groups: dict[str, list[str]] = {"trained on": [], "index only": [], "before the cutoff": []}
-    for paper in papers:
-        trained = any(fact["trained"] for fact in cells.get(paper["paper_id"], {}).values())
-        name = "trained on" if trained else "index only"
-        name = "before the cutoff" if paper["period"] == "control" else name
-        groups[name].append(paper["paper_id"])
-    return groups
-
-
-def _use(fact: Fact | None) -> int:
-    """Position in ``USES``."""
-    if fact is None or not (fact["trained"] or fact["asked"]):
-        return 0
-    return (2 if fact["asked"] else 1) if fact["trained"] else 3
 
 
 def ratings(frame: pd.DataFrame, least: float) -> Figure:
@@ -156,33 +111,28 @@ def ratings(frame: pd.DataFrame, least: float) -> Figure:
     """
     high = (1 + least) / 2
     bands = {
-        "not rated": frame.isna(),
-        f"below {least:g}": frame < least,
-        f"{least:g} to {high:.2g}": (frame >= least) & (frame < high),
-        f"{high:.2g} or more": frame >= high,
+        "not rated": (frame.isna(), QUIET),
+        f"below {least:g}": (frame < least, COLOURS["instruct_ft"]),
+        f"{least:g} to {high:.2g}": ((frame >= least) & (frame < high), COLOURS["rag_ft"]),
+        f"{high:.2g} or more": (frame >= high, COLOURS["rag_ft_rag"]),
     }
-    colours = (QUIET, COLOURS["instruct_ft"], COLOURS["rag_ft"], COLOURS["rag_ft_rag"])
     rows = [
         {"row": name, "series": band, "value": inside[name].mean(), "colour": colour}
         for name in frame.columns
-        for (band, inside), colour in zip(bands.items(), colours, strict=True)
+        for band, (inside, colour) in bands.items()
     ]
     return stacked(pd.DataFrame(rows), "share of facts, %", "percent")
 
 
-def funnel(rows: Sequence[dict[str, Any]]) -> Figure:
-    """What is left after every step: rows ``{step, kept, dropped, reason}``, first to last."""
-    parts = []
-    for row in rows:
-        note = f"{row['kept']:,}" + (f" (−{row['dropped']:,})" if row["dropped"] else "")
-        for series, colour in (("kept", "rag_ft_rag"), ("dropped", "instruct_ft")):
-            parts.append(
-                {
-                    "row": row["reason"] or row["step"],
-                    "series": series,
-                    "value": row[series],
-                    "colour": COLOURS[colour],
-                    "note": note,
-                }
-            )
-    return stacked(pd.DataFrame(parts), "number left")
+def funnel(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """What is left after every step: rows ``{kept, dropped, reason}``, first to last.
+
+    A row without a ``reason`` is called by its ``step``.
+    """
+    frame = pd.DataFrame(rows)
+    dropped = frame["dropped"].map(lambda n: f" (−{n:,})" if n else "")
+    frame["note"] = frame["kept"].map("{:,}".format) + dropped
+    frame["row"] = frame["reason"].where(frame["reason"] != "", frame.get("step"))
+    long = frame.melt(["row", "note"], ["kept", "dropped"], "series", "value")
+    colours = {"kept": COLOURS["rag_ft_rag"], "dropped": COLOURS["instruct_ft"]}
+    return stacked(long.assign(colour=long["series"].map(colours)), "number left")

@@ -118,7 +118,9 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "trained_tokens_per_example": ("Trained tokens", lambda n: _fixed(n, 1)),
     "padding_share": ("Padding", percent),
     "megabytes": ("MB", lambda size: f"{size:,.1f}"),
+    "k": ("k", _count),
     "mrr": ("MRR", lambda rank: f"{rank:.2f}"),
+    "ndcg": ("nDCG", lambda gain: f"{gain:.2f}"),
     **{f"recall@{k}": (f"Recall@{k}", percent) for k in range(1, 51)},
 }
 

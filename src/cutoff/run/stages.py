@@ -107,6 +107,8 @@ def key(stage: Stage, p: Params) -> str:
         digest.update(_all_sizes(p).encode())
         return digest.hexdigest()[:16]
     digest.update(f"{p.hash_for(stage.part)} {paths.dataset_id(p)}".encode())
+    if stage.part == "generate":
+        digest.update(paths.own_papers_sha256(p).encode())
     if stage.part == "finetune":
         digest.update(models.local_state(p).encode())
     if stage.part == "evaluate":

@@ -1,27 +1,18 @@
 """Is what a language model says about a passage a fact, and can it be asked? Rules in code.
 
-A fact counts only if all of this holds; the first rule that fails is the named reason:
-
-* the quote stands in the passage (compared without case, white space, kinds of dash and of
-  quotation mark) and does not speak to a model ("ignore your instructions");
-* the subject is a name, and stands in the paper;
-* the question names the subject and needs no paper at hand (``needs_paper``);
-* the answer is in the quote: word for word, or every number and every content word of it
-  (endings, number words, ``%`` and thousands separators aside); of a summary's content
-  words, four in five;
-* the question does not hold the answer already;
-* the statement names the subject, gives the answer, and adds no number;
-* a citation names the cited work, and its quote cites one.
-
-Words cannot tell that a quote *denies* the answer; the data set judge is there for that.
+The first rule that fails is the named reason (``rejections.Reason``). Quotes are compared without
+case, white space, kinds of dash and of quotation mark. An answer is in its quote word for word,
+or if every number and every content word of it is there (endings, number words, ``%`` and
+thousands separators aside; of a summary's content words, four in five). Words cannot tell that a
+quote *denies* the answer; the data set judge is there for that.
 """
 
-import json
 import re
 import unicodedata
 from functools import lru_cache
 from typing import Any
 
+from cutoff.generate.facts.rejections import Reason
 from cutoff.generate.questions.evidence import normalise
 
 FIELDS = ("quote", "subject", "question", "answer", "statement")
@@ -31,29 +22,7 @@ LONGEST_ANSWER = {"qa": 20, "summary": 40, "citation": 25}  # words
 SHORTEST_SUMMARY = 5  # words
 SHARE_OF_SUMMARY = 0.8  # of its content words that must stand in the quote
 QUESTION_WORDS = (4, 60)
-
-# Reasons, in the order of the checks.
-NO_ANSWER = "the generator did not answer"
-NOT_JSON = "the reply is no JSON of the asked form"
-NOTHING = "no fact was found in the passage"
-BAD_FIELD = "a field is missing, empty or too long"
-NO_QUOTE = "the quote is not in the passage"
-ORDERS = "the quote speaks to a model"
-NO_SUBJECT = "the subject is not in the paper"
-NO_NAME = "the subject is no name"
-NOT_NAMED = "the question does not name its subject"
-NEEDS_PAPER = "the question needs the paper"
-BAD_LENGTH = "the question is too short or too long"
-TOO_LONG = "the answer is too short or too long"
-NOT_IN_QUOTE = "the answer is not in the quote"
-GIVEN_AWAY = "the question gives the answer away"
-BAD_STATEMENT = "the statement does not give the answer"
-NO_CITATION = "no cited work is named"
-FEW_WORDINGS = "too few different wordings"
-REPEATED = "the question was asked before"
-ALIKE = "nearly the same question was asked before"
-SAME_MEANING = "the same was asked before in other words"
-MORE_THAN_ASKED = "more facts than asked for"
+FEWEST_QUOTE_WORDS = 3
 
 STOP_WORDS = frozenset(
     "a an the of in on at to for from by with as and or is are was were be been being has have had "
@@ -108,31 +77,9 @@ CITES = re.compile(
 ONE_FORM = str.maketrans(
     {**dict.fromkeys("‐‑‒–—−", "-"), **dict.fromkeys('‘’‚′“”„″«»"', "'"), "\u00ad": ""}
 )
-FEWEST_QUOTE_WORDS = 3
 
 
-def parse(text: str) -> list[Any]:
-    """The entries of ``facts`` in a model's reply, whatever stands around the JSON.
-
-    Raises ``ValueError`` if there is no whole JSON of that form. The entries are not checked.
-    """
-    content = first_json(text)
-    if isinstance(content, dict):
-        content = content.get("facts")
-    if not isinstance(content, list):
-        raise ValueError("no list of facts")
-    return content
-
-
-def first_json(text: str) -> Any:
-    """The first JSON object or list in ``text``; raises ``ValueError`` if it is not whole."""
-    place = re.search(r"[{\[]", text)
-    if not place:
-        raise ValueError("no JSON")
-    try:
-        return json.JSONDecoder().raw_decode(text, place.start())[0]
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+# --- what a model wrote ------------------------------------------------------------------
 
 
 def clean(text: str) -> str:
@@ -143,22 +90,18 @@ def clean(text: str) -> str:
 
 
 def fields(entry: Any) -> dict[str, Any] | None:
-    """The texts of one entry of ``parse``, cleaned; ``None`` if one is missing or absurd."""
-    if not isinstance(entry, dict):
+    """The texts of a fact in a reply, cleaned; ``None`` if one is missing or absurd."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("paraphrases"), list):
         return None
-    others = entry.get("paraphrases")
-    result: dict[str, Any] = {}
-    for name in FIELDS:
-        text = entry.get(name)
-        if not isinstance(text, str):
-            return None
-        result[name] = clean(text[: 2 * LONGEST_FIELD])
-    if not isinstance(others, list):
+    texts = {name: entry.get(name) for name in FIELDS}
+    told = {k: clean(t[: 2 * LONGEST_FIELD]) for k, t in texts.items() if isinstance(t, str)}
+    if len(told) < len(FIELDS) or not all(0 < len(t) <= LONGEST_FIELD for t in told.values()):
         return None
-    if not all(0 < len(text) <= LONGEST_FIELD for text in result.values()):
-        return None
-    others = [clean(t) for t in others[:MOST_PARAPHRASES] if isinstance(t, str)]
-    return result | {"paraphrases": [text for text in others if 0 < len(text) <= LONGEST_FIELD]}
+    others = [clean(t) for t in entry["paraphrases"][:MOST_PARAPHRASES] if isinstance(t, str)]
+    return told | {"paraphrases": [text for text in others if 0 < len(text) <= LONGEST_FIELD]}
+
+
+# --- words -------------------------------------------------------------------------------
 
 
 def words(text: str) -> list[str]:
@@ -181,28 +124,32 @@ def content(text: str) -> list[str]:
 
 
 def numbers(text: str) -> set[str]:
+    """The numbers of a text, as ``words`` writes them."""
     return {word for word in words(text) if word[0].isdigit()}
+
+
+@lru_cache(maxsize=4096)
+def in_line(text: str) -> str:
+    """The ``words`` of a text, each between blanks."""
+    return f" {' '.join(words(text))} "
 
 
 def holds(text: str, part: str) -> bool:
     """Whether the words of ``part`` stand in ``text`` next to each other."""
-    return bool(words(part)) and _in_line(part) in _in_line(text)
-
-
-@lru_cache(maxsize=512)
-def _in_line(text: str) -> str:
-    return f" {' '.join(words(text))} "
-
-
-def quotes(passage: str, quote: str) -> bool:
-    """Whether ``quote`` stands in ``passage``, white space and kinds of dashes and quotation
-    marks aside."""
-    return _squeezed(quote).strip("'.…") in _squeezed(passage)
+    return bool(words(part)) and in_line(part) in in_line(text)
 
 
 @lru_cache(maxsize=512)
 def _squeezed(text: str) -> str:
     return "".join(normalise(text.translate(ONE_FORM)).split())
+
+
+def quotes(passage: str, quote: str) -> bool:
+    """Whether ``quote`` stands in ``passage``, white space, dashes and quotation marks aside."""
+    return _squeezed(quote).strip("'.…") in _squeezed(passage)
+
+
+# --- rules -------------------------------------------------------------------------------
 
 
 def needs_paper(question: str, subject: str) -> bool:
@@ -212,25 +159,20 @@ def needs_paper(question: str, subject: str) -> bool:
     pronoun before the subject is named.
     """
     without = re.sub(re.escape(subject), "NAME", question, flags=re.IGNORECASE)
-    pronoun = PRONOUN.search(without)
-    named = without.find("NAME")
-    early = pronoun is not None and (named < 0 or pronoun.start() < named)
-    return early or bool(AWAY_FROM_PAPER.search(without))
+    pronoun = PRONOUN.search(without.partition("NAME")[0])
+    return bool(pronoun or AWAY_FROM_PAPER.search(without))
 
 
-def is_name(subject: str) -> bool:
-    """Whether ``subject`` is more than generic words: "the proposed model" is none."""
+def is_name(subject: str, paper: str) -> bool:
+    """Whether ``subject`` is a name: neither generic words ("the proposed model") nor an ordinary
+    word at the beginning of a sentence, which the paper mostly writes in small letters."""
     meaning = [word for word in words(subject) if word not in STOP_WORDS]
-    return any(stem(word) not in GENERIC and word not in GENERIC for word in meaning)
-
-
-def is_common(subject: str, paper: str) -> bool:
-    """Whether ``subject`` is an ordinary word at the beginning of a sentence ("Different"): one
-    that the paper mostly writes in small letters."""
-    if not re.fullmatch(r"[A-Z][a-z]+", subject):
+    if all(stem(word) in GENERIC or word in GENERIC for word in meaning):
         return False
+    if not re.fullmatch(r"[A-Z][a-z]+", subject):
+        return True
     small, large = (len(re.findall(rf"\b{word}\b", paper)) for word in (subject.lower(), subject))
-    return small > 2 * large
+    return small <= 2 * large
 
 
 def in_quote(answer: str, quote: str, subject: str, share: float = 1.0) -> bool:
@@ -244,58 +186,53 @@ def in_quote(answer: str, quote: str, subject: str, share: float = 1.0) -> bool:
     return sum(word in known for word in wanted) >= share * len(wanted)
 
 
-def wording_fault(question: str, fact: dict[str, Any]) -> str | None:
+def wording_fault(question: str, fact: dict[str, Any]) -> Reason | None:
     """Why a wording cannot be asked: it does not name the subject, needs the paper, or gives
     the answer away."""
-    if not holds(question, fact["subject"]) or normalise(fact["subject"]) not in normalise(
-        question
-    ):
-        return NOT_NAMED
+    subject, answer = fact["subject"], fact["answer"]
+    if not holds(question, subject) or normalise(subject) not in normalise(question):
+        return Reason.NOT_NAMED
     shortest, longest = QUESTION_WORDS
     if not shortest <= len(question.split()) <= longest:
-        return BAD_LENGTH
-    if needs_paper(question, fact["subject"]):
-        return NEEDS_PAPER
-    asked, answer = set(content(question)), set(content(fact["answer"]))
-    if holds(question, fact["answer"]) or (answer and answer <= asked):
-        return GIVEN_AWAY
+        return Reason.BAD_LENGTH
+    if needs_paper(question, subject):
+        return Reason.NEEDS_PAPER
+    meant = set(content(answer))
+    if holds(question, answer) or (meant and meant <= set(content(question))):
+        return Reason.GIVEN_AWAY
     return None
 
 
-def fault(fact: dict[str, Any], task: str, passage: str, paper: str) -> str | None:
+def fault(fact: dict[str, Any], task: str, passage: str, paper: str) -> Reason | None:
     """The first rule that a fact (from ``fields``) breaks; ``None`` if it may be asked.
 
     ``paper`` is the text in which its subject may stand: title and passages of the paper.
     """
     quote, subject, answer = fact["quote"], fact["subject"], fact["answer"]
     if len(quote.split()) < FEWEST_QUOTE_WORDS or not quotes(passage, quote):
-        return NO_QUOTE
+        return Reason.NO_QUOTE
     if SPEAKS_TO_MODEL.search(quote):
-        return ORDERS
+        return Reason.ORDERS
     if not holds(paper, subject):
-        return NO_SUBJECT
-    if not is_name(subject) or is_common(subject, paper):
-        return NO_NAME
+        return Reason.NO_SUBJECT
+    if not is_name(subject, paper):
+        return Reason.NO_NAME
     if reason := wording_fault(fact["question"], fact):
         return reason
-    n_words = len(answer.split())
-    if n_words > LONGEST_ANSWER[task] or (task == "summary" and n_words < SHORTEST_SUMMARY):
-        return TOO_LONG
+    fewest = SHORTEST_SUMMARY if task == "summary" else 0
+    if not fewest <= len(answer.split()) <= LONGEST_ANSWER[task]:
+        return Reason.TOO_LONG
     if not in_quote(answer, quote, subject, SHARE_OF_SUMMARY if task == "summary" else 1.0):
-        return NOT_IN_QUOTE
+        return Reason.NOT_IN_QUOTE
     if task == "citation" and not (CITES.search(quote) and re.search(r"[A-Z]\w", answer)):
-        return NO_CITATION
-    return None if states(fact) else BAD_STATEMENT
+        return Reason.NO_CITATION
+    return None if states(fact) else Reason.BAD_STATEMENT
 
 
 def states(fact: dict[str, Any]) -> bool:
     """Whether the statement names the subject, gives the answer, and adds no number."""
-    text = fact["statement"]
-    known = numbers(fact["quote"]) | numbers(fact["question"]) | numbers(fact["subject"])
-    given = holds(text, fact["answer"]) or set(content(fact["answer"])) <= set(content(text))
-    return (
-        given
-        and holds(text, fact["subject"])
-        and numbers(text) <= known
-        and not needs_paper(text, fact["subject"])
-    )
+    text, subject, answer = fact["statement"], fact["subject"], fact["answer"]
+    known = numbers(f"{fact['quote']} {fact['question']} {subject}")
+    given = holds(text, answer) or set(content(answer)) <= set(content(text))
+    alone = holds(text, subject) and not needs_paper(text, subject)
+    return given and alone and numbers(text) <= known

@@ -6,24 +6,20 @@ Neither is enough alone: "How large is Crane-7B?" and "How large is Crane-3B?" l
 almost the same, but ask for two facts. So questions that differ in a number or in a name are
 never the same question, and letters alone do not make one of two that each have a content
 word of their own ("the width of Crane", "the depth of Crane").
-
-A text that is shorter than a piece is one piece itself. With no pieces at all, all short
-texts would have equal, empty signatures, and each would be a copy of every other.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cutoff.generate.facts import checks
+from cutoff.generate.facts.rejections import Reason
 from cutoff.generate.questions.evidence import normalise
 from cutoff.records import Fact, Wording
 
 if TYPE_CHECKING:
     import numpy as np
-
-Embed = Callable[[Sequence[str]], "np.ndarray"]
 
 PIECE = 5  # letters
 ALIKE = 0.6  # Jaccard similarity
@@ -31,8 +27,13 @@ SAME_MEANING = 0.95  # cosine
 N_PERMUTATIONS = 128
 
 
-def pieces(text: str) -> frozenset[str]:
-    """Runs of ``PIECE`` letters of a text; a shorter text is one piece, an empty one has none."""
+def pieces(text: str, subject: str = "") -> frozenset[str]:
+    """Runs of ``PIECE`` letters of a text without the subject's name.
+
+    A shorter text is one piece: all short texts would else be alike. An empty one has none.
+    """
+    if subject:
+        text = re.sub(re.escape(subject), " ", text, flags=re.IGNORECASE)
     bare = re.sub(r"[^\w.]+", " ", normalise(text)).strip(" .")
     if not bare:
         return frozenset()
@@ -46,61 +47,53 @@ def similarity(a: frozenset[str], b: frozenset[str]) -> float:
 
 def different_wordings(wordings: Sequence[str], subject: str) -> list[str]:
     """Those of ``wordings`` that are unlike all before them, the subject's name left out."""
-    kept: list[tuple[str, frozenset[str]]] = []
+    kept: dict[str, frozenset[str]] = {}
     for text in wordings:
-        own = pieces(re.sub(re.escape(subject), " ", text, flags=re.IGNORECASE))
-        if own and all(similarity(own, other) < ALIKE for _, other in kept):
-            kept.append((text, own))
-    return [text for text, _ in kept]
+        own = pieces(text, subject)
+        if own and all(similarity(own, other) < ALIKE for other in kept.values()):
+            kept[text] = own
+    return list(kept)
 
 
-def between_splits(questions: Sequence[Wording], subjects: Mapping[str, str]) -> dict[str, Any]:
-    """How alike the two splits word their questions about one fact, the subject left out.
+def between_splits(questions: Sequence[Wording], subjects: Mapping[str, str]) -> list[float]:
+    """How alike each evaluation question is to the nearest training question about its fact.
 
-    ``same``: evaluation questions worded as a training question; ``alike``: nearly so (at
-    least ``ALIKE``); ``most``: the highest similarity.
+    From 0 to 1 (the same letters), subjects left out; ``ALIKE`` and more is nearly the same.
     """
-    by_fact: dict[str, list[frozenset[str]]] = {}
+    trained: dict[str, list[frozenset[str]]] = defaultdict(list)
     found = []
-    for split in ("train", "eval"):
-        for question in questions:
-            if question["split"] == split:
-                subject = re.escape(subjects[question["fact_id"]])
-                bare = re.sub(subject, " ", question["question"], flags=re.IGNORECASE)
-                known = by_fact.setdefault(question["fact_id"], [])
-                if split == "train":
-                    known.append(pieces(bare))
-                elif known:
-                    found.append(max(similarity(pieces(bare), other) for other in known))
-    return {
-        "same": sum(value == 1.0 for value in found),
-        "alike": sum(ALIKE <= value < 1.0 for value in found),
-        "most": max(found, default=0.0),
-    }
+    for question in sorted(questions, key=lambda question: question["split"] == "eval"):
+        fact_id = question["fact_id"]
+        own = pieces(question["question"], subjects[fact_id])
+        if question["split"] == "train":
+            trained[fact_id].append(own)
+        elif trained[fact_id]:
+            found.append(max(similarity(own, other) for other in trained[fact_id]))
+    return found
 
 
-def names(question: str, subject: str) -> frozenset[str]:
-    """What must agree for two questions to be one: their numbers, and the words of names."""
-    capitals = re.findall(r"(?<!^)(?<![.?!] )\b[^\W\d_]*[A-Z][\w-]*", question)
-    told = [*checks.words(subject), *checks.words(" ".join(capitals)), *checks.numbers(question)]
-    return frozenset(
-        word for word in told if word not in checks.STOP_WORDS and word not in checks.GENERIC
-    )
+class _Asked(NamedTuple):
+    """A wording of a fact, and what it is compared by: ``names`` must agree."""
+
+    fact_id: str
+    pieces: frozenset[str]
+    names: frozenset[str]
+    content: frozenset[str]
 
 
 class Questions:
     """Questions of the facts admitted so far, each fact with all its wordings."""
 
-    def __init__(self, embed: Embed | None = None) -> None:
+    def __init__(self, embed: "Callable[[Sequence[str]], np.ndarray] | None" = None) -> None:
         from datasketch import MinHashLSH
 
         self._embed = embed
         self._exact: dict[str, str] = {}
         self._near = MinHashLSH(threshold=ALIKE, num_perm=N_PERMUTATIONS)
-        self._known: dict[str, tuple[str, _Wording]] = {}
-        self._vectors: dict[frozenset[str], list[tuple[str, np.ndarray]]] = {}
+        self._known: list[_Asked] = []
+        self._vectors: dict[frozenset[str], list[tuple[str, np.ndarray]]] = defaultdict(list)
 
-    def admit(self, candidates: Sequence[Fact]) -> list[tuple[str, str] | None]:
+    def admit(self, candidates: Sequence[Fact]) -> list[tuple[Reason, str] | None]:
         """Admit facts in their order; for each that asks again: (reason, fact_id of the first).
 
         A fact has ``fact_id``, ``subject``, ``question`` and ``paraphrases``.
@@ -108,53 +101,39 @@ class Questions:
         vectors: Any = [None] * len(candidates)
         if self._embed and candidates:
             vectors = self._embed([fact["question"] for fact in candidates])
-        return [
-            self._admit_one(fact, vector) for fact, vector in zip(candidates, vectors, strict=True)
-        ]
+        return [self._admit_one(*pair) for pair in zip(candidates, vectors, strict=True)]
 
-    def _admit_one(self, fact: Fact, vector: Any) -> tuple[str, str] | None:
+    def _admit_one(self, fact: Fact, vector: Any) -> tuple[Reason, str] | None:
         wordings = [fact["question"], *fact["paraphrases"]]
-        own = [_wording(text, fact["subject"]) for text in wordings]
+        own = [_asked(fact, text) for text in wordings]
         for text in wordings:
             if first := self._exact.get(normalise(text)):
-                return checks.REPEATED, first
-        for wording in own:
-            if first := self._alike(wording):
-                return checks.ALIKE, first
+                return Reason.REPEATED, first
+        for asked in own:
+            for key in sorted(self._near.query(_signature(asked.pieces))):
+                if _nearly_same(asked, self._known[key]):
+                    return Reason.ALIKE, self._known[key].fact_id
         if vector is not None:
-            same_names = self._vectors.setdefault(own[0].names, [])
+            same_names = self._vectors[own[0].names]
             for first, other in same_names:
                 if float(vector @ other) >= SAME_MEANING:
-                    return checks.SAME_MEANING, first
+                    return Reason.SAME_MEANING, first
             same_names.append((fact["fact_id"], vector))
-        for text, wording in zip(wordings, own, strict=True):
-            self._exact[normalise(text)] = fact["fact_id"]
-            key = str(len(self._known))
-            self._known[key] = (fact["fact_id"], wording)
-            self._near.insert(key, _signature(wording.pieces))
-        return None
-
-    def _alike(self, wording: "_Wording") -> str | None:
-        for key in sorted(self._near.query(_signature(wording.pieces)), key=int):
-            first, other = self._known[key]
-            if nearly_same(wording, other):
-                return first
+        self._exact |= {normalise(text): fact["fact_id"] for text in wordings}
+        for asked in own:
+            self._near.insert(len(self._known), _signature(asked.pieces))
+            self._known.append(asked)
         return None
 
 
-@dataclass(frozen=True)
-class _Wording:
-    pieces: frozenset[str]
-    names: frozenset[str]
-    content: frozenset[str]
+def _asked(fact: Fact, text: str) -> _Asked:
+    capitals = re.findall(r"(?<!^)(?<![.?!] )\b[^\W\d_]*[A-Z][\w-]*", text)
+    told = [*checks.words(f"{fact['subject']} {' '.join(capitals)}"), *checks.numbers(text)]
+    names = frozenset(told) - checks.STOP_WORDS - checks.GENERIC
+    return _Asked(fact["fact_id"], pieces(text), names, frozenset(checks.content(text)))
 
 
-def _wording(text: str, subject: str) -> _Wording:
-    return _Wording(pieces(text), names(text, subject), frozenset(checks.content(text)))
-
-
-def nearly_same(a: _Wording, b: _Wording) -> bool:
-    """Whether two wordings of two facts ask the same, by their letters."""
+def _nearly_same(a: _Asked, b: _Asked) -> bool:
     if a.names != b.names or (a.content - b.content and b.content - a.content):
         return False
     return similarity(a.pieces, b.pieces) >= ALIKE

@@ -5,10 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, cast
 
+from cutoff.generate.facts.rejections import Reason, Rejected
 from cutoff.phantom import world
 from cutoff.records import Fact, Passage
-
-NO_EVIDENCE = "evidence stands whole in no passage"
 
 
 def phantom_facts(papers: Iterable[world.Paper]) -> list[dict[str, Any]]:
@@ -35,27 +34,26 @@ def normalise(text: str) -> str:
 
 def find_evidence(
     facts: Iterable[dict[str, Any]], passages: Iterable[Passage]
-) -> tuple[list[Fact], list[dict[str, Any]]]:
+) -> tuple[list[Fact], list[Rejected]]:
     """Look each fact up in the passages of its paper: (facts found, facts rejected).
 
     A fact gains ``gold_passage_ids``, the passages that hold one of its sentences whole, and
-    keeps the first sentence found as ``evidence``. A rejected fact names its ``reason``.
+    keeps a sentence that stands in the first of them as ``evidence``.
     """
     by_paper: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for passage in passages:
         by_paper[passage["paper_id"]].append((passage["passage_id"], normalise(passage["text"])))
     found: list[Fact] = []
-    rejected: list[dict[str, Any]] = []
+    rejected: list[Rejected] = []
     for fact in facts:
-        places = by_paper[fact["paper_id"]]
         gold: dict[str, str] = {}
-        for sentence in fact["evidence"]:
-            wanted = normalise(sentence)
-            gold |= {passage_id: sentence for passage_id, text in places if wanted in text}
+        for passage_id, text in by_paper[fact["paper_id"]]:
+            for sentence in fact["evidence"]:
+                if normalise(sentence) in text:
+                    gold[passage_id] = sentence
         if gold:
-            ordered = [passage_id for passage_id, _ in places if passage_id in gold]
-            told = fact | {"evidence": gold[ordered[0]], "gold_passage_ids": ordered}
+            told = fact | {"evidence": next(iter(gold.values())), "gold_passage_ids": list(gold)}
             found.append(cast(Fact, told))
         else:
-            rejected.append(fact | {"reason": NO_EVIDENCE})
+            rejected.append(fact | {"reason": Reason.NO_EVIDENCE})
     return found, rejected

@@ -5,8 +5,7 @@ are; training puts a gold passage among the retriever's own near misses.
 """
 
 import random
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from cutoff import prompts
 from cutoff.errors import CutoffError
@@ -15,7 +14,7 @@ from cutoff.generate.retrieval.context import fit_context
 from cutoff.generate.retrieval.passages import CountTokens
 from cutoff.generate.retrieval.ranking import RANKS_KEPT
 from cutoff.params import Params
-from cutoff.records import Fact, Passage, Ranking, Wording
+from cutoff.records import Example, Fact, Message, Passage, Question, Ranking, Wording
 
 
 def eval_records(
@@ -25,20 +24,15 @@ def eval_records(
     passages: Sequence[Passage],
     p: Params,
     count_tokens: CountTokens,
-) -> list[dict[str, Any]]:
+) -> list[Question]:
     """Records of ``eval.jsonl``: each question with its answer and the ``top_k`` passages
     retrieved for it, best first, fitted to ``context_tokens``. All conditions with context
     get these same passages.
     """
-    fact_of = {fact["fact_id"]: fact for fact in facts}
-    ranked = {ranking["question_id"]: ranking["passage_ids"] for ranking in rankings}
     text_of = {passage["passage_id"]: passage["text"] for passage in passages}
-    result = []
-    for question in questions:
-        if question["split"] != "eval":
-            continue
-        fact = fact_of[question["fact_id"]]
-        context = ranked[question["question_id"]][: p.top_k]
+    result: list[Question] = []
+    for question, fact, ranked in _of_split("eval", facts, questions, rankings):
+        context = list(ranked[: p.top_k])
         texts = [text_of[passage_id] for passage_id in context]
         result.append(
             {
@@ -66,7 +60,7 @@ def train_records(
     passages: Sequence[Passage],
     p: Params,
     count_tokens: CountTokens,
-) -> list[dict[str, Any]]:
+) -> list[Example]:
     """Records of ``train.jsonl``: every training question once for each of the two variants.
 
     ``instruct_ft`` answers from memory; ``rag_ft`` answers over ``top_k`` passages and cites
@@ -75,44 +69,22 @@ def train_records(
     shortened to fit ``context_tokens`` and lost its evidence.
     """
     rng = random.Random(f"{p.seed} contexts")
-    fact_of = {fact["fact_id"]: fact for fact in facts}
-    ranked = {ranking["question_id"]: ranking["passage_ids"] for ranking in rankings}
     text_of = {passage["passage_id"]: passage["text"] for passage in passages}
     closed_book, open_book = [], []
-    for question in questions:
-        if question["split"] != "train":
-            continue
-        fact = fact_of[question["fact_id"]]
-        closed_book.append(
-            _record("instruct_ft", question, prompts.render_closed_book(question["question"]))
-            | {"completion": fact["statement"], "context_passage_ids": []}
-        )
-        context, gold_number = training_context(
-            ranked[question["question_id"]], fact["gold_passage_ids"], p, rng
-        )
+    for question, fact, ranked in _of_split("train", facts, questions, rankings):
+        asked, answer = question["question"], fact["statement"]
+        messages = prompts.render_closed_book(asked)
+        closed_book.append(_example("instruct_ft", question, messages, answer, []))
+        context, gold_number = training_context(ranked, fact["gold_passage_ids"], p, rng)
         texts = [text_of[passage_id] for passage_id in context]
         fitted = fit_context(texts, p.context_tokens, count_tokens)
-        whole = gold_number and _is_there(fact, texts[gold_number - 1], fitted[gold_number - 1])
-        citation = f" [{gold_number}]" if whole else ""
-        open_book.append(
-            _record("rag_ft", question, prompts.render_rag(question["question"], fitted))
-            | {"completion": fact["statement"] + citation, "context_passage_ids": context}
-        )
+        if gold_number:
+            whole, kept = texts[gold_number - 1], fitted[gold_number - 1]
+            if whole == kept or quotes(kept, fact["evidence"]):
+                answer += f" [{gold_number}]"
+        messages = prompts.render_rag(asked, fitted)
+        open_book.append(_example("rag_ft", question, messages, answer, context))
     return [*closed_book, *open_book]
-
-
-def _is_there(fact: Fact, text: str, fitted: str) -> bool:
-    return text == fitted or quotes(fitted, fact["evidence"])
-
-
-def _record(variant: str, question: Wording, messages: list[prompts.Message]) -> dict[str, Any]:
-    return {
-        "example_id": f"{variant}|{question['question_id']}",
-        "variant": variant,
-        "fact_id": question["fact_id"],
-        "question_id": question["question_id"],
-        "messages": messages,
-    }
 
 
 def training_context(
@@ -123,10 +95,9 @@ def training_context(
     The gold passage is the best ranked one, at a random place; the others are the best
     ranked passages that are not gold, in their order.
     """
-    gold = set(gold_passage_ids)
-    distractors = [passage_id for passage_id in ranked if passage_id not in gold]
+    distractors = [passage_id for passage_id in ranked if passage_id not in gold_passage_ids]
     present = rng.random() < p.gold_in_context
-    n_distractors = p.top_k - 1 if present else p.top_k
+    n_distractors = p.top_k - present
     if len(distractors) < n_distractors:
         raise CutoffError(
             f"top_k = {p.top_k} needs more passages than the retriever has found "
@@ -135,7 +106,7 @@ def training_context(
     context = distractors[:n_distractors]
     if not present:
         return context, None
-    best = next((found for found in ranked if found in gold), gold_passage_ids[0])
+    best = next((found for found in ranked if found in gold_passage_ids), gold_passage_ids[0])
     place = rng.randrange(p.top_k)
     context.insert(place, best)
     return context, place + 1
@@ -147,23 +118,26 @@ def ranking_depth(facts: Sequence[Fact], top_k: int) -> int:
     return max(RANKS_KEPT, top_k + most_gold)
 
 
-def summary(
-    records: Sequence[dict[str, Any]], gold_of: Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
-    """Counts of the training records: per variant, and where the gold passage stands.
+def _of_split(
+    split: str, facts: Sequence[Fact], questions: Sequence[Wording], rankings: Sequence[Ranking]
+) -> Iterator[tuple[Wording, Fact, Sequence[str]]]:
+    """The questions of a split, each with its fact and the passages ranked for it."""
+    fact_of = {fact["fact_id"]: fact for fact in facts}
+    ranked = {ranking["question_id"]: ranking["passage_ids"] for ranking in rankings}
+    for question in questions:
+        if question["split"] == split:
+            yield question, fact_of[question["fact_id"]], ranked[question["question_id"]]
 
-    ``gold_of`` maps a fact id to its gold passages.
-    """
-    places: dict[str, int] = {}
-    for record in records:
-        if record["variant"] == "rag_ft":
-            gold = set(gold_of[record["fact_id"]])
-            context = record["context_passage_ids"]
-            number = next((n for n, found in enumerate(context, 1) if found in gold), None)
-            name = f"[{number}]" if number else "absent"
-            places[name] = places.get(name, 0) + 1
-    variants = [record["variant"] for record in records]
+
+def _example(
+    variant: str, question: Wording, messages: list[Message], answer: str, context: list[str]
+) -> Example:
     return {
-        "examples": {variant: variants.count(variant) for variant in dict.fromkeys(variants)},
-        "gold passage": dict(sorted(places.items())),
+        "example_id": f"{variant}|{question['question_id']}",
+        "variant": variant,
+        "fact_id": question["fact_id"],
+        "question_id": question["question_id"],
+        "messages": messages,
+        "completion": answer,
+        "context_passage_ids": context,
     }

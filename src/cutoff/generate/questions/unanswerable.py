@@ -12,37 +12,31 @@ the stratum ``unanswerable``; ``reference`` is the answer that a model would hav
 import math
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from cutoff.errors import CutoffError
-from cutoff.generate.facts import checks as rules
+from cutoff.generate.facts import checks
+from cutoff.generate.facts.rejections import Reason, Rejected
 from cutoff.generate.questions.model_inputs import eval_records
 from cutoff.generate.questions.strata import questions_wanted
 from cutoff.generate.questions.wordings import Wordings
+from cutoff.generate.retrieval import passage_search
+from cutoff.generate.retrieval.passage_search import Retriever
 from cutoff.generate.retrieval.passages import CountTokens
 from cutoff.params import Params
-from cutoff.records import Fact, Paper, Passage, Wording
-
-if TYPE_CHECKING:
-    from cutoff.generate.retrieval.passage_search import Retriever
-
+from cutoff.records import Fact, Paper, Passage, Question, Wording
 
 STRATUM = "unanswerable"
-ANSWERABLE = "held out, but the corpus answers it"
 SPARE = 3  # facts per question: the corpus answers some, others are not found
 FEWEST_PAPERS = 2  # one alone may hold no facts at all
 
 
 def wanted(p: Params) -> int:
     """Questions to make; a ``limit`` shrinks them like the others."""
-    if p.limit is None or not p.n_eval_unanswerable:
-        return int(p.n_eval_unanswerable)
-    every = sum(questions_wanted(_unlimited(p)).values())
-    return max(1, min(p.n_eval_unanswerable, round(p.n_eval_unanswerable * p.limit / every)))
-
-
-def _unlimited(p: Params) -> Params:
-    return p.model_copy(update={"limit": None})
+    n = p.n_eval_unanswerable
+    if p.limit is None or not n:
+        return n
+    every = sum(questions_wanted(p.model_copy(update={"limit": None})).values())
+    return max(1, min(n, round(n * p.limit / every)))
 
 
 def hold_out(papers: Sequence[Paper], p: Params) -> tuple[list[Paper], list[Paper]]:
@@ -67,45 +61,41 @@ def hold_out(papers: Sequence[Paper], p: Params) -> tuple[list[Paper], list[Pape
 
 def select(
     facts: Sequence[Fact], corpus: Sequence[Passage], p: Params
-) -> tuple[list[Fact], list[dict[str, Any]]]:
+) -> tuple[list[Fact], list[Rejected]]:
     """(facts to ask about, those that a passage of the corpus answers).
 
     Raises ``CutoffError`` if too few are left.
     """
-    texts = [passage["text"] for passage in corpus]
-    lines = [f" {' '.join(rules.words(text))} " for text in texts]
-
-    def answered(fact: Fact) -> bool:
-        subject, answer = (f" {' '.join(rules.words(fact[k]))} " for k in ("subject", "value"))
-        return any(subject in line and answer in line for line in lines)
-
-    rejected = [fact for fact in facts if answered(fact)]
-    known = {fact["fact_id"] for fact in rejected}
-    left = [fact for fact in facts if fact["fact_id"] not in known]
+    lines = [checks.in_line(passage["text"]) for passage in corpus] if facts else []
+    left: list[Fact] = []
+    answered: list[Rejected] = []
+    for fact in facts:
+        subject, answer = checks.in_line(fact["subject"]), checks.in_line(fact["value"])
+        if any(subject in line and answer in line for line in lines):
+            answered.append({**fact, "reason": Reason.ANSWERABLE})
+        else:
+            left.append(fact)
     n = wanted(p)
     if n > len(left):
         raise CutoffError(
             f"n_eval_unanswerable = {p.n_eval_unanswerable}, but the papers held out give only "
             f"{len(left)} facts that the corpus does not hold; ask for fewer."
         )
-    chosen = random.Random(f"{p.seed} unanswerable").sample(left, n)
-    reason = {"level": "fact", "reason": ANSWERABLE}
-    return chosen, [{**fact, **reason} for fact in rejected]
+    return random.Random(f"{p.seed} unanswerable").sample(left, n), answered
 
 
 def records(
     facts: Sequence[Fact],
     wordings: Wordings,
-    index: "Retriever",
+    index: Retriever,
     passages: Sequence[Passage],
     p: Params,
     count_tokens: CountTokens,
-) -> list[dict[str, Any]]:
+) -> list[Question]:
     """Records of ``unanswerable.jsonl``: one question per fact, in words for evaluation, with
     the passages that the retriever brings for it."""
-    from cutoff.generate.retrieval import passage_search
-
     rng = random.Random(f"{p.seed} unanswerable wordings")
+    nothing: list[Fact] = [{**fact, "stratum": STRATUM, "gold_passage_ids": []} for fact in facts]
     questions: list[Wording] = [
         {
             "question_id": f"{fact['fact_id']}?0",
@@ -115,8 +105,7 @@ def records(
             "split": "eval",
             "question": rng.choice(wordings(fact)["eval"]),
         }
-        for fact in facts
+        for fact in nothing
     ]
-    rankings = passage_search.rank(index, questions, p.top_k) if questions else []
-    nothing: list[Fact] = [{**fact, "stratum": STRATUM, "gold_passage_ids": []} for fact in facts]
+    rankings = passage_search.rank(index, questions, p.top_k)
     return eval_records(nothing, questions, rankings, passages, p, count_tokens)

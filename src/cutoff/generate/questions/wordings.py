@@ -12,11 +12,6 @@ from cutoff.records import Fact, Wording
 Wordings = Callable[[Fact], Mapping[str, list[str]]]  # fact -> {"train": [...], "eval": [...]}
 
 
-def phantom_wordings(fact: Fact) -> Mapping[str, list[str]]:
-    """Questions about a fact of the phantom, for training and for evaluation."""
-    return world.question_wordings(fact["attribute"], fact["subject"])
-
-
 def wordings_of(p: Params) -> Wordings:
     """Where questions come from: the phantom's own lists, or the generator's paraphrases.
 
@@ -24,13 +19,13 @@ def wordings_of(p: Params) -> Wordings:
     drawn by the seed is kept for evaluation.
     """
     if p.fact_source == "truth":
-        return phantom_wordings
+        return lambda fact: world.question_wordings(fact["attribute"], fact["subject"])
 
     def generated(fact: Fact) -> Mapping[str, list[str]]:
-        texts = [fact["question"], *fact["paraphrases"]]
-        kept_apart = random.Random(f"{p.seed} wording {fact['fact_id']}").randrange(len(texts))
-        train = [text for n, text in enumerate(texts) if n != kept_apart]
-        return {"train": train, "eval": [texts[kept_apart]]}
+        train = [fact["question"], *fact["paraphrases"]]
+        rng = random.Random(f"{p.seed} wording {fact['fact_id']}")
+        kept_apart = train.pop(rng.randrange(len(train)))
+        return {"train": train, "eval": [kept_apart]}
 
     return generated
 
@@ -43,30 +38,28 @@ def word_questions(facts: Sequence[Fact], wordings: Wordings, p: Params) -> list
     """
     rng = random.Random(f"{p.seed} wordings")
     result: list[Wording] = []
-    for split_name in ("train", "eval"):
+    for split, use, n_wanted in (("train", "trained", p.exposures), ("eval", "asked", 1)):
         for fact in facts:
-            if not fact["trained" if split_name == "train" else "asked"]:
+            if not fact[use]:  # type: ignore[literal-required]
                 continue
             texts = wordings(fact)
-            numbers = {text: n for n, text in enumerate([*texts["train"], *texts["eval"]], start=1)}
-            available = texts[split_name]
-            n_wanted = p.exposures if split_name == "train" else 1
-            if n_wanted > len(available):
+            if n_wanted > len(texts[split]):
                 raise CutoffError(
-                    f"exposures = {p.exposures}, but there are only {len(available)} {split_name} "
+                    f"exposures = {p.exposures}, but there are only {len(texts[split])} {split} "
                     f"wordings of a question about {fact['fact_id']}."
                 )
-            for text in rng.sample(available, n_wanted):
-                result.append(
-                    {
-                        "question_id": f"{fact['fact_id']}?{numbers[text]}",
-                        "fact_id": fact["fact_id"],
-                        "paper_id": fact["paper_id"],
-                        "stratum": fact["stratum"],
-                        "split": split_name,
-                        "question": text,
-                    }
-                )
+            every = [*texts["train"], *texts["eval"]]
+            result += [
+                {
+                    "question_id": f"{fact['fact_id']}?{every.index(text) + 1}",
+                    "fact_id": fact["fact_id"],
+                    "paper_id": fact["paper_id"],
+                    "stratum": fact["stratum"],
+                    "split": split,
+                    "question": text,
+                }
+                for text in rng.sample(texts[split], n_wanted)
+            ]
     check_questions(result, {fact["fact_id"]: fact["subject"] for fact in facts})
     return result
 
@@ -75,15 +68,9 @@ def check_questions(questions: Sequence[Wording], subjects: Mapping[str, str]) -
     """Raise ``CutoffError`` for a doubled question or one that does not name its subject."""
     seen: dict[str, str] = {}
     for question in questions:
-        text = normalise(question["question"])
+        text, name = normalise(question["question"]), question["question_id"]
         if text in seen:
-            raise CutoffError(
-                f"{seen[text]} and {question['question_id']} ask the same: "
-                f"{question['question']!r}."
-            )
-        seen[text] = question["question_id"]
+            raise CutoffError(f"{seen[text]} and {name} ask the same: {question['question']!r}.")
+        seen[text] = name
         if normalise(subjects[question["fact_id"]]) not in text:
-            raise CutoffError(
-                f"{question['question_id']} does not name what it is about: "
-                f"{question['question']!r}."
-            )
+            raise CutoffError(f"{name} does not name what it is about: {question['question']!r}.")

@@ -30,13 +30,12 @@ def fit_context(texts: Sequence[str], context_tokens: int, count_tokens: CountTo
     Raises ``CutoffError`` if the share of a text has no room for its first word.
     """
     counts = [count_tokens(text.split()) for text in texts]
-    lengths = list(map(sum, counts))
-    share = fair_share(lengths, context_tokens)
+    share = fair_share(list(map(sum, counts)), context_tokens)
     (mark_tokens,) = count_tokens([MARK])
     fitted = []
-    for text, length, counted in zip(texts, lengths, counts, strict=True):
+    for text, counted in zip(texts, counts, strict=True):
         room = share - mark_tokens
-        kept = text if length <= share else _shortened(text.split(), counted, room)
+        kept = text if sum(counted) <= share else _shortened(text.split(), counted, room)
         if not kept and text.strip():
             raise CutoffError(
                 f"context_tokens = {context_tokens} leaves {share} tokens for each of "
@@ -64,8 +63,5 @@ def fair_share(lengths: Sequence[int], room: int) -> int:
 def _shortened(words: Sequence[str], counts: Sequence[int], room: int) -> str:
     """Leading sentences within ``room`` tokens, else leading words, and a mark; "" if none fits."""
     n_kept = bisect_right(list(accumulate(counts, initial=0)), room) - 1
-    ends = sentences.ends(sentences.marks(words))
-    n_ended = bisect_right(ends, n_kept)
-    if n_ended:
-        n_kept = ends[n_ended - 1]
+    n_kept = max((end for end in sentences.ends(words) if end <= n_kept), default=n_kept)
     return " ".join([*words[:n_kept], MARK]) if n_kept > 0 else ""

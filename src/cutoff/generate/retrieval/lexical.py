@@ -6,7 +6,7 @@ b = 0.75, as ``bm25s`` has them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -21,26 +21,21 @@ def terms(text: str) -> list[str]:
     return [word for word in TERM.findall(text.lower()) if word not in STOPWORDS_EN]
 
 
-class WordIndex:
-    """BM25 over ``texts``, made in memory in seconds: there is no file that could be stale."""
+def scorer(texts: Sequence[str]) -> Callable[[str], np.ndarray]:
+    """Function ``question -> BM25 score of every text`` (float32, 0 where no word is shared).
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        import bm25s  # slow to import
+    Made in memory in seconds: there is no file that could be stale.
+    """
+    import bm25s  # slow to import
 
-        self.vocabulary: dict[str, int] = {}
-        ids = [
-            [self.vocabulary.setdefault(term, len(self.vocabulary)) for term in terms(text)]
-            for text in texts
-        ]
-        self.n_texts = len(texts)
-        self._bm25: bm25s.BM25 | None = None
-        if self.vocabulary:
-            self._bm25 = bm25s.BM25(backend="numpy")
-            self._bm25.index((ids, self.vocabulary), create_empty_token=False, show_progress=False)
+    corpus = list(map(terms, texts))
+    vocabulary = {term for words in corpus for term in words}
+    bm25 = bm25s.BM25(backend="numpy")
+    if vocabulary:
+        bm25.index(corpus, create_empty_token=False, show_progress=False)
 
-    def scores(self, question: str) -> np.ndarray:
-        """BM25 score of every text, float32; 0 where no word is shared."""
-        known = [self.vocabulary[term] for term in terms(question) if term in self.vocabulary]
-        if self._bm25 is None or not known:
-            return np.zeros(self.n_texts, np.float32)
-        return self._bm25.get_scores_from_ids(known)
+    def scores(question: str) -> np.ndarray:
+        known = [term for term in terms(question) if term in vocabulary]
+        return bm25.get_scores(known) if known else np.zeros(len(texts), np.float32)
+
+    return scores

@@ -7,7 +7,7 @@ Equal scores keep the order of the corpus, so equal questions get equal passages
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,30 +16,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cutoff import embeddings, files
-from cutoff.embeddings import embed
 from cutoff.errors import CutoffError
-from cutoff.generate.retrieval import reranker
+from cutoff.generate.retrieval import lexical, reranker
 from cutoff.generate.retrieval.context import fit_context
-from cutoff.generate.retrieval.lexical import WordIndex
 from cutoff.generate.retrieval.passages import token_counter
-from cutoff.generate.retrieval.ranking import RANKS_KEPT, first_gold_rank, quality, recall_curve
 from cutoff.params import Params
 from cutoff.records import Passage, Ranking, Wording
 
 if TYPE_CHECKING:  # slow to import, and a finished data set does not need it
     import faiss
 
-__all__ = [
-    "RANKS_KEPT", "Retriever", "build", "check_vectors", "first_gold_rank", "first_stage", "fuse",
-    "load", "quality", "rank", "recall_curve", "relevance", "rerank", "retrieve", "search",
-    "token_counter",
-]  # fmt: skip
-
-Hits = list[tuple[str, float]]  # passage id and score, best first
 Ranked = list[tuple[int, float]]  # position in the corpus and score, best first
 
+KINDS = ("dense", "bm25", "hybrid")
 INDEX_FILES = ("index.faiss", "index.json")
-SAME_VECTOR = 0.999  # cosine; other hardware moves a vector by 1e-6, another model by far more
 DIGITS = 5  # of a score; the size of a batch moves it by 1e-7, which must not decide an order
 RERANK_DIGITS = 3  # raw outputs reach 10 and more, and move by 1e-5
 FUSED = 1000  # depth of the rankings that are fused, as in TREC
@@ -55,8 +45,8 @@ class Retriever:
     p: Params
 
     @cached_property
-    def words(self) -> WordIndex:
-        return WordIndex([passage["text"] for passage in self.passages])
+    def word_scores(self) -> Callable[[str], np.ndarray]:
+        return lexical.scorer([passage["text"] for passage in self.passages])
 
 
 # --- the index ---------------------------------------------------------------------------
@@ -67,19 +57,19 @@ def build(passages: Sequence[Passage], p: Params, folder: Path) -> Retriever:
     import faiss
 
     texts = [passage["text"] for passage in passages]
-    vectors = embed(texts, p.embedding_model, cache=embeddings.cache_of(p))
+    vectors = embeddings.embed(texts, p.embedding_model, cache=embeddings.cache_of(p))
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
     files.write_bytes_atomic(folder / "index.faiss", faiss.serialize_index(index).tobytes())
-    files.write_json_atomic(folder / "index.json", _identity(passages, p.embedding_model))
+    files.write_json_atomic(folder / "index.json", _identity(passages, p))
     return Retriever(index, passages, p)
 
 
 def load(passages: Sequence[Passage], p: Params, folder: Path) -> Retriever:
     """Read the index of ``folder`` and check that it belongs to this corpus and this model.
 
-    Raises ``CutoffError`` if it was made from other passages or by another model: a stale
-    index answers without complaint, with passages that have nothing to do with its scores.
+    Raises ``CutoffError`` if it was made from other passages or by other weights, whatever they
+    are called: a stale index answers without complaint, and what it finds is without meaning.
     """
     import faiss
 
@@ -88,74 +78,49 @@ def load(passages: Sequence[Passage], p: Params, folder: Path) -> Retriever:
         index = faiss.deserialize_index(np.fromfile(path, dtype=np.uint8))
     except (OSError, RuntimeError):
         raise CutoffError(f"{path} is missing or damaged; run 01_generate with force=1.") from None
-    wanted, found = _identity(passages, p.embedding_model), files.read_json(folder / "index.json")
-    if index.ntotal != len(passages) or found["passages_sha256"] != wanted["passages_sha256"]:
-        raise CutoffError(
-            f"{path} was made from other passages than those of passages.jsonl; "
-            "run 01_generate with force=1."
-        )
-    if found["embedding_model"] != p.embedding_model:
-        raise CutoffError(
-            f"{path} was made by {found['embedding_model']}, not by {p.embedding_model}; "
-            "run 01_generate with force=1."
-        )
+    wanted, found = _identity(passages, p), files.read_json(folder / "index.json")
+    same = {name: found.get(name) == value for name, value in wanted.items()}
+    if index.ntotal != len(passages) or not all(same.values()):
+        what = f"by other weights than {p.embedding_model} has now"
+        if same["embedding_weights"]:
+            what = "from other passages than those of passages.jsonl"
+        raise CutoffError(f"{path} was made {what}; run 01_generate with force=1.")
     return Retriever(index, passages, p)
 
 
-def check_vectors(retriever: Retriever) -> None:
-    """Embed the first and last passage again; raises ``CutoffError`` if the index disagrees.
-
-    A name can stay while the weights behind it change.
-    """
-    for row in {0, len(retriever.passages) - 1}:
-        fresh = embed([retriever.passages[row]["text"]], retriever.p.embedding_model)[0]
-        stored = retriever.index.reconstruct(row)
-        if fresh.shape != stored.shape or float(fresh @ stored) < SAME_VECTOR:
-            raise CutoffError(
-                f"The index was made by other weights than {retriever.p.embedding_model} has now; "
-                "run 01_generate with force=1."
-            )
-
-
-def _identity(passages: Sequence[Passage], embedding_model: str) -> dict[str, str]:
+def _identity(passages: Sequence[Passage], p: Params) -> dict[str, str]:
     digest = hashlib.sha256()
     for passage in passages:
         digest.update(f"{passage['passage_id']}\0{passage['text']}\0".encode("utf-8", "replace"))
-    return {"embedding_model": embedding_model, "passages_sha256": digest.hexdigest()}
+    weights = embeddings.model_identity(p.embedding_model)
+    return {"embedding_weights": weights, "passages_sha256": digest.hexdigest()}
 
 
 # --- finding -----------------------------------------------------------------------------
 
 
-def search(retriever: Retriever, questions: Sequence[str], k: int) -> list[Hits]:
+def search(
+    retriever: Retriever, questions: Sequence[str], k: int, p: Params | None = None
+) -> list[list[tuple[str, float]]]:
     """The best ``k`` passages of each question: (passage id, score), best first.
 
     The score is the one that gave a passage its place: the reranker's output, else cosine,
-    BM25, or the sum of reciprocal ranks. The first passages do not depend on ``k``.
+    BM25, or the sum of reciprocal ranks. The first passages do not depend on ``k``. ``p`` are
+    other parameters than the retriever's own.
     """
-    p = retriever.p
-    depth = max(k, p.rerank_candidates if p.reranker_model else 0)
-    ranked = first_stage(retriever, questions, p.retriever, depth)
-    if p.reranker_model:
-        scores = relevance(retriever, questions, ranked, p.rerank_candidates)
-        ranked = [rerank(*pair) for pair in zip(ranked, scores, strict=True)]
-    return [
-        [(retriever.passages[row]["passage_id"], score) for row, score in rows[:k]]
-        for rows in ranked
-    ]
+    names = [passage["passage_id"] for passage in retriever.passages]
+    ranked = _ranked(retriever, questions, k, p or retriever.p)
+    return [[(names[row], score) for row, score in rows] for rows in ranked]
 
 
 def retrieve(retriever: Retriever, question: str) -> list[dict[str, Any]]:
-    """The passages for a live question: records of the corpus, ``text`` fitted, and ``score``.
+    """The passages for a live question, as the experiment would have put them in its prompt.
 
-    They are those that the data set stores for the same question: the same search, and the
-    same ``fit_context`` over the same ``top_k`` passages.
+    Records of passages, best first; ``text`` is what remains of it after ``fit_context``.
     """
     p = retriever.p
-    (hits,) = search(retriever, [question], p.top_k)
-    passage_of = {passage["passage_id"]: passage for passage in retriever.passages}
-    found: list[dict[str, Any]] = [
-        {**passage_of[passage_id], "score": score} for passage_id, score in hits
+    found: list[Any] = [
+        retriever.passages[row] for row, _ in _ranked(retriever, [question], p.top_k, p)[0]
     ]
     count_tokens = token_counter(p.embedding_model, p.passage_tokens)
     fitted = fit_context([passage["text"] for passage in found], p.context_tokens, count_tokens)
@@ -169,45 +134,46 @@ def rank(retriever: Retriever, questions: Sequence[Wording], depth: int) -> list
     retriever that is measured is the retriever that is used. ``cosines`` say how near in
     meaning each passage is, whatever it was ranked by.
     """
-    check_vectors(retriever)
+    p = retriever.p
     texts = [question["question"] for question in questions]
-    found = search(retriever, texts, depth)
-    by_cosine = retriever.p.retriever == "dense" and not retriever.p.reranker_model
-    cosines = _cosines(retriever, texts, found) if not by_cosine else found
+    ranked = _ranked(retriever, texts, depth, p)
+    cosines = [[score for _, score in rows] for rows in ranked]
+    if questions and (p.retriever != "dense" or p.reranker_model):
+        vectors = zip(ranked, _question_vectors(retriever, texts), strict=True)
+        cosines = [
+            [float(retriever.index.reconstruct(row) @ vector) for row, _ in rows]
+            for rows, vector in vectors
+        ]
     return [
         {
             "question_id": question["question_id"],
-            "passage_ids": [passage_id for passage_id, _ in hits],
-            "cosines": [round(cosine, 4) for _, cosine in near],
+            "passage_ids": [retriever.passages[row]["passage_id"] for row, _ in rows],
+            "cosines": [round(cosine, 4) for cosine in near],
         }
-        for question, hits, near in zip(questions, found, cosines, strict=True)
+        for question, rows, near in zip(questions, ranked, cosines, strict=True)
     ]
 
 
-def _cosines(retriever: Retriever, questions: Sequence[str], found: Sequence[Hits]) -> list[Hits]:
-    """``found`` with the cosine of question and passage in place of the score."""
-    row_of = {passage["passage_id"]: row for row, passage in enumerate(retriever.passages)}
-    result = []
-    for vector, hits in zip(_question_vectors(retriever, questions), found, strict=True):
-        rows = np.array([row_of[passage_id] for passage_id, _ in hits], np.int64)
-        near = retriever.index.reconstruct_batch(rows) @ vector
-        result.append(
-            [(name, cosine) for (name, _), cosine in zip(hits, near.tolist(), strict=True)]
-        )
-    return result
-
-
-def first_stage(
-    retriever: Retriever, questions: Sequence[str], kind: str, depth: int
-) -> list[Ranked]:
-    """Rankings by ``kind`` (dense, bm25 or hybrid), ``depth`` passages or all there are."""
-    if kind == "dense":
-        return _by_vectors(retriever, questions, depth)
-    if kind == "bm25":
-        return _by_words(retriever, questions, depth)
-    by_vectors = _by_vectors(retriever, questions, FUSED)
-    by_words = _by_words(retriever, questions, FUSED)
-    return [fuse(pair)[:depth] for pair in zip(by_vectors, by_words, strict=True)]
+def _ranked(retriever: Retriever, questions: Sequence[str], k: int, p: Params) -> list[Ranked]:
+    """The best ``k`` passages of each question, or all there are, by the settings ``p``."""
+    depth = max(k, p.rerank_candidates if p.reranker_model else 0)
+    if p.retriever == "dense":
+        ranked = _by_vectors(retriever, questions, depth)
+    elif p.retriever == "bm25":
+        ranked = _by_words(retriever, questions, depth)
+    else:
+        both = (by(retriever, questions, FUSED) for by in (_by_vectors, _by_words))
+        ranked = [fuse(pair)[:depth] for pair in zip(*both, strict=True)]
+    if p.reranker_model:
+        texts = [passage["text"] for passage in retriever.passages]
+        read = [rows[: p.rerank_candidates] for rows in ranked]
+        pairs = [(q, texts[row]) for q, own in zip(questions, read, strict=True) for row, _ in own]
+        scores = iter(reranker.scores(p.reranker_model, pairs).tolist())
+        ranked = [
+            rerank(rows, [next(scores) for _ in own])
+            for rows, own in zip(ranked, read, strict=True)
+        ]
+    return [rows[:k] for rows in ranked]
 
 
 def fuse(rankings: Sequence[Ranked]) -> Ranked:
@@ -223,22 +189,7 @@ def fuse(rankings: Sequence[Ranked]) -> Ranked:
         for place, (row, score) in enumerate(ranking, start=1):
             if score != 0:
                 total[row] = total.get(row, 0.0) + 1 / (FUSION_K + place)
-    return _in_order(list(total.items()), digits=12)
-
-
-def relevance(
-    retriever: Retriever, questions: Sequence[str], ranked: Sequence[Ranked], candidates: int
-) -> list[list[float]]:
-    """What the reranker says of the first ``candidates`` of each ranking, in their order."""
-    texts = [passage["text"] for passage in retriever.passages]
-    pairs = [
-        (question, texts[row])
-        for question, rows in zip(questions, ranked, strict=True)
-        for row, _ in rows[:candidates]
-    ]
-    scores = reranker.scores(retriever.p.reranker_model or "", pairs).tolist()
-    ends = np.cumsum([len(rows[:candidates]) for rows in ranked]).tolist()
-    return [scores[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    return _in_order(total.items(), digits=12)
 
 
 def rerank(ranked: Ranked, scores: Sequence[float]) -> Ranked:
@@ -251,14 +202,14 @@ def rerank(ranked: Ranked, scores: Sequence[float]) -> Ranked:
     return first + ranked[len(first) :]
 
 
-def _in_order(found: Ranked, digits: int = DIGITS) -> Ranked:
+def _in_order(found: Iterable[tuple[int, float]], digits: int = DIGITS) -> Ranked:
     """By score, best first; equal scores in the order of the corpus."""
     return sorted(found, key=lambda entry: (-round(entry[1], digits), entry[0]))
 
 
 def _question_vectors(retriever: Retriever, questions: Sequence[str]) -> np.ndarray:
     p = retriever.p
-    return embed(questions, p.embedding_model, "question", embeddings.cache_of(p))
+    return embeddings.embed(questions, p.embedding_model, "question", embeddings.cache_of(p))
 
 
 def _by_vectors(retriever: Retriever, questions: Sequence[str], depth: int) -> list[Ranked]:
@@ -274,16 +225,14 @@ def _by_vectors(retriever: Retriever, questions: Sequence[str], depth: int) -> l
         if fetched == n_passages or (last < kept).all():  # no tie reaches beyond what was fetched
             break
         fetched = min(2 * fetched, n_passages)
-    return [
-        _in_order(list(zip(r, c, strict=True)))[:wanted]
-        for r, c in zip(rows.tolist(), cosines.tolist(), strict=True)
-    ]
+    found = zip(rows.tolist(), cosines.tolist(), strict=True)
+    return [_in_order(zip(*pair, strict=True))[:wanted] for pair in found]
 
 
 def _by_words(retriever: Retriever, questions: Sequence[str], depth: int) -> list[Ranked]:
     result = []
     for question in questions:
-        scores = retriever.words.scores(question)
+        scores = retriever.word_scores(question)
         rows = np.argsort(-np.round(scores, DIGITS), kind="stable")[:depth]
         result.append(list(zip(rows.tolist(), scores[rows].tolist(), strict=True)))
     return result

@@ -11,7 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, count
 from typing import TYPE_CHECKING
 
 from cutoff import embeddings
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 CountTokens = Callable[[Sequence[str]], list[int]]  # words -> number of tokens of each
-
-Piece = tuple[int, str, int]  # position of the first word, passage, tokens
 
 PROBE = "Models of 84.3 M parameters (Smith et al., 2020) learn faster."
 SAFE_CUT = re.compile(r"[^\w.,]+|[.,](?!\d)")  # never between the digits of a number
@@ -40,70 +38,52 @@ def make_passages(
     """
     result: list[Passage] = []
     for paper in papers:
-        found = [
-            (section, piece)
+        number = count(1)
+        result += [
+            {
+                "passage_id": f"{paper['paper_id']}#{next(number)}",
+                "paper_id": paper["paper_id"],
+                "section": section["heading"],
+                "page": section["page"] + bisect_right(section["page_breaks"], first_word),
+                "text": text,
+                "n_tokens": n_tokens,
+            }
             for section in paper["sections"]
-            for piece in cut(section["text"], count_tokens, passage_tokens)
+            for first_word, text, n_tokens in cut(section["text"], count_tokens, passage_tokens)
         ]
-        for number, (section, (first_word, text, n_tokens)) in enumerate(found, 1):
-            result.append(
-                {
-                    "passage_id": f"{paper['paper_id']}#{number}",
-                    "paper_id": paper["paper_id"],
-                    "section": section["heading"],
-                    "page": section["page"] + bisect_right(section["page_breaks"], first_word),
-                    "text": text,
-                    "n_tokens": n_tokens,
-                }
-            )
     return result
 
 
-def cut(text: str, count_tokens: CountTokens, limit: int) -> list[Piece]:
+def cut(text: str, count_tokens: CountTokens, limit: int) -> list[tuple[int, str, int]]:
     """Cut ``text`` into passages: (position of the first word, passage, number of tokens).
 
-    A word that is longer than ``limit`` by itself, such as an endless link, is halved until
-    its pieces fit.
+    Whole sentences are added while they fit; a sentence longer than ``limit`` is cut where it may
+    be cut (``sentences.safe_cut``). A word that is longer by itself, such as an endless link, is
+    halved until its pieces fit.
     """
     words = text.split()
     counts = count_tokens(words)
-    origin: Sequence[int] = range(len(words))
+    origin = list(range(len(words)))
     if max(counts, default=0) > limit:
-        halved = [
-            (at, piece)
-            for at, word in enumerate(words)
-            for piece in ([word] if counts[at] <= limit else _halves(word, count_tokens, limit))
-        ]
-        origin, words = [at for at, _ in halved], [piece for _, piece in halved]
+        halves = [_halves(word, count_tokens, limit) for word in words]
+        origin = [at for at, parts in enumerate(halves) for _ in parts]
+        words = [part for parts in halves for part in parts]
         counts = count_tokens(words)
-    before = list(accumulate(counts, initial=0))
-    starts = _starts(sentences.marks(words), before, limit)
-    return [
-        (origin[start], " ".join(words[start:end]), before[end] - before[start])
-        for start, end in pairwise([*starts, len(words)])
-    ]
-
-
-def _starts(marks: bytes, before: Sequence[int], limit: int) -> list[int]:
-    """Positions of the words at which passages begin; ``before``: tokens before each word.
-
-    Whole sentences are added while they fit; a sentence longer than ``limit`` is cut where it
-    may be cut (``sentences.safe_cut``).
-    """
-    ends = sentences.ends(marks)
-    starts: list[int] = []
-    position = 0
-    while position < len(marks):
-        starts.append(position)
-        furthest = bisect_right(before, before[position] + limit, position) - 1
+    before = list(accumulate(counts, initial=0))  # tokens before each word
+    ends = sentences.ends(words)
+    result = []
+    start = 0
+    while start < len(words):
+        furthest = bisect_right(before, before[start] + limit, start) - 1
         n_ended = bisect_right(ends, furthest)
-        if n_ended and ends[n_ended - 1] > position:
-            position = ends[n_ended - 1]
-        else:
-            wanted = max(furthest - position, 1)
-            context = marks[position : position + wanted + sentences.LONGEST_FORMULA]
-            position += sentences.safe_cut(context, wanted)
-    return starts
+        end = ends[n_ended - 1] if n_ended else start
+        if end <= start:
+            wanted = max(furthest - start, 1)
+            nearby = words[start : start + wanted + sentences.LONGEST_WHOLE]
+            end = start + sentences.safe_cut(nearby, wanted)
+        result.append((origin[start], " ".join(words[start:end]), before[end] - before[start]))
+        start = end
+    return result
 
 
 def _halves(word: str, count_tokens: CountTokens, limit: int) -> list[str]:
@@ -153,7 +133,7 @@ def word_counter(tokenizer: "Tokenizer") -> CountTokens:
 
     additive = sum(tokens(PROBE.split())) == tokens([PROBE])[0]
 
-    def count(words: Sequence[str]) -> list[int]:
+    def of_each(words: Sequence[str]) -> list[int]:
         new = [word for word in set(words) if word not in known]
         if new:
             found = tokens(new)
@@ -162,4 +142,4 @@ def word_counter(tokenizer: "Tokenizer") -> CountTokens:
             known.update(zip(new, found, strict=True))
         return [known[word] for word in words]
 
-    return count
+    return of_each

@@ -4,17 +4,21 @@ A passage is relevant if it is a gold passage of the question; the models are to
 this. Passages below rank 10 are not looked at.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from math import log2
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cutoff import bootstrap
+from cutoff.generate.retrieval import passage_search
+from cutoff.generate.retrieval.passage_search import Retriever
 from cutoff.records import Question, Ranking
 
 RANKS_KEPT = 10  # depth of the stored rankings
-REPLICATES = 10_000  # resamples of papers per interval
+DEPTHS = (3, 4, 6)  # passages in the context
+RERANKED = ((4, 4), (8, 4), (12, 5))  # candidates that the reranker reads -> passages it leaves
 
 
 def first_gold_rank(passage_ids: Sequence[str], gold_passage_ids: Iterable[str]) -> int | None:
@@ -23,18 +27,7 @@ def first_gold_rank(passage_ids: Sequence[str], gold_passage_ids: Iterable[str])
     return next((rank for rank, found in enumerate(passage_ids, 1) if found in gold), None)
 
 
-def hit(passage_ids: Sequence[str], gold_passage_ids: Sequence[str]) -> float:
-    """1 if there is a gold passage among ``passage_ids``, else 0: one is enough to answer."""
-    return float(first_gold_rank(passage_ids, gold_passage_ids) is not None)
-
-
-def reciprocal_rank(passage_ids: Sequence[str], gold_passage_ids: Sequence[str]) -> float:
-    """1 / rank of the first gold passage, 0 without one."""
-    rank = first_gold_rank(passage_ids, gold_passage_ids)
-    return 1 / rank if rank else 0.0
-
-
-def ndcg(passage_ids: Sequence[str], gold_passage_ids: Sequence[str], k: int) -> float:
+def ndcg(passage_ids: Sequence[str], gold_passage_ids: Iterable[str], k: int) -> float:
     """Gain of the gold passages among the first ``k``, discounted by rank: 1 = all on top.
 
     Jaervelin K, Kekaelaeinen J (2002). Cumulated gain-based evaluation of IR techniques.
@@ -46,70 +39,59 @@ def ndcg(passage_ids: Sequence[str], gold_passage_ids: Sequence[str], k: int) ->
     return sum(gains) / best if best else 0.0
 
 
-def quality(
-    questions: Sequence[Question], rankings: Sequence[Ranking], seed: int = 0
-) -> pd.DataFrame:
-    """Quality of the retrieval by stratum, and for all questions (``all``).
+def measures(
+    questions: Sequence[Question], found: Sequence[Sequence[str]], k: int
+) -> dict[str, Any]:
+    """Of the first ``k`` passages ``found`` for each question: n, recall, ci_low, ci_high, mrr,
+    ndcg.
 
-    Columns: stratum, n, recall@1 ... recall@10 (share of questions with at least one gold
-    passage among the first k), mrr (mean of 1 / rank of the first one; below rank 10 it is 0),
-    ndcg@10. Each has its 95 % interval over papers beside it, in ``<name>_low`` and
-    ``<name>_high``.
+    Recall is the share of questions with at least one gold passage (one is enough to answer),
+    with its 95 % interval over papers; mrr the mean of 1 / rank of the first one, 0 without.
     """
-    found = {record["question_id"]: record["passage_ids"][:RANKS_KEPT] for record in rankings}
-    rows = []
-    for stratum in [*dict.fromkeys(question["stratum"] for question in questions), "all"]:
-        part = [q for q in questions if stratum in (q["stratum"], "all")]
-        row: dict[str, object] = {"stratum": stratum, "n": len(part)}
-        for k in range(1, RANKS_KEPT + 1):
-            row |= recall(f"recall@{k}", part, found, k)
-        rows.append(row | means(part, found, RANKS_KEPT, seed))
-    return pd.DataFrame(rows).rename(columns=lambda name: name.replace("ndcg", "ndcg@10"))
-
-
-def recall_curve(table: pd.DataFrame) -> pd.DataFrame:
-    """The recalls of ``quality`` one below the other: stratum, k, recall, ci_low, ci_high."""
-    return pd.DataFrame(
-        {
-            "stratum": row["stratum"],
-            "k": k,
-            "recall": row[f"recall@{k}"],
-            "ci_low": row[f"recall@{k}_low"],
-            "ci_high": row[f"recall@{k}_high"],
-        }
-        for k in range(1, RANKS_KEPT + 1)
-        for row in table.to_dict("records")
-    )
-
-
-# --- measures of many questions, with intervals ------------------------------------------
-
-
-def recall(
-    name: str, questions: Sequence[Question], found: Mapping[str, Sequence[str]], k: int
-) -> dict[str, float]:
-    """``{name, name_low, name_high}``: share of ``questions`` with a gold passage in the first k.
-
-    ``found``: question id -> passage ids, best first.
-    """
-    hits = [hit(found[q["question_id"]][:k], q["gold_passage_ids"]) for q in questions]
-    share = bootstrap.share(np.array(hits), _papers(questions))
-    return {name: share["share"], f"{name}_low": share["ci_low"], f"{name}_high": share["ci_high"]}
-
-
-def means(
-    questions: Sequence[Question], found: Mapping[str, Sequence[str]], k: int, seed: int
-) -> dict[str, float]:
-    """``mrr`` and ``ndcg`` among the first k, each with ``_low`` and ``_high`` as in ``recall``."""
-    pairs = [(found[q["question_id"]][:k], q["gold_passage_ids"]) for q in questions]
-    values = np.array([[reciprocal_rank(*pair), ndcg(*pair, k)] for pair in pairs])
-    over_papers = bootstrap.means(values, _papers(questions), REPLICATES, seed)
+    pairs = [(ids[:k], q["gold_passage_ids"]) for q, ids in zip(questions, found, strict=True)]
+    ranks = [first_gold_rank(*pair) for pair in pairs]
+    hits = np.array([float(rank is not None) for rank in ranks])
+    share = bootstrap.share(hits, np.array([question["paper_id"] for question in questions]))
     return {
-        f"{name}{end}": float(value)
-        for end, row in zip(("", "_low", "_high"), over_papers, strict=False)
-        for name, value in zip(("mrr", "ndcg"), row, strict=True)
+        "n": len(questions),
+        "recall": share["share"],
+        "ci_low": share["ci_low"],
+        "ci_high": share["ci_high"],
+        "mrr": float(np.mean([1 / rank if rank else 0.0 for rank in ranks])),
+        "ndcg": float(np.mean([ndcg(*pair, k) for pair in pairs])),
     }
 
 
-def _papers(questions: Sequence[Question]) -> np.ndarray:
-    return np.array([question["paper_id"] for question in questions])
+def quality(questions: Sequence[Question], rankings: Sequence[Ranking]) -> pd.DataFrame:
+    """Quality of the retrieval: stratum (``all`` for all questions), k (1 to 10), ``measures``."""
+    found = {ranking["question_id"]: ranking["passage_ids"] for ranking in rankings}
+    rows = []
+    for stratum in [*dict.fromkeys(question["stratum"] for question in questions), "all"]:
+        part = [q for q in questions if stratum in (q["stratum"], "all")]
+        ids = [found[question["question_id"]] for question in part]
+        for k in range(1, RANKS_KEPT + 1):
+            rows.append({"stratum": stratum, "k": k} | measures(part, ids, k))
+    return pd.DataFrame(rows)
+
+
+def ablation(retriever: Retriever, questions: Sequence[Question]) -> pd.DataFrame:
+    """Settings of the retriever side by side: setting, ``measures``.
+
+    All kinds of retriever at several depths, and, where there is a reranker, the configured kind
+    with several numbers of candidates for it to read.
+    """
+    p = retriever.p
+    reranked = [(p.retriever, *pair) for pair in RERANKED if p.reranker_model]
+    rows = []
+    for kind, candidates, k in [
+        *((kind, 0, k) for kind in passage_search.KINDS for k in DEPTHS),
+        *reranked,
+    ]:
+        model = p.reranker_model if candidates else None
+        changed = {"retriever": kind, "reranker_model": model, "rerank_candidates": candidates}
+        texts = [question["question"] for question in questions]
+        hits = passage_search.search(retriever, texts, k, p.model_copy(update=changed))
+        ids = [[passage_id for passage_id, _ in own] for own in hits]
+        name = f"{kind}, {candidates} reranked, best {k}" if candidates else f"{kind}, {k}"
+        rows.append({"setting": name} | measures(questions, ids, k))
+    return pd.DataFrame(rows)
