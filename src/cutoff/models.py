@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cutoff import files
+from cutoff import files, gguf_base, paths
 from cutoff.errors import CutoffError
 from cutoff.experiment import VARIANTS
 from cutoff.params import Params
@@ -32,14 +32,19 @@ def base_folder(p: Params) -> Path:
     Raises ``CutoffError`` with the remedy when the hub does not answer, the model is gated,
     unknown or incomplete, or the disk is full.
     """
+    made = paths.root() / p.output_dir / "base_models"  # of GGUF files
     if local := local_folder(p):
         folder = local
+    elif p.base_model.endswith(".gguf") and Path(p.base_model).expanduser().is_file():
+        file = Path(p.base_model).expanduser().resolve()
+        folder = gguf_base.convert(file, made / f"{file.stem}-{files.sha256_file(file)[:12]}")
     elif p.base_model.count("/") == 1 and not p.base_model.startswith((".", "/", "~")):
-        folder = _from_hub(p.base_model, p.base_model_revision)
+        folder = _from_hub(p.base_model, p.base_model_revision, made)
     else:
         raise CutoffError(
             f"base_model = {p.base_model!r} is neither {' nor '.join(map(repr, PHANTOMS))}, nor an "
-            "existing folder, nor the name of a model on the Hugging Face hub (owner/name)."
+            "existing folder or GGUF file, nor the name of a model on the Hugging Face hub "
+            "(owner/name)."
         )
     missing = [pattern for pattern in NEEDED_FILES if not any(folder.glob(pattern))]
     if missing:
@@ -62,8 +67,8 @@ def local_state(p: Params) -> str:
     """What tells in milliseconds that a base model in a folder has changed; hub models do not."""
     if p.base_model in PHANTOMS:
         return base_sha256(PHANTOMS[p.base_model])
-    folder = Path(p.base_model).expanduser()
-    found = sorted(path for path in folder.glob("*") if path.is_file())
+    place = Path(p.base_model).expanduser()
+    found = sorted(path for path in [place, *place.glob("*")] if path.is_file())
     return repr([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in found])
 
 
@@ -162,9 +167,11 @@ def served_name(size: str, model: str) -> str:
     return f"cutoff-{size}-{model}".replace("_", "-").lower()
 
 
-def _from_hub(name: str, revision: str | None) -> Path:
+def _from_hub(name: str, revision: str | None, made: Path) -> Path:
     from huggingface_hub import errors, snapshot_download
 
+    if packaged := gguf_base.packaged(name, made):
+        return packaged  # all stages of a run use the same weights
     said = {
         errors.GatedRepoError: f"{name} is gated: accept its licence on its page of the Hugging "
         "Face hub, and export HF_TOKEN with a token that may read it.",
@@ -188,4 +195,6 @@ def _from_hub(name: str, revision: str | None) -> Path:
                 "point HF_HOME to a larger disk, and run again; finished files are kept."
             )
         known = (text for kind, text in said.items() if isinstance(error, kind))
+        if name in gguf_base.PACKAGED and not isinstance(error, tuple(said)):
+            return gguf_base.from_package(name, made)
         raise CutoffError(next(known, sentence)) from None

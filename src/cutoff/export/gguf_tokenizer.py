@@ -10,20 +10,9 @@ from typing import Any
 
 import gguf
 
-from cutoff import files
+from cutoff import files, splitting
 from cutoff.chat_template import load_tokenizer
 from cutoff.errors import CutoffError
-
-# llama.cpp splits text by a rule it knows by name, not by the tokenizer's own pattern:
-# a pattern that is not listed here would be tokenized by another rule, silently. The
-# rule also decides whether a word that is a token stays whole whatever the merges say.
-CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
-REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-PRE_TOKENIZERS = {
-    CONTRACTIONS + r"|\p{N}" + REST: "qwen2",  # Qwen2, Qwen2.5, Qwen3
-    CONTRACTIONS + r"|\p{N}{1,3}" + REST: "llama-bpe",  # Llama 3.x
-}
-WHOLE_WORDS_FIRST = {"llama-bpe"}
 
 # Tokens of the families here at which llama.cpp stops whatever the file says.
 STOPS_BY_NAME = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"}
@@ -71,7 +60,7 @@ def check(spec: dict[str, Any]) -> None:
             f"The tokenizer is {spec['model']['type']}; only byte-level BPE is exported."
         )
     rule, whole = pre_tokenizer_name(spec["pre_tokenizer"]), spec["model"].get("ignore_merges")
-    if bool(whole) != (rule in WHOLE_WORDS_FIRST):
+    if bool(whole) != (rule in splitting.WHOLE_WORDS_FIRST):
         raise CutoffError(
             f"The tokenizer's ignore_merges is {whole}; llama.cpp ties the opposite to its rule "
             f"{rule} and would split words differently."
@@ -89,16 +78,13 @@ def check(spec: dict[str, Any]) -> None:
 
 def pre_tokenizer_name(spec: dict[str, Any]) -> str:
     """llama.cpp's name of the rule by which the tokenizer splits text before merging."""
-    steps = spec.get("pretokenizers", [spec])
-    pattern = next(
-        (step["pattern"].get("Regex") for step in steps if step["type"] == "Split"), None
-    )
-    if pattern not in PRE_TOKENIZERS:
+    if (name := splitting.name_of(spec)) is None:
+        steps = spec.get("pretokenizers", [spec])
         raise CutoffError(
-            f"The tokenizer splits text by the pattern {pattern!r}, which llama.cpp is not known "
-            f"to share; known rules: {', '.join(sorted(set(PRE_TOKENIZERS.values())))}."
+            f"The tokenizer splits text by {json.dumps(steps)[:300]}, which llama.cpp is not known "
+            f"to share; known rules: {', '.join(splitting.RULES)}."
         )
-    return PRE_TOKENIZERS[pattern]
+    return name
 
 
 def stop_ids(base: Path) -> list[int]:

@@ -25,10 +25,10 @@ def load_tokenizer(folder: Path | str) -> Any:
     """The tokenizer that all stages use, with a token for padding that ends no turn.
 
     Padding is masked everywhere, so any token that is not the end of a turn will do; one that
-    the tokenizer reserves for it is taken where none is named. ``examples.end_of_turn`` checks.
+    the tokenizer reserves for it is taken where none is named, or the end of a turn is.
     """
     tokenizer = chat_template.load_tokenizer(folder)
-    if tokenizer.pad_token is None:
+    if tokenizer.pad_token in (None, tokenizer.eos_token):
         known = tokenizer.get_vocab()
         free = (t for t in RESERVED_FOR_PADDING if t in known and t != tokenizer.eos_token)
         tokenizer.pad_token = next(free, None)
