@@ -94,6 +94,16 @@ def stop_ids(base: Path) -> list[int]:
     return given if isinstance(given, list) else [] if given is None else [given]
 
 
+def opening(tokenizer: Any) -> str:
+    """The BOS token, where the chat template writes it once, before everything else.
+
+    SmolLM2 calls the token that opens every turn its BOS: that is none.
+    """
+    chat = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
+    rendered, bos = tokenizer.apply_chat_template(chat, tokenize=False), tokenizer.bos_token or ""
+    return bos if bos and rendered.startswith(bos) and rendered.count(bos) == 1 else ""
+
+
 def bos_id(tokenizer: Any) -> int:
     """The BOS id of the file. Without any, llama.cpp takes token 11, an ordinary piece of text."""
     known = [tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id]
@@ -110,9 +120,6 @@ def _add_special_tokens(writer: gguf.GGUFWriter, tokenizer: Any, other_stops: li
     """
     if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
         raise CutoffError("The tokenizer has no end-of-turn token or no chat template.")
-    chat = [{"role": "user", "content": "Q"}]
-    rendered = str(tokenizer.apply_chat_template(chat, tokenize=False))
-    has_bos = bool(tokenizer.bos_token) and rendered.startswith(str(tokenizer.bos_token))
     names = dict(zip(other_stops, tokenizer.convert_ids_to_tokens(other_stops), strict=True))
     known = STOPS_BY_NAME | {tokenizer.eos_token}
     further = [index for index, name in names.items() if name not in known]
@@ -125,7 +132,7 @@ def _add_special_tokens(writer: gguf.GGUFWriter, tokenizer: Any, other_stops: li
     writer.add_eot_token_id(tokenizer.eos_token_id)
     for index in further:
         writer.add_eom_token_id(index)
-    writer.add_add_bos_token(has_bos)
+    writer.add_add_bos_token(bool(opening(tokenizer)))
     if tokenizer.pad_token_id is not None:
         writer.add_pad_token_id(tokenizer.pad_token_id)
     writer.add_bos_token_id(bos_id(tokenizer))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from cutoff import files
 from cutoff.chat_template import load_tokenizer
 from cutoff.errors import CutoffError
-from cutoff.export.gguf_tokenizer import stop_ids
+from cutoff.export.gguf_tokenizer import opening, stop_ids
 from cutoff.models import Files
 from cutoff.params import Params
 from cutoff.prompts import Message
@@ -114,7 +114,7 @@ def _taken_apart(tokenizer: Any, begin: str, end: str) -> ChatFormat | None:
 
 def _render(tokenizer: Any, messages: Sequence[Message]) -> str:
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    return str(text).removeprefix(tokenizer.bos_token or "")
+    return str(text).removeprefix(opening(tokenizer))
 
 
 def parameters(p: Params, base: Path) -> dict[str, Any]:
