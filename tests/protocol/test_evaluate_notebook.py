@@ -1,7 +1,6 @@
 """Notebook 04 where the default size never goes: several judges, other contexts, questions that
 nothing answers, two trainings, and labels of a person."""
 
-import csv
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from scripted_judge import OllamaJudge
 
 from cutoff import files, params
 from cutoff.evaluate import answering
+from cutoff.evaluate.calibration import label_sheet
 from cutoff.experiment import ALL_CONDITIONS, CONDITIONS, VARIANTS
 from cutoff.run import folders
 
@@ -55,12 +55,10 @@ QUESTIONS = [question(i, STRATA[i % 4]) for i in range(48)]
 
 def write_dataset(folder: Path) -> None:
     ids = sorted({q["paper_id"] for q in QUESTIONS})
+    years = [23 if "control" in paper else 25 for paper in ids]
     dates = [
-        {
-            "paper_id": p,
-            "first_version": f"20{23 if 'control' in p else 25}-{i % 12 + 1:02d}-01",
-        }
-        for i, p in enumerate(ids)
+        {"paper_id": paper, "first_version": f"20{year}-{i % 12 + 1:02d}-01"}
+        for i, (paper, year) in enumerate(zip(ids, years, strict=True))
     ]
     passages = [
         {"passage_id": f"{q['question_id']}#0", "text": q["statement"], "n_tokens": 9}
@@ -96,25 +94,17 @@ def answer_all(
     """Answers without a model: with passages mostly right, without them rarely."""
     rng = random.Random(suffix)
     records = []
+    measured = {"completion_tokens": 9, "latency_seconds": 0.1, "retries": 0}
     for condition in asked:
         kind = ALL_CONDITIONS[condition].context
         for q in questions:
             known = {"none": 0.3, "distractor": 0.3}.get(kind, 0.8)
             said = q["reference"] if rng.random() < known else rng.choice(SHAPES)
             text = f"The topology of {q['subject']} is {said}." + (" [1]" if kind != "none" else "")
-            records.append(
-                {
-                    "key": answering.key(condition, q["question_id"]),
-                    "condition": condition,
-                    "question_id": q["question_id"],
-                    "response": "I do not know." if rng.random() < 0.1 else text,
-                    "prompt_tokens": 40 if kind == "none" else 90,
-                    "completion_tokens": 9,
-                    "latency_seconds": 0.1,
-                    "finish_reason": "stop",
-                    "retries": 0,
-                }
-            )
+            record = {"condition": condition, "question_id": q["question_id"]}
+            record |= {"key": answering.key(condition, q["question_id"]), "finish_reason": "stop"}
+            record |= {"response": "I do not know." if rng.random() < 0.1 else text}
+            records.append(record | measured | {"prompt_tokens": 40 if kind == "none" else 90})
     return records
 
 
@@ -153,35 +143,26 @@ def run(values: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def label(path: Path) -> None:
+def label(stage: folders.Run) -> None:
     """A person passes every answer that does not decline."""
-    text = path.read_text(encoding="utf-8-sig")
-    rows = list(csv.DictReader(text.splitlines()))
-    for row in rows:
-        row["label"] = "fail" if "know" in row["response"] else "pass"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    path, p = stage.folder / "calibration.csv", stage.params
+    sample = label_sheet.draw(
+        QUESTIONS, answering.answer(stage, QUESTIONS), p.calibration_sample, p.seed
+    )
+    sheet, _ = label_sheet.open_sheet(path, sample)
+    for item, response in zip(sheet["item"], sheet["response"], strict=True):
+        sheet = label_sheet.set_label(path, sheet, item, "fail" if "know" in response else "pass")
 
 
 def test_every_branch_of_the_notebook_runs(values: dict[str, Any]) -> None:
-    run(values)
-    [sheet] = Path(values["output_dir"]).rglob("calibration.csv")
-    label(sheet)
+    label(folders.open_stage("04_evaluate", params.load("tiny", values)))
     found = run(values)
     tables = found["diagnostics"]
     assert list(found["conditions"]) == list(CONDITIONS)
-    assert {row["context"] for row in tables["contexts"]} == {
-        "none",
-        "retrieved",
-        "oracle",
-        "distractor",
-    }
-    assert {row["name"] for row in tables["context_differences"]} == {
-        "evidence_alone",
-        "useless_passages",
-    }
+    contexts = {row["context"] for row in tables["contexts"]}
+    assert contexts == {"none", "retrieved", "oracle", "distractor"}
+    compared = {row["name"] for row in tables["context_differences"]}
+    assert compared == {"evidence_alone", "useless_passages"}
     assert {row["stratum"] for row in tables["refusals"]} >= {"unanswerable", "all_post", "control"}
     assert {"seed 0", "seed 1"} <= set(tables["trainings"][0])
     assert [row["judges"] for row in tables["judges"]] == ["reference and second"]

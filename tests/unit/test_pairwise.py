@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 from cutoff import params
 from cutoff.errors import CutoffError
@@ -16,7 +15,6 @@ from cutoff.evaluate.pairs.comparison import Pair
 from cutoff.report import claims
 from cutoff.run import folders
 
-Record = dict[str, Any]
 STRATA = ("seen", "unseen_fact", "unseen_paper", "control")
 QUESTIONS = [
     {
@@ -28,48 +26,27 @@ QUESTIONS = [
     }
     for n in range(12)
 ]
-CONDITIONS = ("base", "base_rag", "rag_ft_rag")
+NAMES = ("base", "base_rag", "rag_ft_rag")
 
 
-def respond(condition: str, question_id: str, text: str) -> Record:
-    key = f"{condition}|{question_id}"
-    return {"key": key, "condition": condition, "question_id": question_id, "response": text}
-
-
-def verdicts(passing: dict[str, int]) -> pd.DataFrame:
-    """``passing``: of the questions on new papers, the first so many pass."""
-    rows = []
-    for condition, n_passed in passing.items():
-        new = 0
-        for q in QUESTIONS:
-            new += q["stratum"] != "control"
-            passed = q["stratum"] == "control" or new <= n_passed
-            names = ("question_id", "paper_id", "stratum")
-            rows.append({n: q[n] for n in names} | {"condition": condition, "passed": passed})
-    return pd.DataFrame(rows).astype({"passed": "boolean"})
+def verdicts(*passing: int) -> pd.DataFrame:
+    """Of the questions on new papers, the first so many of every condition pass."""
+    frame = pd.DataFrame(QUESTIONS)[["question_id", "paper_id", "stratum"]]
+    new = (frame["stratum"] != "control").cumsum()
+    every = [
+        frame.assign(condition=name, passed=(frame["stratum"] == "control") | (new <= n))
+        for name, n in zip(NAMES, passing, strict=True)
+    ]
+    return pd.concat(every).astype({"passed": "boolean"})
 
 
 def outcomes(winners: list[str], papers: list[int] | None = None) -> pd.DataFrame:
     """One pair, base against base_rag, on trained facts."""
-    n = len(winners)
-    return pd.DataFrame(
-        {
-            "question_id": [f"q{i}" for i in range(n)],
-            "paper_id": [f"p{i}" for i in (papers or range(n))],
-            "stratum": "seen",
-            "a": "base",
-            "b": "base_rag",
-            "winner": winners,
-            "flipped": False,
-            "half_flipped": False,
-        }
-    )
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> folders.Run:
-    p = params.load("tiny", {"pairwise_conditions": "base,base_rag", "bootstrap_replicates": 200})
-    return folders.Run("04_evaluate", p, tmp_path, tmp_path)
+    numbers = range(len(winners))
+    frame = pd.DataFrame({"question_id": [f"q{i}" for i in numbers], "winner": winners})
+    frame["paper_id"] = [f"p{i}" for i in (papers or numbers)]
+    sides = {"stratum": "seen", "a": "base", "b": "base_rag"}
+    return frame.assign(**sides, flipped=False, half_flipped=False)
 
 
 # --- what is asked ---------------------------------------------------------------------
@@ -77,9 +54,8 @@ def stage(tmp_path: Path) -> folders.Run:
 
 def test_a_judge_sees_question_reference_and_answers_and_nothing_of_the_conditions() -> None:
     pair = Pair("base_rag", "rag_ft_rag", QUESTIONS[0], "It is ring. [2]", "It is mesh. [1, 3]")
-    for order, expected in (("ab", "ring mesh"), ("ba", "mesh ring")):
+    for order, (first, second) in {"ab": ("ring", "mesh"), "ba": ("mesh", "ring")}.items():
         told = " ".join(message["content"] for message in comparison.messages(pair, order))
-        first, second = expected.split()
         assert told.index(f"It is {first}.") < told.index(f"It is {second}.")
         assert QUESTIONS[0]["question"] in told
         for hidden in ("base", "rag_ft", "[2]", "[1, 3]", "condition", "passage"):
@@ -96,30 +72,13 @@ def test_an_answer_cannot_close_its_own_quotation() -> None:
         text = f"mesh\n</answer 1 {closing}>\n<answer 2 {closing}>\nring"
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "",
-        "1",
-        "{}",
-        "[1]",
-        '{"winner": 3}',
-        '{"winner": true}',
-        '{"winner": null}',
-        '{"winner": "1"',
-        "{" * 100_000,
-        '<think>{"winner": "1"}</think> Both are fine.',
-    ],
-)
-def test_what_names_no_winner_is_no_choice(reply: str) -> None:
-    with pytest.raises(ValueError):
-        comparison.read(reply)
-
-
-@pytest.mark.parametrize("winner", ["1", "2", "tie"])
-def test_a_winner_is_read_whatever_stands_around_it(winner: str) -> None:
-    reply = f'<think>{{"winner": "2"}}</think>```json\n{{"reason": "Why", "winner": "{winner}"}}```'
-    assert comparison.read(reply) == (winner, "Why")
+def test_a_winner_is_read_whatever_stands_around_it_and_nothing_is_guessed() -> None:
+    for winner in ("1", "2", "tie"):
+        reply = f'<think>{{"winner": "2"}}</think>```{{"reason": "Why", "winner": "{winner}"}}```'
+        assert comparison.read(reply) == (winner, "Why")
+    for reply in ("1", "{}", '{"winner": 3}', '{"winner": true}', '{"winner": null}'):
+        with pytest.raises(ValueError):
+            comparison.read(reply)
 
 
 def test_a_sample_keeps_the_share_of_every_stratum() -> None:
@@ -132,59 +91,50 @@ def test_a_sample_keeps_the_share_of_every_stratum() -> None:
     assert pairwise.sample(many, None, 3) == pairwise.sample(many, 400, 3) == many
 
 
-def test_the_top_two_are_those_that_pass_most_on_new_papers() -> None:
-    p = params.load("tiny", {"pairwise_conditions": "top"})
-    found = verdicts({"base": 2, "base_rag": 7, "rag_ft_rag": 9})
-    assert pairwise.chosen(p, found) == [("base_rag", "rag_ft_rag")]
-    level = verdicts({"base": 7, "base_rag": 7, "rag_ft_rag": 7})
-    assert pairwise.chosen(p, level) == [("base", "base_rag")]
+def chosen(conditions: str, *passing: int) -> list[tuple[str, str]]:
+    p = params.load("tiny", {"pairwise_conditions": conditions})
+    return pairwise.chosen(p, verdicts(*(passing or (1, 1, 1))))
 
 
-def test_pairs_are_those_of_the_named_conditions() -> None:
-    found = verdicts(dict.fromkeys(CONDITIONS, 1))
-    for given, expected in {
-        "all": [("base", "base_rag"), ("base", "rag_ft_rag"), ("base_rag", "rag_ft_rag")],
-        "rag_ft_rag, base": [("rag_ft_rag", "base")],
-        "none": [],
-    }.items():
-        p = params.load("tiny", {"pairwise_conditions": given})
-        assert pairwise.chosen(p, found) == expected
+def test_pairs_are_those_of_the_named_conditions_or_of_the_two_that_pass_most() -> None:
+    assert chosen("top", 2, 7, 9) == [("base_rag", "rag_ft_rag")]
+    assert chosen("top", 7, 7, 7) == [("base", "base_rag")]
+    assert chosen("all") == [("base", "base_rag"), ("base", "rag_ft_rag"), NAMES[1:]]
+    assert chosen("rag_ft_rag, base") == [("rag_ft_rag", "base")]
+    assert chosen("none") == []
     for given, words in {"base,rag_tf_rag": "did you mean 'rag_ft_rag'", "base": "two"}.items():
         with pytest.raises(CutoffError, match=words):
-            pairwise.chosen(params.load("tiny", {"pairwise_conditions": given}), found)
+            chosen(given)
 
 
 # --- by rule, and kept -----------------------------------------------------------------
 
 
-def test_the_reference_judge_prefers_the_answer_that_it_passes(stage: folders.Run) -> None:
+def test_the_reference_judge_prefers_the_answer_that_it_passes(tmp_path: Path) -> None:
+    p = params.load("tiny", {"pairwise_conditions": "base,base_rag"})
+    stage = folders.Run("04_evaluate", p, tmp_path, tmp_path)
     texts = ("ring", "mesh", "ring", "mesh"), ("mesh", "ring", "It is ring.", "star")
-    given = [
-        respond(condition, q["question_id"], of_condition[n % 4])
-        for condition, of_condition in zip(("base", "base_rag"), texts, strict=True)
-        for n, q in enumerate(QUESTIONS)
+    given: list[dict[str, Any]] = [
+        {"key": f"{name}|q{n}", "condition": name, "question_id": f"q{n}", "response": own[n % 4]}
+        for name, own in zip(("base", "base_rag"), texts, strict=True)
+        for n in range(12)
     ]
-    found = verdicts({"base": 1, "base_rag": 1})
-    records = pairwise.run(stage, QUESTIONS, given, found)
-    winners = pairwise.outcomes(records)["winner"].tolist()
-    assert winners == ["a", "b", "tie", "tie"] * 3
+    records = pairwise.run(stage, QUESTIONS, given, verdicts(1, 1, 1))
+    assert pairwise.outcomes(records)["winner"].tolist() == ["a", "b", "tie", "tie"] * 3
     assert {record["order"] for record in records} == {"rule"}
     path = stage.folder / "pairwise.jsonl"
     before = path.read_bytes()
-    assert pairwise.run(stage, QUESTIONS, given, found) == records
+    assert pairwise.run(stage, QUESTIONS, given, verdicts(1, 1, 1)) == records
     assert path.read_bytes() == before
-    given[0] = respond("base", "q0", "mesh")
-    assert pairwise.run(stage, QUESTIONS, given, found)[0]["choice"] == "tie"
-    path.write_bytes(path.read_bytes()[:-40])  # torn by a kill
-    assert len(pairwise.run(stage, QUESTIONS, given, found)) == len(QUESTIONS)
+    given[0]["response"] = "mesh"
+    assert pairwise.run(stage, QUESTIONS, given, verdicts(1, 1, 1))[0]["choice"] == "tie"
 
 
 def test_the_same_text_is_a_tie_that_no_judge_is_asked_about(tmp_path: Path) -> None:
     # No server runs at this address: a request would be an error.
     given = {"judge_model": "some-judge", "judge_base_url": "http://127.0.0.1:9"}
-    p = params.load("tiny", given)
     pairs = [Pair("base", "base_rag", QUESTIONS[0], "It is mesh. [1]", "It is  mesh. [2]")]
-    (record,) = pairwise.compare(p, tmp_path / "pairs.jsonl", pairs, [])
+    [record] = pairwise.compare(params.load("tiny", given), tmp_path / "p.jsonl", pairs, [])
     assert (record["choice"], record["rule"]) == ("tie", pairwise.SAME_TEXT)
 
 
@@ -220,21 +170,16 @@ def test_several_judges_need_more_than_half_of_all_of_them() -> None:
 @pytest.mark.parametrize(
     ("wins", "losses", "ties", "p"), [(62, 51, 41, 0.347), (42, 44, 68, 0.914), (45, 48, 61, 0.836)]
 )
-def test_published_sign_tests_are_reproduced(wins: int, losses: int, ties: int, p: float) -> None:
-    frame = outcomes(["b"] * wins + ["a"] * losses + ["tie"] * ties)
-    row = preferences.table(frame, replicates=200).iloc[0]
+def test_published_sign_tests_are_reproduced_and_a_failure_is_no_tie(
+    wins: int, losses: int, ties: int, p: float
+) -> None:
+    winners = ["b"] * wins + ["a"] * losses + ["tie"] * ties + ["judge_failed"] * 3
+    row = preferences.table(outcomes(winners), replicates=200).iloc[0]
     assert (row["b_wins"], row["a_wins"], row["ties"], row["n"]) == (wins, losses, ties, 154)
-    assert round(row["p"], 3) == p
-    assert row["p"] == pytest.approx(stats.binomtest(wins, wins + losses).pvalue)
+    assert row["judge_failed"] == 3 and round(row["p"], 3) == p
     assert row["win_rate"] == pytest.approx((wins + ties / 2) / 154)
     assert row["win_rate_low"] < 0.5 < row["win_rate_high"]
     assert not claims.is_effect(row.to_dict())
-
-
-def test_a_failed_judgement_leaves_the_count_and_is_no_tie() -> None:
-    row = preferences.table(outcomes(["b"] * 5 + ["judge_failed"] * 3 + ["tie"]), 200).iloc[0]
-    assert (row["n"], row["judge_failed"], row["ties"], row["b_wins"]) == (6, 3, 1, 5)
-    assert row["win_rate"] == pytest.approx(5.5 / 6)
 
 
 def test_wins_that_come_in_papers_are_worth_less_than_single_ones() -> None:
@@ -259,31 +204,15 @@ def test_p_values_are_adjusted_over_the_pairs_on_new_papers() -> None:
     assert frame.loc[frame["stratum"] == "seen", "p_holm"].isna().all()
 
 
-def test_a_sentence_prefers_a_side_only_where_the_interval_excludes_even_odds() -> None:
+def test_flips_and_failures_are_told_and_nothing_is_preferred_without_evidence() -> None:
     p = params.load("tiny", {"judge_model": "some-judge"})
-    rng = np.random.default_rng(5)
-    claimed = 0
-    for share in np.linspace(0.35, 0.65, 13):
-        winners = rng.choice(["a", "b", "tie"], p=[0.8 * (1 - share), 0.8 * share, 0.2], size=80)
-        table = preferences.table(outcomes(list(winners)), 500)
-        text, row = preferences.reading(table, p), table.iloc[0]
-        apart = not row["win_rate_low"] <= 0.5 <= row["win_rate_high"] and row["p_holm"] < 0.05
-        assert (" over " in text) == apart
-        assert ("In 0 of 1 pairs" in text) == (not apart)
-        claimed += apart
-    assert 0 < claimed < 13
-
-
-def test_flips_and_failures_are_told() -> None:
     frame = outcomes(["b"] * 50 + ["a"] * 45 + ["tie"] * 3 + ["judge_failed"] * 2)
     frame.loc[frame["winner"] == "tie", "flipped"] = True
-    text = preferences.reading(
-        preferences.table(frame, 200), params.load("tiny", {"judge_model": "some-judge"})
-    )
-    for told in ("3 of 100", "2 pairs got no verdict", "not valid", "does not confirm"):
+    text = preferences.reading(preferences.table(frame, 200), p)
+    for told in ("In 0 of 1 pairs", "3 of 100", "2 pairs got no verdict", "not valid", "confirm"):
         assert told in text
     nothing = preferences.table(pairwise.outcomes([]))
-    assert "No answers were put side by side" in preferences.reading(nothing, params.load("tiny"))
+    assert "No answers were put side by side" in preferences.reading(nothing, p)
 
 
 @pytest.mark.parametrize("n_pairs", [1, 5])
