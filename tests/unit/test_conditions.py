@@ -1,4 +1,4 @@
-"""What is asked under which condition, and when the answers are complete."""
+"""What is asked under which condition, and what an answer depends on."""
 
 from typing import Any
 
@@ -54,12 +54,8 @@ def test_a_further_training_seed_asks_its_own_models_under_the_trained_condition
     first = answering.models_asked(p)
     assert first == {name: c.model for name, c in CONDITIONS.items()}
     assert answering.models_asked(p, 3) == first and answering.seed_suffix(p, 3) == ""
-    assert answering.models_asked(p, 4) == {
-        "instruct_ft": "instruct_ft.seed-4",
-        "instruct_ft_rag": "instruct_ft.seed-4",
-        "rag_ft": "rag_ft.seed-4",
-        "rag_ft_rag": "rag_ft.seed-4",
-    }
+    trained = {name: model for name, model in first.items() if model != "base"}
+    assert answering.models_asked(p, 4) == {n: f"{m}.seed-4" for n, m in trained.items()}
     assert answering.seed_suffix(p, 4) == ".seed-4"
 
 
@@ -73,23 +69,15 @@ def test_conditions_are_every_training_with_every_context() -> None:
     assert {name for c in CONTRASTS for name in c.plus + c.minus} <= set(CONDITIONS)
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (None, ()),
-        ("oracle", ("oracle",)),
-        (" distractor , oracle", ("oracle", "distractor")),
-        ("both", ("oracle", "distractor")),
-    ],
-)
-def test_extra_contexts_are_named_with_commas(value: str | None, expected: tuple[str, ...]) -> None:
-    assert answering.extra_contexts(params.load("tiny", {"extra_contexts": value})) == expected
+def test_extra_contexts_are_named_with_commas() -> None:
+    def named(value: str | None) -> tuple[str, ...]:
+        return answering.extra_contexts(params.load("tiny", {"extra_contexts": value}))
 
-
-@pytest.mark.parametrize("value", ["orakel", "oracle,all", ",", "oracle;distractor"])
-def test_an_unknown_extra_context_is_an_error(value: str) -> None:
-    with pytest.raises(CutoffError, match="oracle, distractor, both, or null"):
-        answering.extra_contexts(params.load("tiny", {"extra_contexts": value}))
+    assert named(None) == () and named("oracle") == ("oracle",)
+    assert named(" distractor , oracle") == named("both") == ("oracle", "distractor")
+    for value in ("orakel", "oracle,all", ",", "oracle;distractor"):
+        with pytest.raises(CutoffError, match="oracle, distractor, both, or null"):
+            named(value)
 
 
 def test_answers_with_extra_contexts_depend_on_those_passages_only() -> None:

@@ -31,16 +31,15 @@ def combined(*verdicts: str) -> tuple[str, bool | None]:
 
 
 def test_providers_follow_from_the_names() -> None:
-    names = "qwen3:8b, gpt-4o,claude-sonnet-5,o3-mini,gpt-oss:20b,reference"
-    judges = panel.members(load(judge_model=names))
-    assert [(j.name, j.provider) for j in judges] == [
-        ("qwen3:8b", "ollama"),
-        ("gpt-4o", "openai"),
-        ("claude-sonnet-5", "anthropic"),
-        ("o3-mini", "openai"),
-        ("gpt-oss:20b", "ollama"),
-        ("reference", "reference"),
-    ]
+    expected = {
+        "qwen3:8b": "ollama",
+        "gpt-4o": "openai",
+        "claude-sonnet-5": "anthropic",
+        "o3-mini": "openai",
+        "gpt-oss:20b": "ollama",
+        "reference": "reference",
+    }
+    assert dict(panel.members(load(judge_model=" ,".join(expected)))) == expected
     [own, rules] = panel.members(load(judge_model="gpt-4o,reference", judge_provider="ollama"))
     assert (own.provider, rules.provider) == ("ollama", "reference")
 
@@ -69,17 +68,24 @@ def test_a_missing_key_of_a_hosted_judge_is_a_sentence(monkeypatch: pytest.Monke
         next(panel.ask(panel.members(p)[0], p, task, rubric.FORM, "judging"))
 
 
-def test_a_judge_of_the_family_of_candidate_or_generator_is_flagged() -> None:
-    p = load(judge_model="qwen3:8b", base_model="Qwen/Qwen2.5-7B-Instruct")
-    assert "same family (qwen) as the candidate" in " ".join(panel.flags(p))
-    p = load(judge_model="qwen3:8b", fact_source="generator", generator_model="qwen2.5:7b")
-    assert "the generator of the questions, `qwen2.5:7b`" in " ".join(panel.flags(p))
-    assert panel.flags(load(judge_model="gpt-4o", generator_model="qwen2.5:7b")) == []
-
-
-def test_an_even_panel_is_flagged() -> None:
-    assert "Name an odd number" in " ".join(panel.flags(load(judge_model="gpt-4o,reference")))
-    assert panel.flags(load(judge_model="gpt-4o,claude-x,reference")) == []
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"base_model": "Qwen/Qwen2.5-7B-Instruct"}, "same family (qwen) as the candidate"),
+        (
+            {"fact_source": "generator", "generator_model": "qwen2.5:7b"},
+            "the generator of the questions, `qwen2.5:7b`",
+        ),
+        ({"judge_model": "gpt-4o,reference"}, "Name an odd number"),
+        ({"judge_model": "gpt-4o", "generator_model": "qwen2.5:7b"}, ""),
+        ({"judge_model": "gpt-4o,claude-x,reference"}, ""),
+    ],
+)
+def test_kinship_with_candidate_or_generator_and_an_even_panel_are_flagged(
+    values: dict[str, str], words: str
+) -> None:
+    flags = " ".join(panel.flags(load(**{"judge_model": "qwen3:8b", **values})))
+    assert words in flags and bool(words) == bool(flags)
 
 
 @pytest.mark.parametrize(
@@ -156,24 +162,16 @@ def test_the_reference_rules_pass_their_own_golden_set(tmp_path: Path) -> None:
     assert row["right_low"] < row["right"] < row["right_high"]
 
 
-def test_a_judge_that_always_says_the_same_fails_the_golden_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number, verdict in enumerate(rubric.VERDICTS[:3]):
-        monkeypatch.setattr(opinions.reference, "decide", lambda *_, v=verdict: (v, "always"))
-        with pytest.raises(CutoffError, match="'reference' gets .* of 35 golden answers right"):
-            golden.results(load(), tmp_path / str(number))
-
-
 def test_a_judge_that_fails_the_golden_set_judges_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = folders.open_stage("04_evaluate", load(output_dir=str(tmp_path)))
     question = {"question_id": "q", "question": "Q?", "reference": "A"}
     response = {"key": "base|q", "condition": "base", "question_id": "q", "response": "A"}
-    declined = [{**item, "verdict": "not_attempted"} for item in golden.GOLDEN]
-    monkeypatch.setattr(golden, "GOLDEN", declined)
-    with pytest.raises(CutoffError, match="was marked correct"):
-        judge.judge(stage, [question], [response])
-    assert not (stage.folder / "judgements.jsonl").exists()
-    assert not (stage.folder / "judges/reference.jsonl").exists()
+    for verdict in rubric.VERDICTS[:3]:
+        monkeypatch.setattr(opinions.reference, "decide", lambda *_, v=verdict: (v, "always"))
+        with pytest.raises(CutoffError, match=f"of 35 golden answers right.*was marked {verdict}"):
+            judge.judge(stage, [question], [response])
+        assert not (stage.folder / "judgements.jsonl").exists()
+        assert not (stage.folder / "judges/reference.jsonl").exists()
+        (stage.folder / "judges/reference.golden.jsonl").unlink()

@@ -8,13 +8,8 @@ import pytest
 
 from cutoff.evaluate.judging import rubric
 
-GOOD = {
-    "reason": "It matches.",
-    "verdict": "correct",
-    "factuality": 5,
-    "completeness": 4,
-    "communication": 3,
-}
+SCORES = {"factuality": 5, "completeness": 4, "communication": 3}
+GOOD = {"reason": "It matches.", "verdict": "correct", **SCORES}
 
 
 def reply(**changed: Any) -> str:
@@ -43,8 +38,7 @@ def test_only_a_correct_answer_with_enough_scores_passes() -> None:
 )
 def test_one_judgement_is_read_whatever_stands_around_it(text: str) -> None:
     opinion = rubric.parse(text)
-    assert opinion["verdict"] == "correct"
-    assert opinion["scores"] == {"factuality": 5, "completeness": 4, "communication": 3}
+    assert (opinion["verdict"], opinion["scores"]) == ("correct", SCORES)
 
 
 @pytest.mark.parametrize(
@@ -89,15 +83,9 @@ def test_the_response_is_quoted_between_marks_that_it_cannot_hold() -> None:
     other, found = parts(forged)
     assert other != code and len(found) == 3 and forged in found[1]
     assert parts("B")[0] == code  # the same response is always asked about in the same words
-
-
-def test_every_response_is_told_the_same_rubric_first() -> None:
-    messages = [rubric.render(q, a, r) for q, a, r in (("Q?", "A", "B"), ("P?", "C", "D"))]
-    assert messages[0][0] == messages[1][0] == {"role": "system", "content": rubric.SYSTEM}
-
-
-def test_half_a_surrogate_pair_can_be_sent() -> None:
-    json.dumps(rubric.render("Q?", "A", "a\ud83d b"), ensure_ascii=False).encode()
+    assert rubric.render("Q?", "A", "B")[0] == {"role": "system", "content": rubric.SYSTEM}
+    half = rubric.render("Q?", "A", "a\ud83d b")  # of a surrogate pair: it can be sent
+    json.dumps(half, ensure_ascii=False).encode()
 
 
 def test_the_hash_of_the_rubric_follows_its_text_its_schema_and_its_pass_rule(

@@ -14,23 +14,20 @@ STRATA = ("seen", "unseen_fact", "unseen_paper", "control")
 @pytest.fixture
 def answers() -> pd.DataFrame:
     """Eight questions; answers with retrieval pass, others fail."""
-    rows = [
-        {
-            "question_id": f"q{i}",
-            "paper_id": f"p{i // 2}",
-            "stratum": STRATA[i % 4],
-            "condition": condition,
-            "question": f"What is {i}?",
-            "reference": f"value {i}",
-            "response": f"{condition} q{i}",
-            "verdict": "correct" if condition in RAG_CONDITIONS else "incorrect",
-            "passed": condition in RAG_CONDITIONS,
-            "retrieval_hit": True if condition in RAG_CONDITIONS else None,
-        }
-        for condition in CONDITIONS
-        for i in range(8)
-    ]
-    return pd.DataFrame(rows).astype({"passed": "boolean", "retrieval_hit": "boolean"})
+    questions = pd.DataFrame({"question_id": [f"q{i}" for i in range(8)]})
+    questions["paper_id"] = [f"p{i // 2}" for i in range(8)]
+    questions["stratum"] = [*STRATA, *STRATA]
+    questions["question"] = "What is " + questions["question_id"] + "?"
+    questions["reference"] = "value of " + questions["question_id"]
+    frame = questions.merge(pd.DataFrame({"condition": list(CONDITIONS)}), how="cross")
+    hit = frame["condition"].isin(RAG_CONDITIONS)
+    frame = frame.assign(
+        response=frame["condition"] + " " + frame["question_id"],
+        verdict=hit.map({True: "correct", False: "incorrect"}),
+        passed=hit,
+        retrieval_hit=hit.where(hit),
+    )
+    return frame.astype({"passed": "boolean", "retrieval_hit": "boolean"})
 
 
 def change(answers: pd.DataFrame, condition: str, questions: list[str], verdict: str) -> None:
@@ -39,19 +36,14 @@ def change(answers: pd.DataFrame, condition: str, questions: list[str], verdict:
     answers.loc[rows, ["verdict", "passed"]] = [verdict, passed]
 
 
-def test_outcomes_count_every_answer_once(answers: pd.DataFrame) -> None:
-    change(answers, "base", ["q0"], "not_attempted")
-    outcomes = scoring.outcomes(answers).set_index("condition")
-    assert list(outcomes.index) == list(CONDITIONS)
-    assert (outcomes.sum(axis=1) == 8).all()
-    assert outcomes.loc["base"].tolist() == [0, 7, 1, 0]
-
-
-def test_a_failed_judgement_is_counted_and_above_one_percent_invalid(
+def test_every_answer_is_counted_once_and_above_one_percent_failures_invalid(
     answers: pd.DataFrame,
 ) -> None:
+    change(answers, "base", ["q0"], "not_attempted")
     change(answers, "base_rag", ["q3"], "judge_failed")
     outcomes = scoring.outcomes(answers).set_index("condition")
+    assert list(outcomes.index) == list(CONDITIONS) and (outcomes.sum(axis=1) == 8).all()
+    assert outcomes.loc["base"].tolist() == [0, 7, 1, 0]
     assert outcomes.loc["base_rag", ["judge_failed", "correct"]].tolist() == [1, 7]
     assert "1 of 48 judgements failed" in str(claims.validity(effect_table.pass_rates(answers)))
 
@@ -63,12 +55,9 @@ def test_examples_follow_their_rule_and_take_no_question_twice(answers: pd.DataF
     assert list(first["condition"]) == list(CONDITIONS)
     assert list(first["response"]) == [f"{c} q0" for c in CONDITIONS]
     assert list(first["passed"]) == [False, True, True, True, False, True]
-    assert chosen["Training supplied the answer"]["question"][0] == "What is 4?"
+    assert chosen["Training supplied the answer"]["question"][0] == "What is q4?"
     assert "The evidence was not retrieved" not in chosen
     questions = [rows["question"][0] for rows in chosen.values()]
     assert len(set(questions)) == len(questions)
-
-
-def test_a_question_without_every_verdict_is_no_example(answers: pd.DataFrame) -> None:
     change(answers, "base", [f"q{i}" for i in range(8)], "judge_failed")
-    assert scoring.examples(answers) == []
+    assert scoring.examples(answers) == []  # without every verdict a question is no example
