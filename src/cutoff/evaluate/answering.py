@@ -22,7 +22,8 @@ from cutoff.records import Question, Response
 from cutoff.run import folders
 from cutoff.store import Store
 
-# What a completion says beside its text, see ``Response``.
+# What a response holds beside its key, condition and text: of its question, and of its completion.
+OF_QUESTION = ("question_id", "paper_id", "stratum")
 MEASURED = "prompt_tokens completion_tokens latency_seconds finish_reason retries".split()
 
 
@@ -40,21 +41,12 @@ def answer(
 
 
 def answer_extra(stage: folders.Run, questions: Sequence[Question]) -> list[Response]:
-    """The same ``questions`` with the contexts of ``extra_contexts``; [] where it is null.
-
-    ``questions`` come from ``contexts.add``. A file per context (``responses.oracle.jsonl``);
-    records and errors as in ``answer``.
-    """
-    return [
-        record
-        for kind in extra_contexts(stage.params)
-        for record in answer_all(
-            stage,
-            questions,
-            {name: c.model for name, c in EXTRA_CONDITIONS.items() if c.context == kind},
-            f".{kind}",
-        )
-    ]
+    """``questions`` of ``contexts.add`` with the contexts of ``extra_contexts``, a file each."""
+    records = []
+    for kind in extra_contexts(stage.params):
+        asked = {name: c.model for name, c in EXTRA_CONDITIONS.items() if c.context == kind}
+        records += answer_all(stage, questions, asked, f".{kind}")
+    return records
 
 
 def answer_unanswerable(stage: folders.Run, questions: Sequence[Question]) -> list[Response]:
@@ -79,10 +71,7 @@ def extra_contexts(p: Params) -> tuple[str, ...]:
 
 
 def models_asked(p: Params, training_seed: int | None = None) -> dict[str, str]:
-    """Condition -> name of the model that answers under it, for one training seed.
-
-    The first seed answers under all six conditions; the base model has no further seeds.
-    """
+    """Condition -> name of the model that answers under it; the base model has one seed only."""
     names = {(variant, seed): name for name, (variant, seed) in models.adapters(p).items()}
     seed = p.training_seed if training_seed is None else training_seed
     return {
@@ -122,8 +111,8 @@ def made_from(
 def served(stage: folders.Run) -> dict[str, str]:
     """Who answered and from what: provider, export_mode, quantization, base_source."""
     p = stage.params
-    names = ("export_mode", "quantization", "base_source")
-    return {"provider": serving.measured_provider(stage), **{n: getattr(p, n) for n in names}}
+    how = {n: getattr(p, n) for n in ("export_mode", "quantization", "base_source")}
+    return {"provider": serving.measured_provider(stage), **how}
 
 
 def key(condition: str, question_id: str) -> str:
@@ -156,7 +145,9 @@ def answer_all(
     p, provider = stage.params, serving.measured_provider(stage)
     # Long prompts first, so that the short ones fill up the cores in the end.
     order = sorted(asked, key=lambda name: ALL_CONDITIONS[name].context == "none")
-    named = {key(name, q["question_id"]): (name, q) for name in order for q in questions}
+    named: dict[str, tuple[str, Any]] = {
+        key(name, q["question_id"]): (name, q) for name in order for q in questions
+    }
     used = dict.fromkeys(asked.values())
     weights = {model: serving.identity(stage, model, provider) for model in used}
     path = stage.folder / f"responses{suffix}.jsonl"
@@ -172,18 +163,9 @@ def answer_all(
                 closing(chat.complete(requests, engine, *how)) as answers,
             ):
                 for done in answers:
-                    store.append(_record(done, *named[done.key]))
+                    condition, question = named[done.key]
+                    record = {"key": done.key, "condition": condition, "response": done.text}
+                    record |= {name: question[name] for name in OF_QUESTION}
+                    store.append(record | {name: getattr(done, name) for name in MEASURED})
         records: dict[str, Any] = {record["key"]: record for record in store.records()}
     return [records[key(name, q["question_id"])] for name in asked for q in questions]
-
-
-def _record(done: chat.Completion, condition: str, question: Question) -> dict[str, Any]:
-    return {
-        "key": done.key,
-        "condition": condition,
-        "question_id": question["question_id"],
-        "paper_id": question["paper_id"],
-        "stratum": question["stratum"],
-        "response": done.text,
-        **{name: getattr(done, name) for name in MEASURED},
-    }

@@ -32,11 +32,10 @@ Rows = dict[str, dict[str, Any]]  # item -> its line of the file, and the line's
 def draw(
     questions: Sequence[Question], responses: Sequence[Response], size: int, seed: int
 ) -> pd.DataFrame:
-    """At most ``size`` answers, equally many of every condition, spread over the strata.
+    """At most ``size`` answers, equally many of every condition, each with the same chance:
+    sorted by stratum, at random within it, and taken at equal steps from a random start.
 
-    Within a condition every answer has the same chance: answers are sorted by stratum, at
-    random within it, and taken at equal steps from a random start. Columns: item, condition,
-    question_id, paper_id, stratum, question, reference, response (as shown).
+    Columns: item, condition, question_id, paper_id, stratum, question, reference, response.
     """
     asked = {question["question_id"]: question for question in questions}
     conditions = list(dict.fromkeys(response["condition"] for response in responses))
@@ -106,9 +105,8 @@ def set_label(path: Path, sheet: pd.DataFrame, item: str, label: str) -> pd.Data
 def compared(sample: pd.DataFrame, sheet: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     """A row per sampled answer with what the person and the judge made of it.
 
-    ``verdicts``: columns condition, question_id, passed (of a judge, or of a measure that
-    decides by rule). Columns: item, condition, question_id, paper_id, stratum, label, human,
-    judge; the last two are True, False or missing (no label, *unsure*, judge failed).
+    ``verdicts``: columns condition, question_id, passed. Columns: item, condition, question_id,
+    paper_id, stratum, label, human, judge; the last two are True, False or missing.
     """
     keys = ["condition", "question_id"]
     frame = sample[["item", *keys, "paper_id", "stratum"]].merge(
@@ -183,8 +181,9 @@ def _read(path: Path) -> Rows:
             row: dict[str, Any] = dict(zip(names, cells, strict=True))
             item, row["label"] = row["item"].strip(), row["label"].strip().lower()
             if row["label"] not in ("", *LABELS):
+                allowed = ", ".join(LABELS)
                 raise CutoffError(
-                    f"{where}: the label {row['label']!r} must be {', '.join(LABELS)}, or empty."
+                    f"{where}: the label {row['label']!r} must be {allowed}, or empty."
                 )
             if item in known:
                 raise CutoffError(f"{where}, repeats the item {item}.")

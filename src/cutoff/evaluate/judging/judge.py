@@ -35,10 +35,10 @@ def judge(
 ) -> list[Judgement]:
     """Judge every response; returns the records of ``judgements.jsonl``, in order.
 
-    Judgements that exist for exactly these responses and this scoring are kept. Those of a
-    further ``training_seed``, and of other answers than those of the six conditions (``label``,
-    say ``F16``), have files of their own. What each judge said is in the folder ``judges``.
-    Raises ``CutoffError`` when a judge cannot be used or fails the golden set.
+    What exists for these responses and this scoring is kept. Judgements of a further
+    ``training_seed``, and of other answers than those of the six conditions (``label``, say
+    ``F16``), have files of their own. Raises ``CutoffError`` when a judge cannot be used or fails
+    the golden set.
     """
     suffix = seed_suffix(stage.params, training_seed) + (f".{label}" if label else "")
     decided = decide(stage.params, stage.folder, questions, responses, suffix)
@@ -71,11 +71,9 @@ def decide(
         by_member.append(opinions.of(member, p, items, path, f"judging, {member.name}"))
     decided = []
     for response, *votes in zip(responses, *by_member, strict=True):
-        record: dict[str, Any] = {
-            "key": f"{p.judge_model}|{response['key']}",
-            "judge": p.judge_model,
-        }
-        record |= {name: response[name] for name in ("condition", "question_id")}
+        record: dict[str, Any] = {"key": f"{p.judge_model}|{response['key']}"}
+        record |= {"judge": p.judge_model, "condition": response["condition"]}
+        record |= {"question_id": response["question_id"]}
         question = asked[response["question_id"]]
         record |= {name: question.get(name) for name in ("paper_id", "stratum")}
         decided.append(record | combine(votes))

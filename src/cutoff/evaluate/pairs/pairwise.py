@@ -11,7 +11,7 @@ are a tie that nobody is asked about. The judge ``reference`` prefers the answer
 import hashlib
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -62,26 +62,24 @@ def chosen(p: Params, verdicts: pd.DataFrame) -> list[tuple[str, str]]:
     ``top``: the two that pass most on new papers; of equals the one that comes first.
     """
     known = list(dict.fromkeys(verdicts["condition"]))
-    if p.pairwise_conditions == "none":
+    names = [name.strip() for name in p.pairwise_conditions.split(",") if name.strip()]
+    if names == ["none"]:
         return []
-    if p.pairwise_conditions == "all":
+    if names == ["all"]:
         return list(combinations(known, 2))
-    if p.pairwise_conditions == "top":
+    if names == ["top"]:
         new = verdicts[verdicts["stratum"].isin(POST_STRATA)]
         rates = new.astype({"passed": "Float64"}).groupby("condition")["passed"].mean()
         best = sorted(known, key=lambda name: -rates.get(name, 0.0))[:2]
         return list(combinations(sorted(best, key=known.index), 2))
-    names = [name.strip() for name in p.pairwise_conditions.split(",") if name.strip()]
+    given = f"pairwise_conditions = {p.pairwise_conditions!r}"
     for name in names:
         if name not in known:
-            raise CutoffError(
-                f"pairwise_conditions = {p.pairwise_conditions!r} names {name!r}; "
-                + nearest(name, known)
-            )
+            raise CutoffError(f"{given} names {name!r}; {nearest(name, known)}")
     if len(set(names)) < 2:
         raise CutoffError(
-            f"pairwise_conditions = {p.pairwise_conditions!r} must be top, all, none, or at least "
-            "two different conditions with commas between them."
+            f"{given} must be top, all, none, or at least two different conditions with commas "
+            "between them."
         )
     return list(combinations(dict.fromkeys(names), 2))
 
@@ -111,8 +109,8 @@ def compare(
 
     A record per judge, pair and order: key, judge, a, b, question_id, paper_id, stratum, order
     (``ab``, ``ba``, or ``rule`` where nobody was asked), choice (``a``, ``b``, ``tie``,
-    ``judge_failed``), rule (what decided) and detail (the judge's reason). They are kept as long
-    as judges, prompt and ``responses`` (all that the answers are drawn from) stay the same.
+    ``judge_failed``), rule (what decided) and detail (the judge's reason). They depend on judges,
+    prompt and ``responses``, all that the answers are drawn from.
     """
     if not pairs:
         return []
@@ -166,32 +164,25 @@ def _by_rule(member: panel.Judge, pair: Pair) -> Choice | None:
         return None
     asked = (pair.question["question"], pair.question["reference"])
     verdicts = [reference.decide(*asked, text)[0] for text in texts]
-    choice, rule = {
-        (True, True): ("tie", "both pass"),
-        (True, False): ("a", "only one passes"),
-        (False, True): ("b", "only one passes"),
-        (False, False): ("tie", "neither passes"),
-    }[verdicts[0] == "correct", verdicts[1] == "correct"]
+    passing = [side for side, verdict in zip("ab", verdicts, strict=True) if verdict == "correct"]
+    choice = passing[0] if len(passing) == 1 else "tie"
+    rule = ("neither passes", "only one passes", "both pass")[len(passing)]
     return {"choice": choice, "rule": rule, "detail": " / ".join(verdicts)}
 
 
-def made_from(p: Params, judges: Sequence[panel.Judge], responses: Iterable[Response]) -> str:
+def made_from(p: Params, judges: Sequence[panel.Judge], responses: Sequence[Response]) -> str:
     """Hash of the judges, how they are asked, and every response they may be shown."""
-    parts = [
-        (RULES_VERSION, comparison.SYSTEM, comparison.SCHEMA),
-        [opinions.identity(member, p) for member in judges],
-        [(response["key"], response["response"]) for response in responses],
-    ]
-    return hashlib.sha256(to_json(parts)).hexdigest()
+    rules = (RULES_VERSION, comparison.SYSTEM, comparison.SCHEMA)
+    asked = [opinions.identity(member, p) for member in judges]
+    texts = [(response["key"], response["response"]) for response in responses]
+    return hashlib.sha256(to_json([rules, asked, texts])).hexdigest()
 
 
 def outcomes(records: Sequence[Choice]) -> pd.DataFrame:
     """One row per pair of conditions and question: what the orders and judges come to.
 
-    Columns: question_id, paper_id, stratum, a, b, winner (``a``, ``b``, ``tie``,
-    ``judge_failed``), flipped (a judge chose the first, or the second, in both orders),
-    half_flipped (a choice in one order, a tie in the other). Several judges: what more than half
-    of them say; else ``judge_failed`` if one of them failed, or a tie.
+    Columns: question_id, paper_id, stratum, a, b, winner (see ``majority``), flipped (a judge
+    chose the first, or the second, in both orders), half_flipped (a choice and a tie).
     """
     choices: dict[tuple[str, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
