@@ -1,7 +1,5 @@
 """A teacher by rule behind Ollama's protocol: it reads the passage it is given and answers.
 
-    python tests/protocol/scripted_teacher.py     # prints the address and serves until stopped
-
 As a generator it takes sentences of the form "NAME is / has / uses / reaches ... VALUE" and
 "The X of NAME is VALUE", and makes facts, questions and paraphrases of them; as a data set
 judge it rates what it is shown by looking the answer up in the passage. ``moods`` maps words
@@ -13,7 +11,6 @@ import hashlib
 import json
 import re
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,48 +18,23 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 
-import loopback
 from ollama_server import Model, OllamaServer, full_name, now, too_long
 
 NAME = r"(?:[A-Z][\w-]*|[a-z]*[A-Z][\w-]+|\w+\d+)(?:[ ](?:[A-Z][\w-]*|\d+))*"
-VERBS = {
-    "is": "What is {s}?",
-    "was": "What was {s}?",
-    "are": "What are {s}?",
-    "has": "What does {s} have?",
-    "have": "What do {s} have?",
-    "uses": "What does {s} use?",
-    "reaches": "What does {s} reach?",
-    "scores": "What does {s} score?",
-    "provides": "What does {s} provide?",
-    "contains": "What does {s} contain?",
-    "includes": "What does {s} include?",
-    "suffers from": "What does {s} suffer from?",
-    "runs on": "What does {s} run on?",
-    "allows": "What does {s} allow?",
-    "can": "What can {s} do?",
-}
+DO = ("has have", "uses use", "reaches reach", "provides provide", "includes include")
+VERBS = {"is": "What is {s}?", "was": "What was {s}?", "can": "What can {s} do?"}
+VERBS |= {does: f"What does {{s}} {do}?" for does, do in map(str.split, DO)}
+VERBS |= {"suffers from": "What does {s} suffer from?", "runs on": "What does {s} run on?"}
 SIMPLE = re.compile(rf"^(?:The )?({NAME}) ({'|'.join(VERBS)}) (.+?)[.]?$")
 OF_NAME = re.compile(rf"^The ([a-z][a-z ]+) of ({NAME}) (?:is|was) (.+?)[.]?$")
-LONGER = re.compile(
-    r"^([A-Z][^,;:]{5,90}?) (is|are|was|were|provides|allows|contains|computes|returns|can be|"
-    r"depends on|consists of|refers to) ([^;:]{5,160}?)[.]?$"
-)
 CITED = re.compile(rf"({NAME}).*?((?:[A-Z][a-z]+(?: et al\.?| and [A-Z][a-z]+)?),? \(?\d{{4}}\)?)")
 PARAPHRASES = (
     "About {s}, people wonder: {q}",
     "Please complete this note on {s}: {h} ...",
     "{s} comes up in an exam, and the task is to say {h}; how would a good reply go?",
     "If someone brings up {s}, which detail answers the matter of {h}?",
-    "Give the missing detail on {s}, namely {h}.",
     "In a quiz, one card reads {s}; name {h}!",
-    "Regarding {s}: state {h} briefly.",
     "Could an expert on {s} explain {h} to a newcomer?",
-    "Which words fill the gap when {s} is described by {h}?",
-    "A glossary lists {s}. Recall {h} from memory.",
-    "Say {h}, thinking of {s} alone.",
-    "Someone mentions {s} at lunch. Could you add {h} for them?",
-    "Write down {h} as far as {s} goes.",
 )
 
 
@@ -169,13 +141,6 @@ def fact_of(sentence: str) -> tuple[str, str, str, str] | None:
         value = re.split(r"[,;(]", value)[0].strip()
         if 0 < len(value.split()) <= 15:
             return subject, VERBS[verb].format(s=subject), value, f"what it {verb}"
-    if match := LONGER.match(sentence):
-        front, verb, value = match.groups()
-        value = re.split(r"[,(]| which | where ", value)[0].strip()
-        found = re.search(rf"(?<=[a-z] )({NAME})", front)
-        if found and 0 < len(value.split()) <= 15:
-            front = lower(front)
-            return found[1], f"Complete: {front} {verb} what?", value, f"what {front} {verb}"
     return None
 
 
@@ -205,14 +170,3 @@ def rated(told: str) -> dict[str, float]:
     short = 0.9 if len(value.split()) <= 10 else 0.6
     clear = 0.5 if re.match(r"(?:a|an|the|in|on|to|by|not)? ?\w{1,3}$", value) else 0.9
     return {"answerability": short, "correctness": there, "clarity": clear, "coherence": 0.8}
-
-
-def busy(seconds: float) -> loopback.Fault:
-    """A 503 that asks for a pause."""
-    return loopback.status(503, "server busy, please try again", Retry_After=str(seconds))
-
-
-if __name__ == "__main__":
-    teacher = Teacher(share_odd=0.06)
-    print(teacher.host, flush=True)
-    threading.Event().wait()

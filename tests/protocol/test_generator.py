@@ -4,19 +4,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import loopback
 import pytest
-from scripted_teacher import Teacher, busy
+from scripted_teacher import Teacher
 
 from cutoff import embeddings, files, params
 from cutoff.engines import chat
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.generate.facts import checks, dataset_judge, fact_source, generator, rejections
 from cutoff.generate.facts.rejections import Reason
-from cutoff.generate.questions import evidence, strata, unanswerable, wordings
+from cutoff.generate.questions import strata, unanswerable, wordings
 from cutoff.phantom import world
 
 Record = dict[str, Any]
@@ -107,12 +108,13 @@ def keys(folder: Path, name: str = "generated.jsonl") -> list[str]:
     return [record["key"] for record in files.read_jsonl(folder / name)]
 
 
-def test_every_fact_stands_in_its_passage_and_can_be_asked(
+def test_every_fact_stands_in_its_passage_and_the_funnel_adds_up(
     teacher: Teacher, tmp_path: Path
 ) -> None:
+    teacher.share_odd = 0.6
     found, rejected = make(teacher, tmp_path)
     text = {passage["passage_id"]: passage["text"] for passage in corpus(params_for(teacher))[1]}
-    assert len(found) > 30
+    assert len(found) > 20
     assert len({fact["fact_id"] for fact in found}) == len(found)
     asked: list[str] = []
     for fact in found:
@@ -121,22 +123,15 @@ def test_every_fact_stands_in_its_passage_and_can_be_asked(
         assert checks.in_quote(fact["value"], fact["evidence"], fact["subject"], 0.8)
         asked += [fact["question"], *fact["paraphrases"]]
         assert fact["subject"] in fact["question"] and len(fact["paraphrases"]) >= 2
-    assert len({evidence.normalise(question) for question in asked}) == len(asked)
-    assert all(record["reason"] for record in rejected)
-
-
-def test_the_funnel_adds_up(teacher: Teacher, tmp_path: Path) -> None:
-    teacher.share_odd = 0.6
-    found, rejected = make(teacher, tmp_path)
-    asked = {tuple(key.split("|")[:2]) for key in keys(tmp_path)}
-    first, *rows = rejections.of_passages(found, rejected)
-    assert first["kept"] == len(asked)
-    every = rejections.of_facts(found, rejected)
-    for steps in ([first, *rows], every):
-        for before, after in zip(steps, steps[1:], strict=False):
+    assert len({checks.normalise(question) for question in asked}) == len(asked)
+    passages_asked = {tuple(key.split("|")[:2]) for key in keys(tmp_path)}
+    by_passage = rejections.of_passages(found, rejected)
+    by_fact = rejections.of_facts(found, rejected)
+    assert by_passage[0]["kept"] == len(passages_asked) and by_fact[-1]["kept"] == len(found)
+    for steps in (by_passage, by_fact):
+        for before, after in pairwise(steps):
             assert before["kept"] - after["dropped"] == after["kept"] and after["dropped"] > 0
-    assert every[-1]["kept"] == len(found)
-    reasons = {row["reason"] for row in [*rows, *every]}
+    reasons = {row["reason"] for row in [*by_passage, *by_fact]}
     assert {Reason.NOT_JSON, Reason.MORE_THAN_ASKED} <= reasons
 
 
@@ -223,7 +218,9 @@ def test_a_server_that_is_gone_stops_the_run_and_keeps_what_came(
     with pytest.raises(CutoffError, match="answered none|in a row"):
         make(teacher, tmp_path)
     teacher.always = None
-    teacher.faults = [busy(0)] * 3  # a busy server is only asked again
+    teacher.faults = [
+        loopback.status(503, "server busy", Retry_After="0")
+    ] * 3  # a busy server is only asked again
     assert make(teacher, tmp_path)[0]
 
 
@@ -317,16 +314,15 @@ def test_a_judge_that_cannot_rate_keeps_nothing_of_that_fact(
     assert not unrated & {fact["fact_id"] for fact in made.usable}
 
 
-def test_a_judge_of_the_generators_family_is_named(teacher: Teacher) -> None:
+def test_a_judge_of_the_generators_family_is_named_and_without_one_all_is_kept(
+    teacher: Teacher, tmp_path: Path
+) -> None:
     names = {"generator_model": "qwen2.5:7b-instruct", "dataset_judge_model": "Qwen/Qwen2.5-14B"}
     assert "own family (qwen)" in str(dataset_judge.same_family(params_for(teacher, **names)))
     names["dataset_judge_model"] = "llama3.1:8b-instruct"
     assert dataset_judge.same_family(params_for(teacher, **names)) is None
-    assert dataset_judge.same_family(params_for(teacher)) is None
-
-
-def test_without_a_judge_everything_is_kept(teacher: Teacher, tmp_path: Path) -> None:
     p = params_for(teacher)
+    assert dataset_judge.same_family(p) is None
     assert dataset_judge.rate(p, [{"fact_id": "a"}], [], wordings.wordings_of(p), tmp_path) == []
     assert dataset_judge.keep([{"fact_id": "a"}], [], p) == ([{"fact_id": "a"}], [])
 
@@ -346,15 +342,6 @@ def test_generated_facts_are_split_like_known_ones(teacher: Teacher, tmp_path: P
     assert not train & {q["question"] for q in asked if q["split"] == "eval"}
     per_paper = [(f["paper_id"], f["task"]) for f in made.usable]
     assert max(map(per_paper.count, per_paper)) <= p.qa_per_paper
-
-
-def test_too_few_papers_with_facts_is_a_sentence(teacher: Teacher, tmp_path: Path) -> None:
-    p = params_for(teacher)
-    papers, passages = corpus(p)
-    few = {paper["paper_id"] for paper in papers[:3]}
-    made = made_of(p, papers, [x for x in passages if x["paper_id"] in few], papers, tmp_path)
-    with pytest.raises(CutoffError, match="n_unseen_papers = 3 leaves no paper to train on"):
-        strata.split(made.usable, papers, p)
 
 
 def test_unanswerable_questions_have_no_answer_in_the_corpus(

@@ -74,13 +74,10 @@ def test_every_broken_rule_has_its_own_reason(changes: dict[str, str], reason: s
     assert fault(**changes) == reason
 
 
-def test_an_ordinary_word_with_a_capital_is_no_name() -> None:
+def test_a_name_is_no_ordinary_word_and_a_citation_names_a_work_that_the_quote_cites() -> None:
     paper = "Different models differ in different ways, with different results and different cost."
     assert not checks.is_name("Different", paper)
     assert checks.is_name("Crane", "Crane is large. A crane is a bird.")
-
-
-def test_a_citation_names_a_work_that_the_quote_cites() -> None:
     cites = {
         "quote": "It reaches 84.3% on GLUE, as Smith et al. (2020) did.",
         "question": "Whose result does Crane-7B repeat?",
@@ -121,8 +118,8 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.text() | st.binary().map(lambda b: b.decode("latin-1")))
+@settings(max_examples=100, deadline=None)
+@given(st.text() | JSON.map(json.dumps) | JSON.map(lambda content: json.dumps({"facts": content})))
 @example("[" * 100_000)
 @example('{"facts": [' * 5_000)
 @example('{"facts": [{"quote": "\ud800"}]}')
@@ -130,23 +127,12 @@ JSON = st.recursive(
 def test_any_reply_is_read_or_refused_in_one_way(text: str) -> None:
     for read in (generator.entries, dataset_judge.read_ratings):
         try:
-            read(text)
+            found = read(text)
         except ValueError:
-            pass
-
-
-@settings(max_examples=150, deadline=None)
-@given(JSON)
-def test_any_json_is_a_list_of_facts_or_refused(content: object) -> None:
-    entries = []
-    for wrapped in (content, {"facts": content}):
-        try:
-            entries += generator.entries(json.dumps(wrapped))
-        except ValueError:
-            pass
-    for entry in entries:
-        told = checks.fields(entry)
-        assert told is None or checks.fault(told, "qa", PASSAGE, PASSAGE) is not None
+            continue
+        for entry in found:
+            told = checks.fields(entry)
+            assert told is None or checks.fault(told, "qa", PASSAGE, PASSAGE) is not None
 
 
 def test_whatever_stands_around_the_json_is_left_out() -> None:
@@ -161,7 +147,7 @@ def test_whatever_stands_around_the_json_is_left_out() -> None:
             generator.entries(text)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.text(min_size=1))
 def test_texts_of_a_model_lose_what_nobody_sees(text: str) -> None:
     shown = checks.clean(text + "\u202e\x1b[31m\x00\ud800")
@@ -212,6 +198,9 @@ def test_short_texts_are_not_all_alike() -> None:
     assert dedupe.similarity(frozenset(), frozenset()) == 0.0
     texts = ["Why?", "How?", "Why ?"]
     assert dedupe.different_wordings(texts, "Crane") == ["Why?", "How?"]
+    texts = ["What is the width of the layers of Crane?", "How wide is a layer in Crane?"]
+    near = "What's the width of the layers of Crane?"
+    assert dedupe.different_wordings([texts[0], near, texts[1]], "Crane") == texts
 
 
 def test_the_same_meaning_is_found_by_the_vectors_unless_names_differ() -> None:
@@ -226,15 +215,6 @@ def test_the_same_meaning_is_found_by_the_vectors_unless_names_differ() -> None:
         ]
     )
     assert verdicts == [None, (Reason.SAME_MEANING, "a"), None]
-
-
-def test_a_wording_that_is_nearly_another_is_left_out() -> None:
-    texts = [
-        "What is the width of the layers of Crane?",
-        "What's the width of the layers of Crane?",
-        "How wide is a layer in Crane?",
-    ]
-    assert dedupe.different_wordings(texts, "Crane") == [texts[0], texts[2]]
 
 
 @settings(max_examples=40, deadline=None)

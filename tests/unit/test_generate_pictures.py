@@ -15,23 +15,30 @@ def fact(paper_id: str, attribute: str, trained: bool, asked: bool) -> dict:
 
 
 def test_the_map_shows_every_fact_in_its_group_with_its_use() -> None:
-    papers = [{"paper_id": name, "period": "control" if name == "c" else "post"} for name in "uct"]
+    period = {"u": "post", "c": "control", "t": "post"}
+    papers = [{"paper_id": name, "period": period[name]} for name in period]
     facts = [
         fact("t", "task", trained=True, asked=True),
-        fact("t", "size", trained=False, asked=True),
+        fact("t", "size", trained=True, asked=False),
         fact("u", "task", trained=False, asked=False),
         fact("u", "size", trained=False, asked=True),
         fact("c", "task", trained=False, asked=False),  # its other fact was rejected
     ]
-    facts.append(fact("v", "task", trained=True, asked=False))
-    papers.append({"paper_id": "v", "period": "post"})
     figure = dataset_figures.fact_map(facts, papers)
     cells = figure.axes[0].collections[0].get_array().filled(np.nan)
     nan = np.nan
-    expected = [[2, 1, nan, nan, 0, nan, nan, 0], [3, 0, nan, nan, 3, nan, nan, 0]]
-    assert np.array_equal(cells[:, : len(expected[0])], expected, equal_nan=True)
+    expected = [[2, nan, nan, 0, nan, nan, 0], [1, nan, nan, 3, nan, nan, 0]]
+    assert np.array_equal(cells, expected, equal_nan=True)
     labels = [text.get_text() for text in figure.axes[0].texts]
-    assert labels == ["trained on (2)", "index only (1)", "before the cutoff (1)"]
+    assert labels == ["trained on (1)", "index only (1)", "before the cutoff (1)"]
+
+
+def test_the_map_counts_generated_facts_of_a_kind() -> None:
+    papers = [{"paper_id": name, "period": "post"} for name in "ab"]
+    told = [("a", "qa"), ("a", "summary"), ("a", "qa"), ("b", "qa")]
+    facts = [fact(q, task, trained=True, asked=True) | {"task": task} for q, task in told]
+    (panel,) = dataset_figures.fact_map(facts, papers).axes
+    assert [t.get_text() for t in panel.get_yticklabels()] == ["qa 1", "qa 2", "summary 1"]
 
 
 def test_the_printed_page_is_cropped_to_what_is_printed(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from cutoff import params
 from cutoff.errors import CutoffError
-from cutoff.generate.questions import evidence, model_inputs, strata, wordings
+from cutoff.generate.facts import fact_source
+from cutoff.generate.facts.checks import normalise
+from cutoff.generate.questions import model_inputs, strata, wordings
 from cutoff.phantom import world
 
-Record = dict
+Records = list[dict]
 
 
 def count(words: list[str]) -> list[int]:
@@ -24,7 +26,7 @@ def params_of(**overrides) -> params.Params:
     return params.load("tiny", overrides)
 
 
-def corpus(p: params.Params) -> tuple[list[Record], list[Record], list[Record]]:
+def corpus(p: params.Params) -> tuple[Records, Records, Records]:
     """Paper records, passages (a section each) and found facts, without PDF and embeddings."""
     papers = world.make_papers(p.seed, p.n_post_papers, p.n_control_papers)
     passages = [
@@ -36,50 +38,42 @@ def corpus(p: params.Params) -> tuple[list[Record], list[Record], list[Record]]:
         for paper in papers
         for number, (_, body) in enumerate(paper.sections, start=1)
     ]
-    found, rejected = evidence.find_evidence(evidence.phantom_facts(papers), passages)
+    found, rejected = fact_source.find_evidence(fact_source.phantom_facts(papers), passages)
     assert not rejected
     return [{"paper_id": q.paper_id, "period": q.period} for q in papers], passages, found
 
 
-def make(p: params.Params) -> tuple[list[Record], list[Record], list[Record]]:
+def make(p: params.Params) -> tuple[Records, Records, Records]:
     papers, passages, found = corpus(p)
     facts = strata.split(found, papers, p)
     return facts, wordings.word_questions(facts, wordings.wordings_of(p), p), passages
 
 
+def of_split(asked: Records, split: str) -> Records:
+    return [question for question in asked if question["split"] == split]
+
+
 SEEDS = st.integers(0, 10**6)
 LIMITS = st.one_of(st.none(), st.integers(4, 400))
-EACH = settings(max_examples=25, deadline=None)
+EACH = settings(max_examples=20, deadline=None)
 
 
 @EACH
 @given(SEEDS, LIMITS)
-def test_strata_are_disjoint_and_mean_what_they_say(seed: int, limit: int | None) -> None:
+def test_strata_mean_what_they_say_and_no_wording_is_asked_twice(
+    seed: int, limit: int | None
+) -> None:
     facts, asked, _ = make(params_of(seed=seed, limit=limit))
-    train = [q for q in asked if q["split"] == "train"]
-    evaluation = [q for q in asked if q["split"] == "eval"]
+    train, evaluation = of_split(asked, "train"), of_split(asked, "eval")
     trained_facts = {q["fact_id"] for q in train}
     trained_papers = {q["paper_id"] for q in train}
     for question in evaluation:
-        fact_trained = question["fact_id"] in trained_facts
-        paper_trained = question["paper_id"] in trained_papers
-        assert (fact_trained, paper_trained) == {
-            "seen": (True, True),
-            "unseen_fact": (False, True),
-            "unseen_paper": (False, False),
-            "control": (False, False),
-        }[question["stratum"]]
+        known = (question["fact_id"] in trained_facts, question["paper_id"] in trained_papers)
+        promised = {"seen": (True, True), "unseen_fact": (False, True)}
+        assert known == promised.get(question["stratum"], (False, False))
         assert ("control" in question["paper_id"]) == (question["stratum"] == "control")
     assert trained_facts == {fact["fact_id"] for fact in facts if fact["trained"]}
-    assert {q["fact_id"] for q in evaluation} == {
-        fact["fact_id"] for fact in facts if fact["asked"]
-    }
-
-
-@EACH
-@given(SEEDS, LIMITS)
-def test_no_wording_serves_training_and_evaluation(seed: int, limit: int | None) -> None:
-    facts, asked, _ = make(params_of(seed=seed, limit=limit))
+    assert {q["fact_id"] for q in evaluation} == {f["fact_id"] for f in facts if f["asked"]}
     subject = {fact["fact_id"]: fact["subject"] for fact in facts}
     used: dict[str, set[str]] = {"train": set(), "eval": set()}
     for question in asked:
@@ -87,7 +81,7 @@ def test_no_wording_serves_training_and_evaluation(seed: int, limit: int | None)
         used[question["split"]].add(question["question"].replace(subject[question["fact_id"]], "_"))
     assert not used["train"] & used["eval"]
     assert len({q["question_id"] for q in asked}) == len(asked)
-    assert len({evidence.normalise(q["question"]) for q in asked}) == len(asked)
+    assert len({normalise(q["question"]) for q in asked}) == len(asked)
 
 
 @EACH
@@ -96,81 +90,63 @@ def test_counts_are_those_that_were_asked_for(seed: int, limit: int | None) -> N
     p = params_of(seed=seed, limit=limit)
     facts, asked, _ = make(p)
     full = {stratum: getattr(p, f"n_eval_{stratum}") for stratum in strata.STRATA}
-    counts = Counter(q["stratum"] for q in asked if q["split"] == "eval")
+    counts = Counter(q["stratum"] for q in of_split(asked, "eval"))
     n_asked = sum(full.values()) if limit is None else min(limit, sum(full.values()))
     assert sum(counts.values()) == n_asked
     for stratum, n_full in full.items():
         exact = n_full * n_asked / sum(full.values())
         assert counts[stratum] >= min(3, n_asked // 4)
         assert abs(counts[stratum] - exact) < 1 or n_asked < 40  # small limits favour small strata
-    exposures = Counter(q["fact_id"] for q in asked if q["split"] == "train")
+    exposures = Counter(q["fact_id"] for q in of_split(asked, "train"))
     assert set(exposures.values()) == {p.exposures}
     if limit is None:
         trained = Counter(fact["paper_id"] for fact in facts if fact["trained"])
         assert len(trained) == p.n_post_papers - p.n_unseen_papers
         assert set(trained.values()) == {p.seen_facts_per_paper}
-
-
-def test_questions_are_spread_evenly_over_papers() -> None:
-    _, asked, _ = make(params_of())
-    for stratum in strata.STRATA:
-        per_paper = Counter(
-            q["paper_id"] for q in asked if q["split"] == "eval" and q["stratum"] == stratum
-        )
-        assert max(per_paper.values()) - min(per_paper.values()) <= 1
+        for stratum in strata.STRATA:  # spread evenly
+            own = [q for q in of_split(asked, "eval") if q["stratum"] == stratum]
+            per_paper = Counter(q["paper_id"] for q in own).values()
+            assert max(per_paper) - min(per_paper) <= 1
 
 
 def test_a_limit_keeps_what_a_larger_one_asks_first() -> None:
     """A trial is a part of the whole experiment, not another one."""
     asked = [
-        {q["fact_id"] for q in make(params_of(limit=limit))[1] if q["split"] == "eval"}
+        {q["fact_id"] for q in of_split(make(params_of(limit=limit))[1], "eval")}
         for limit in (20, 60, 150, None)
     ]
     assert all(smaller < larger for smaller, larger in pairwise(asked))
 
 
-@EACH
-@given(SEEDS)
-def test_equal_seeds_make_equal_data_sets_and_others_do_not(seed: int) -> None:
-    first, second = make(params_of(seed=seed)), make(params_of(seed=seed))
+def test_equal_seeds_make_equal_data_sets_and_others_do_not() -> None:
+    first, second, other = (make(params_of(seed=seed)) for seed in (7, 7, 8))
     assert first == second
-    assert [q["question"] for q in first[1]] != [
-        q["question"] for q in make(params_of(seed=seed + 1))[1]
-    ]
+    assert [q["question"] for q in first[1]] != [q["question"] for q in other[1]]
 
 
 def test_gold_passages_hold_the_evidence_and_all_of_them_are_found() -> None:
     p = params_of()
     _, passages, found = corpus(p)
-    text = {passage["passage_id"]: passage["text"] for passage in passages}
     papers = {q.paper_id: q for q in world.make_papers(p.seed, p.n_post_papers, p.n_control_papers)}
     for fact in found:
         sentences = world.evidence(papers[fact["paper_id"]], fact["attribute"])
-        assert fact["evidence"] in text[fact["gold_passage_ids"][0]]
-        assert fact["value"] in fact["evidence"]
-        assert set(fact["gold_passage_ids"]) == {
-            passage_id
-            for passage_id, content in text.items()
-            if passage_id.startswith(f"{fact['paper_id']}#")
-            and any(sentence in content for sentence in sentences)
-        }
+        own = [passage for passage in passages if passage["paper_id"] == fact["paper_id"]]
+        gold = [q["passage_id"] for q in own if any(s in q["text"] for s in sentences)]
+        assert fact["gold_passage_ids"] == gold
+        first = next(q["text"] for q in own if q["passage_id"] == gold[0])
+        assert fact["value"] in fact["evidence"] and fact["evidence"] in first
 
 
 def test_a_fact_whose_evidence_was_torn_is_rejected_with_a_reason() -> None:
     fact = {"fact_id": "a/x", "paper_id": "a", "evidence": ["The score of Red Fox is 3."]}
-    passages = [
-        {"passage_id": "a#1", "paper_id": "a", "text": "The score of Red"},
-        {"passage_id": "a#2", "paper_id": "a", "text": "Fox is 3. More."},
-        {"passage_id": "a#3", "paper_id": "a", "text": "The score of Red Fox is 8."},
-        {"passage_id": "b#1", "paper_id": "b", "text": "The score of Red Fox is 3."},
-    ]
-    found, rejected = evidence.find_evidence([fact], passages)
+    texts = ["The score of Red", "Fox is 3. More.", "The score of Red Fox is 8."]
+    torn = [{"passage_id": f"a#{n}", "paper_id": "a", "text": t} for n, t in enumerate(texts)]
+    torn.append({"passage_id": "b#1", "paper_id": "b", "text": "The score of Red Fox is 3."})
+    found, rejected = fact_source.find_evidence([fact], torn)
     assert not found and rejected[0]["reason"]
-    whole = [
-        {"passage_id": "a#1", "paper_id": "a", "text": "the  score of Red Fox is\u00a03. Yes."}
-    ]
-    found, rejected = evidence.find_evidence([fact], whole)
-    assert not rejected and found[0]["gold_passage_ids"] == ["a#1"]
+    whole = {"passage_id": "a#9", "paper_id": "a", "text": "the  score of Red Fox is\u00a03. Yes."}
+    found, rejected = fact_source.find_evidence([fact], [*torn, whole])
+    assert not rejected and found[0]["gold_passage_ids"] == ["a#9"]
 
 
 @pytest.mark.parametrize(
@@ -188,46 +164,45 @@ def test_what_cannot_be_made_is_a_sentence(overrides: dict, message: str) -> Non
         make(params_of(**overrides))
 
 
-def test_doubled_and_vague_questions_are_refused() -> None:
-    question = {"question_id": "a/x?1", "fact_id": "a/x", "question": "How large is Red Fox?"}
-    again = question | {"question_id": "a/x?2", "question": "how large is  Red fox?"}
-    vague = question | {"question_id": "a/x?3", "question": "How large is this model?"}
-    wordings.check_questions([question], {"a/x": "Red Fox"})
-    with pytest.raises(CutoffError, match="ask the same"):
-        wordings.check_questions([question, again], {"a/x": "Red Fox"})
-    with pytest.raises(CutoffError, match="does not name"):
-        wordings.check_questions([vague], {"a/x": "Red Fox"})
+def test_too_few_papers_with_facts_is_a_sentence() -> None:
+    papers, _, found = corpus(params_of())
+    few = [
+        fact for fact in found if fact["paper_id"] in {paper["paper_id"] for paper in papers[:3]}
+    ]
+    with pytest.raises(CutoffError, match="n_unseen_papers = 20 leaves no paper to train on"):
+        strata.split(few, papers, params_of())
 
 
 # --- what the models read --------------------------------------------------------------
 
 
-def ranked(asked: list[Record], passages: list[Record], facts: list[Record]) -> list[Record]:
+def ranked(asked: Records, passages: Records, depth: int = 10) -> Records:
     """A ranking with the passages of the question's own paper first, as a retriever would give."""
     ids = [passage["passage_id"] for passage in passages]
     return [
         {
             "question_id": q["question_id"],
-            "passage_ids": sorted(ids, key=lambda i: not i.startswith(q["paper_id"]))[:10],
+            "passage_ids": sorted(ids, key=lambda i: not i.startswith(q["paper_id"]))[:depth],
         }
         for q in asked
     ]
 
 
 @pytest.mark.parametrize("gold_in_context", [0.0, 0.5, 1.0])
-def test_a_citation_names_a_gold_passage_and_only_a_present_one(gold_in_context: float) -> None:
+def test_both_variants_learn_the_same_and_a_citation_names_a_gold_passage_that_is_there(
+    gold_in_context: float,
+) -> None:
     p = params_of(gold_in_context=gold_in_context)
     facts, asked, passages = make(p)
-    made = model_inputs.train_records(
-        facts, asked, ranked(asked, passages, facts), passages, p, count
-    )
+    made = model_inputs.train_records(facts, asked, ranked(asked, passages), passages, p, count)
     fact_of = {fact["fact_id"]: fact for fact in facts}
     text_of = {passage["passage_id"]: passage["text"] for passage in passages}
+    questions: dict[str, list[str]] = {"instruct_ft": [], "rag_ft": []}
     places: Counter[int] = Counter()
     for record in made:
         fact = fact_of[record["fact_id"]]
         prompt = record["messages"][-1]["content"]
-        assert record["example_id"] == f"{record['variant']}|{record['question_id']}"
+        questions[record["variant"]].append(record["question_id"])
         if record["variant"] == "instruct_ft":
             assert record["completion"] == fact["statement"] and "[1]" not in prompt
             continue
@@ -238,8 +213,9 @@ def test_a_citation_names_a_gold_passage_and_only_a_present_one(gold_in_context:
         citation = f" [{gold[0]}]" if gold else ""
         assert len(gold) <= 1 and record["completion"] == fact["statement"] + citation
         places[gold[0] if gold else 0] += 1
+    assert questions["instruct_ft"] == questions["rag_ft"]
+    assert len({record["example_id"] for record in made}) == len(made)
     n_rag = sum(places.values())
-    assert 2 * n_rag == len(made) == len({record["example_id"] for record in made})
     assert abs((n_rag - places[0]) / n_rag - gold_in_context) < 0.07
     if gold_in_context == 1.0:
         assert all(places[place] > n_rag / p.top_k / 2 for place in range(1, p.top_k + 1))
@@ -248,19 +224,16 @@ def test_a_citation_names_a_gold_passage_and_only_a_present_one(gold_in_context:
 def test_evaluation_contexts_are_the_first_retrieved_passages() -> None:
     p = params_of(gold_in_context=0.0)
     facts, asked, passages = make(p)
-    short = [
-        {"question_id": q["question_id"], "passage_ids": [passages[0]["passage_id"]]} for q in asked
-    ]
-    with pytest.raises(CutoffError, match="top_k = 3 needs more passages"):
-        model_inputs.train_records(facts, asked, short, passages, p, count)
-    rankings = ranked(asked, passages, facts)
+    rankings = ranked(asked, passages)
     made = model_inputs.eval_records(facts, asked, rankings, passages, p, count)
     of_question = {ranking["question_id"]: ranking["passage_ids"] for ranking in rankings}
     text_of = {passage["passage_id"]: passage["text"] for passage in passages}
-    assert [r["question_id"] for r in made] == [
-        q["question_id"] for q in asked if q["split"] == "eval"
-    ]
+    evaluation = of_split(asked, "eval")
+    assert [r["question_id"] for r in made] == [q["question_id"] for q in evaluation]
     for record in made:
         assert record["context_passage_ids"] == of_question[record["question_id"]][: p.top_k]
         assert record["context"] == [text_of[found] for found in record["context_passage_ids"]]
         assert record["reference"] in record["statement"]
+    with pytest.raises(CutoffError, match="top_k = 3 needs more passages"):
+        short = ranked(asked, passages, depth=1)
+        model_inputs.train_records(facts, asked, short, passages, p, count)

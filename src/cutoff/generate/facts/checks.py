@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Any
 
 from cutoff.generate.facts.rejections import Reason
-from cutoff.generate.questions.evidence import normalise
 
 FIELDS = ("quote", "subject", "question", "answer", "statement")
 LONGEST_FIELD = 2_000  # characters
@@ -79,7 +78,12 @@ ONE_FORM = str.maketrans(
 )
 
 
-# --- what a model wrote ------------------------------------------------------------------
+# --- texts -------------------------------------------------------------------------------
+
+
+def normalise(text: str) -> str:
+    """Text for comparison: one form of each character, of case, and of white space."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def clean(text: str) -> str:

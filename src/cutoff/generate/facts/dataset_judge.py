@@ -8,13 +8,11 @@ and evaluation draw on the same ratings. What cannot be rated is not kept. Witho
 ``dataset_judge_model`` nothing is rated and everything is kept, and 01 says so.
 """
 
-import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cutoff import files
 from cutoff.engines import asking, chat, providers
 from cutoff.generate.facts import generator_prompts
 from cutoff.generate.facts.generator_prompts import RATINGS, WARMER
@@ -55,12 +53,9 @@ def rate(
         tasks.append(chat.Request(fact["fact_id"], messages, MAX_NEW_TOKENS, schema))
     judge = p.dataset_judge_provider, p.dataset_judge_model
     server = p.dataset_judge_base_url, p.dataset_judge_api_key
-    prompts = [(task.key, task.messages) for task in tasks]
-    made_from = files.to_json([(*judge, p.seed), generator_prompts.prompts_sha256(), prompts])
+    made_from = generator_prompts.made_from(tasks, *judge, p.seed)
     with (
-        Store(
-            folder / "dataset_judgements.jsonl", made_from=hashlib.sha256(made_from).hexdigest()
-        ) as store,
+        Store(folder / "dataset_judgements.jsonl", made_from) as store,
         asking.when_needed(lambda: providers.chat_engine(*judge, *server)) as engine,
     ):
         options = asking.greedy(tasks, p.seed)
@@ -111,15 +106,13 @@ def keep(
 
 
 def verdict(ratings: Sequence[dict[str, Any]], p: Params) -> str:
-    """What 01 says about the ratings: the share kept against the target, and by whom."""
+    """What 01 says of the ratings: the share kept, the target, and whose judge it was."""
     share = sum(passes(rating, p) for rating in ratings) / len(ratings)
-    reached = "reaches" if share >= TARGET_KEPT else "falls short of"
-    warning = same_family(p)
     return (
-        f"**{percent(share)} of {len(ratings):,} facts were kept**, which {reached} the target of "
-        f"{percent(TARGET_KEPT)}: all ratings at least {p.judge_min_rating:g}, answerability and "
-        f"correctness together at least {p.judge_min_core_sum:g}. Rated by "
-        f"`{p.dataset_judge_model}`." + (f" **Warning: {warning}**" if warning else "")
+        f"**{percent(share)} of {len(ratings):,} facts were kept** (target: {percent(TARGET_KEPT)}"
+        f"): all ratings at least {p.judge_min_rating:g}, answerability and correctness together "
+        f"at least {p.judge_min_core_sum:g}. Rated by `{p.dataset_judge_model}`."
+        + (f" **Warning: {warning}**" if (warning := same_family(p)) else "")
     )
 
 
@@ -130,7 +123,4 @@ def same_family(p: Params) -> str | None:
     family = providers.family(p.dataset_judge_model)
     if family != providers.family(p.generator_model):
         return None
-    return (
-        f"`{p.generator_model}` was rated by itself or one of its own family ({family}): its taste "
-        "is not independent."
-    )
+    return f"the generator is of its own family ({family}), so its taste is not independent."

@@ -4,17 +4,19 @@ Two sources: ``truth`` (what the phantom's papers were built from) and ``generat
 language model finds). Either way the evidence must stand in a passage. Notebook 01 has the steps.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from cutoff import files
 from cutoff.errors import CutoffError
 from cutoff.generate.facts import generator, rejections
-from cutoff.generate.facts.rejections import Rejected
+from cutoff.generate.facts.checks import normalise
+from cutoff.generate.facts.rejections import Reason, Rejected
 from cutoff.generate.papers import collection
-from cutoff.generate.questions import evidence
 from cutoff.params import Params
+from cutoff.phantom import world
 from cutoff.records import Fact, Paper, Passage
 
 FOUND, RATINGS, REJECTED = FILES = ("candidates.jsonl", "ratings.jsonl", "rejected.jsonl")
@@ -70,4 +72,48 @@ def find(
             f"fact_source = truth is for the phantom, whose facts are known; with paper_source = "
             f"{p.paper_source} set fact_source=generator."
         )
-    return evidence.find_evidence(evidence.phantom_facts(collection.phantom_papers(p)), passages)
+    return find_evidence(phantom_facts(collection.phantom_papers(p)), passages)
+
+
+def phantom_facts(papers: Iterable[world.Paper]) -> list[dict[str, Any]]:
+    """All facts of the papers, each with the sentences that state it (``evidence``: a list)."""
+    return [
+        {
+            "fact_id": f"{paper.paper_id}/{attribute}",
+            "paper_id": paper.paper_id,
+            "attribute": attribute,
+            "subject": paper.method,
+            "value": paper.facts[attribute],
+            "statement": world.statement(attribute, paper.method, paper.facts[attribute]),
+            "evidence": world.evidence(paper, attribute),
+        }
+        for paper in papers
+        for attribute in world.ATTRIBUTES
+    ]
+
+
+def find_evidence(
+    facts: Iterable[dict[str, Any]], passages: Iterable[Passage]
+) -> tuple[list[Fact], list[Rejected]]:
+    """Look each fact up in the passages of its paper: (facts found, facts rejected).
+
+    A fact gains ``gold_passage_ids``, the passages that hold one of its sentences whole, and
+    keeps a sentence that stands in the first of them as ``evidence``.
+    """
+    by_paper: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for passage in passages:
+        by_paper[passage["paper_id"]].append((passage["passage_id"], normalise(passage["text"])))
+    found: list[Fact] = []
+    rejected: list[Rejected] = []
+    for fact in facts:
+        gold: dict[str, str] = {}
+        for passage_id, text in by_paper[fact["paper_id"]]:
+            for sentence in fact["evidence"]:
+                if normalise(sentence) in text:
+                    gold[passage_id] = sentence
+        if gold:
+            told = fact | {"evidence": next(iter(gold.values())), "gold_passage_ids": list(gold)}
+            found.append(cast(Fact, told))
+        else:
+            rejected.append(fact | {"reason": Reason.NO_EVIDENCE})
+    return found, rejected

@@ -2,20 +2,13 @@
 
     facts, rejected = generator.make_facts(p, papers, passages, folder)
 
-Of every paper, passages are asked in an order that spreads over its whole length, for each task
-until enough facts have stood the ``checks`` and were not asked before (``dedupe``). Three tasks:
-
-* ``qa``: a fact, asked for in a question with a short answer; the primary one;
-* ``summary``: the main point of a passage about a named subject in one sentence, asked of
-  the opening and the conclusion of a paper; its reference answer are words of that passage;
-* ``citation``: which earlier work something builds on or is compared with, asked of
-  passages that cite; its reference answer is the work as it is named there.
-
-``generated.jsonl`` holds every reply as it came, so a killed run repeats nothing but what
-was in flight.
+Of every paper, passages spread over its whole length are asked, for each task until enough facts
+have stood the ``checks`` and were not asked before (``dedupe``): ``qa`` (the primary one) in any
+passage, ``summary`` (one sentence on a named subject, in words of the passage) in opening and
+conclusion, ``citation`` (which earlier work something builds on) where one is cited.
+``generated.jsonl`` holds every reply as it came: a killed run repeats what was in flight alone.
 """
 
-import hashlib
 import math
 import random
 import re
@@ -23,9 +16,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from cutoff import embeddings, files
+from cutoff import embeddings
 from cutoff.engines import asking, chat, providers
 from cutoff.generate.facts import checks, dedupe, generator_prompts
 from cutoff.generate.facts.rejections import Reason, Rejected
@@ -92,11 +85,12 @@ def make_facts(
     every = [_request(p, source, passage) for source in sources for passage in source.passages]
     options = asking.greedy(every, p.seed)
     model = p.generator_provider, p.generator_model
+    made_from = generator_prompts.made_from(every, *model, p.seed)
     server = p.generator_base_url, p.generator_api_key
     rejected: list[Rejected] = []
     number = 0
     with (
-        Store(folder / "generated.jsonl", made_from=_made_from(p, every)) as store,
+        Store(folder / "generated.jsonl", made_from=made_from) as store,
         asking.when_needed(lambda: providers.chat_engine(*model, *server)) as engine,
     ):
         while batch := [(s, passage) for s in sources for passage in s.next_passages()]:
@@ -171,15 +165,6 @@ def _request(p: Params, source: Source, passage: Passage) -> chat.Request:
     return chat.Request(key, messages, room, generator_prompts.FACTS_SCHEMA)
 
 
-def _made_from(p: Params, requests: Sequence[chat.Request]) -> str:
-    """Hash of all that a reply depends on: model, settings, and every prompt there can be."""
-    model = [p.generator_provider, p.generator_model, p.seed, generator_prompts.WARMER]
-    digest = hashlib.sha256(files.to_json([generator_prompts.prompts_sha256(), *model]))
-    for request in requests:
-        digest.update(files.to_json([request.key, request.messages, request.max_new_tokens]))
-    return digest.hexdigest()
-
-
 # --- what came ---------------------------------------------------------------------------
 
 
@@ -200,8 +185,11 @@ def _read(
     p: Params, source: Source, passage: Passage, answer: asking.Answer, paper_text: str
 ) -> tuple[list[Fact], list[Rejected]]:
     """(facts of one reply that stand the checks, what does not, with its reason)."""
-    where = passage["paper_id"], source.task, passage["passage_id"]
-    about = dict(zip(("paper_id", "task", "passage_id"), where, strict=True))
+    about = {
+        "paper_id": passage["paper_id"],
+        "task": source.task,
+        "passage_id": passage["passage_id"],
+    }
     if not answer.value:
         silent = Reason.NO_ANSWER if answer.rule == asking.REFUSED else Reason.NOT_JSON
         reason = silent if answer.value is None else Reason.NOTHING
@@ -221,7 +209,7 @@ def _read(
         if fault:
             bad.append(about | {"reason": fault} | told)
         else:
-            good.append(_fact(*where, number, told))
+            good.append(_fact(about, number, told))
     return good, bad
 
 
@@ -231,21 +219,17 @@ def usable_paraphrases(told: dict[str, Any]) -> list[str]:
     return dedupe.different_wordings([told["question"], *others], told["subject"])[1:]
 
 
-def _fact(paper_id: str, task: str, passage_id: str, number: int, told: dict[str, Any]) -> Fact:
-    return {
-        "paper_id": paper_id,
-        "task": task,
-        "passage_id": passage_id,
-        "fact_id": f"{paper_id}/{task}-{passage_id.rpartition('#')[2]}.{number}",
-        "attribute": task,
-        "subject": told["subject"],
+def _fact(about: dict[str, str], number: int, told: dict[str, Any]) -> Fact:
+    place = about["passage_id"].rpartition("#")[2]
+    fact = {
+        "fact_id": f"{about['paper_id']}/{about['task']}-{place}.{number}",
+        "attribute": about["task"],
         "value": told["answer"].rstrip("."),
-        "statement": told["statement"],
         "evidence": told["quote"],
-        "gold_passage_ids": [passage_id],
-        "question": told["question"],
-        "paraphrases": told["paraphrases"],
+        "gold_passage_ids": [about["passage_id"]],
     }
+    same = ("subject", "statement", "question", "paraphrases")
+    return cast(Fact, about | fact | {name: told[name] for name in same})
 
 
 def _admit(candidates: Sequence[tuple[Source, Fact]], known: dedupe.Questions) -> list[Rejected]:

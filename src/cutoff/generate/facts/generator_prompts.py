@@ -13,6 +13,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from cutoff import files
+from cutoff.engines.chat import Request
 from cutoff.prompts import Message
 
 TASKS = ("qa", "summary", "citation")
@@ -135,3 +137,9 @@ def prompts_sha256() -> str:
     rendered = [render_generator(task, "T", "S", "P", 1, 1) for task in TASKS]
     rendered.append(render_dataset_judge("P", ["Q?", "R?"], "A", "S."))
     return hashlib.sha256(repr([rendered, FACTS_SCHEMA, RATINGS_SCHEMA]).encode()).hexdigest()
+
+
+def made_from(requests: Sequence[Request], *model: Any) -> str:
+    """Hash of all that replies depend on: model, settings, and every prompt there can be."""
+    asked = [[request.key, request.messages, request.max_new_tokens] for request in requests]
+    return hashlib.sha256(files.to_json([prompts_sha256(), WARMER, model, asked])).hexdigest()

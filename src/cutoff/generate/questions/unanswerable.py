@@ -1,29 +1,27 @@
 """Questions that the corpus cannot answer, to see whether a model says so.
 
-Some papers from after the cutoff are held out of the corpus altogether: their passages are in
-no index, their facts in no training. Their facts are asked about all the same. Nothing in
-such a question shows that it has no answer here, which an invented question could.
-
-A question counts only if no passage of the corpus holds both the subject and the answer of
-its fact. ``unanswerable.jsonl`` has the fields of ``eval.jsonl``, with no gold passages and
-the stratum ``unanswerable``; ``reference`` is the answer that a model would have to invent.
+Some papers from after the cutoff are held out of index and training, and their facts are asked
+about all the same: nothing in such a question shows that it has no answer here. It counts only if
+no passage of the corpus holds both its subject and its answer. ``unanswerable.jsonl`` has the
+fields of ``eval.jsonl``; ``reference`` is the answer that a model would have to invent.
 """
 
 import math
 import random
 from collections.abc import Sequence
+from typing import cast
 
 from cutoff.errors import CutoffError
 from cutoff.generate.facts import checks
 from cutoff.generate.facts.rejections import Reason, Rejected
 from cutoff.generate.questions.model_inputs import eval_records
 from cutoff.generate.questions.strata import questions_wanted
-from cutoff.generate.questions.wordings import Wordings
+from cutoff.generate.questions.wordings import Wordings, word_questions
 from cutoff.generate.retrieval import passage_search
 from cutoff.generate.retrieval.passage_search import Retriever
 from cutoff.generate.retrieval.passages import CountTokens
 from cutoff.params import Params
-from cutoff.records import Fact, Paper, Passage, Question, Wording
+from cutoff.records import Fact, Paper, Passage, Question
 
 STRATUM = "unanswerable"
 SPARE = 3  # facts per question: the corpus answers some, others are not found
@@ -94,18 +92,8 @@ def records(
 ) -> list[Question]:
     """Records of ``unanswerable.jsonl``: one question per fact, in words for evaluation, with
     the passages that the retriever brings for it."""
-    rng = random.Random(f"{p.seed} unanswerable wordings")
-    nothing: list[Fact] = [{**fact, "stratum": STRATUM, "gold_passage_ids": []} for fact in facts]
-    questions: list[Wording] = [
-        {
-            "question_id": f"{fact['fact_id']}?0",
-            "fact_id": fact["fact_id"],
-            "paper_id": fact["paper_id"],
-            "stratum": STRATUM,
-            "split": "eval",
-            "question": rng.choice(wordings(fact)["eval"]),
-        }
-        for fact in nothing
-    ]
+    held_out = {"stratum": STRATUM, "gold_passage_ids": [], "trained": False, "asked": True}
+    asked = [cast(Fact, fact | held_out) for fact in facts]
+    questions = word_questions(asked, wordings, p)
     rankings = passage_search.rank(index, questions, p.top_k)
-    return eval_records(nothing, questions, rankings, passages, p, count_tokens)
+    return eval_records(asked, questions, rankings, passages, p, count_tokens)

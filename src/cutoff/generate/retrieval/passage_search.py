@@ -104,9 +104,8 @@ def search(
 ) -> list[list[tuple[str, float]]]:
     """The best ``k`` passages of each question: (passage id, score), best first.
 
-    The score is the one that gave a passage its place: the reranker's output, else cosine,
-    BM25, or the sum of reciprocal ranks. The first passages do not depend on ``k``. ``p`` are
-    other parameters than the retriever's own.
+    The score is the one that gave a passage its place: the reranker's output, else cosine, BM25,
+    or the sum of reciprocal ranks. ``p``: settings other than the retriever's own.
     """
     names = [passage["passage_id"] for passage in retriever.passages]
     ranked = _ranked(retriever, questions, k, p or retriever.p)
