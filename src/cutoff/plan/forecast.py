@@ -40,7 +40,7 @@ DOWNLOADS = {
 PAPER_BYTES = 2e6  # of a PDF on arXiv, an assumption
 # Share of a device's peak that training reaches, least and most. 4-bit training of a 7B Qwen on
 # an A100 is published at about 2,300 tokens/s (Qwen's recipes, README of QwenLM/Qwen), 22 % by
-# our count; tiny reaches 0.4 of a core's.
+# our count; an H200 reached 20 to 33 % at 7B's dimensions; tiny reaches 0.4 of a core's.
 REACHED_GPU, REACHED_CPU = (0.10, 0.35), (0.25, 1.0)
 DISCORDANCE = 0.25  # share of questions on which two conditions disagree, an assumption
 CORRELATION = 0.1  # of questions about one paper, an assumption
