@@ -13,13 +13,15 @@ misbehaving there:
 It thinks ``thinking_tokens`` before it answers where it is told or free to.
 """
 
+import functools
 import json
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 from anthropic_server import AnthropicServer
-from ollama_server import Model, OllamaServer, full_name, now
+from ollama_server import Model, OllamaServer, full_name
 from openai_server import OpenAIServer
 
 from cutoff.evaluate.judging import reference
@@ -32,21 +34,20 @@ QUOTED = re.compile(
 TAGGED = re.compile(r"<(question|reference|answer 1|answer 2) (\w+)>\n(.*?)\n</\1 \2>", re.DOTALL)
 TALK = "Let me see. Both the response and its merits look quite good to me, I would say."
 DECLINED = "I'm sorry, but I can't help with that."
-WORDS_PER_TOKEN = 4  # bytes, in truth
+BYTES_PER_TOKEN = 4
 
 
-class Said(NamedTuple):
-    """A reply within its limit; ``tokens`` are those of thinking and text."""
+class Tokens(list[int]):
+    """As many as a text would have, and the text."""
 
-    text: str
-    cut: bool
-    refused: bool
-    tokens: int
+    def __init__(self, text: str) -> None:
+        super().__init__([0] * (len(text.encode()) // BYTES_PER_TOKEN))
+        self.text = text
 
 
 class Script:
-    """What the judge says, whatever the protocol; ``seen`` and ``pairs_seen`` hold what it was
-    shown."""
+    """What the judge says, in the place of a ``loopback.Generator``; ``seen`` and ``pairs_seen``
+    hold what it was shown."""
 
     def __init__(self) -> None:
         self.moods: dict[str, str] = {}
@@ -55,18 +56,38 @@ class Script:
         self.seen: list[tuple[str, str, str]] = []
         self.pairs_seen: list[dict[str, str]] = []
 
-    def reply(self, model: str, user: str, limit: int, thinks: bool = True) -> Said:
+    def render(self, messages: list[dict[str, str]]) -> str:
+        return messages[-1]["content"]
+
+    def tokens(self, prompt: str) -> Tokens:
+        return Tokens(prompt)
+
+    def mood(self, answers: list[str]) -> str:
+        found = (m for words, m in self.moods.items() if any(words in a for a in answers))
+        return next(found, "")
+
+    def refuses(self, user: str) -> bool:
+        return not TAGGED.search(user) and self.mood([shown(user)[2]]) == "refuses"
+
+    def generate(self, tokens: Tokens, n_predict: int, model: str = "", **_: Any) -> dict[str, Any]:
+        user = tokens.text
+        if user.endswith("<think>"):
+            return {"content": "Let me think.", "tokens_predicted": 1, "stop_type": "eos"}
         pair = {name: text for name, _, text in TAGGED.findall(user)}
         answers = [pair["answer 1"], pair["answer 2"]] if pair else [shown(user)[2]]
-        moods = (m for words, m in self.moods.items() if any(words in a for a in answers))
-        mood = next(moods, "")
+        mood = self.mood(answers)
         text = self.choice(pair, answers, mood) if pair else self.judgement(model, user, mood)
         if mood == "talks" or (mood == "talks once" and "earlier reply" not in user):
             text = TALK
-        used = self.thinking_tokens if thinks else 0
-        left = WORDS_PER_TOKEN * max(0, limit - used)
-        tokens = limit if len(text) > left else used + n_tokens(text)
-        return Said(text[:left], len(text) > left, mood == "refuses", tokens)
+        left = BYTES_PER_TOKEN * max(0, n_predict - self.thinking_tokens)
+        cut = len(text) > left
+        written = self.thinking_tokens + len(Tokens(text))
+        return {
+            "content": text[:left],
+            "tokens_predicted": n_predict if cut else written,
+            "stop_type": "limit" if cut else "eos",
+            "timings": {"prompt_ms": 1.0, "predicted_ms": 1.0},
+        }
 
     def judgement(self, model: str, user: str, mood: str) -> str:
         question, expected, response = shown(user)
@@ -108,40 +129,27 @@ def judgement(verdict: str) -> str:
     return json.dumps({"reason": f"It is {verdict}.", "verdict": verdict, **scores})
 
 
-def n_tokens(text: str) -> int:
-    return len(text.encode()) // WORDS_PER_TOKEN
-
-
 class OllamaJudge(OllamaServer):
     """Holds every model in ``names``."""
 
     def __init__(self, *names: str) -> None:
         self.script = Script()
         super().__init__(Path())
-        self.models = {full_name(name): Model(Path("none")) for name in names or ("judge",)}
+        self.models = {full_name(name): Model(Path(name)) for name in names or ("judge",)}
+
+    def load(self, gguf: Path, *_: Any) -> Any:
+        generate = functools.partial(self.script.generate, model=gguf.name)
+        own = {"render": self.script.render, "tokens": self.script.tokens, "generate": generate}
+        return SimpleNamespace(**own)
 
     def shown(self, name: str) -> dict[str, Any]:
         can = ["completion", *(["thinking"] if self.thinks else [])]
         return {"details": {}, "model_info": {}, "capabilities": can}
 
     def answer(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        user, limit = body["messages"][-1]["content"], body["options"]["num_predict"]
-        thinks = self.thinks and body.get("think", True)  # who is not told otherwise, if it can
-        said = self.script.reply(name.removesuffix(":latest"), user, limit, thinks)
-        if said.refused:
+        if self.script.refuses(body["messages"][-1]["content"]):
             return {"error": "this model does not judge such a response"}
-        message = {"role": "assistant", "content": said.text}
-        if thinks and self.script.thinking_tokens:
-            message["thinking"] = "Let me think about this response. "
-        return {
-            "model": body["model"],
-            "created_at": now(),
-            "message": message,
-            "done": True,
-            "done_reason": "length" if said.cut else "stop",
-            "prompt_eval_count": n_tokens(body["messages"][0]["content"] + user),
-            "eval_count": said.tokens,
-        }
+        return super().answer(name, body)
 
 
 class OpenAIJudge(OpenAIServer):
@@ -150,27 +158,13 @@ class OpenAIJudge(OpenAIServer):
         super().__init__(Path(), num_ctx=32_768)
 
     def load(self, *_: Any) -> Any:
-        return None
-
-    def prompt(self, body: dict[str, Any]) -> list[int]:
-        return [0] * n_tokens(json.dumps(body["messages"]))
+        return self.script
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        prompt = len(self.prompt(body))
-        said = self.script.reply(self.model, body["messages"][-1]["content"], self.limit(body))
-        refusal = DECLINED if said.refused else None
-        message = {"role": "assistant", "content": None if refusal else said.text}
-        message["refusal"] = refusal
-        choice = {"index": 0, "message": message, "logprobs": None}
-        usage = {"prompt_tokens": prompt, "completion_tokens": said.tokens}
-        return {
-            "id": "chatcmpl-1",
-            "object": "chat.completion",
-            "created": 0,
-            "model": self.model,
-            "choices": [choice | {"finish_reason": "length" if said.cut else "stop"}],
-            "usage": usage | {"total_tokens": prompt + said.tokens},
-        }
+        reply = super().answer(body)
+        if self.script.refuses(body["messages"][-1]["content"]):
+            reply["choices"][0]["message"] |= {"content": None, "refusal": DECLINED}
+        return reply
 
 
 class AnthropicJudge(AnthropicServer):
@@ -179,27 +173,10 @@ class AnthropicJudge(AnthropicServer):
         super().__init__(Path(), num_ctx=32_768)
 
     def load(self, *_: Any) -> Any:
-        return None
-
-    def prompt(self, body: dict[str, Any]) -> list[int]:
-        return [0] * n_tokens(json.dumps([body["messages"], body.get("system")]))
+        return self.script
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        user, limit = body["messages"][-1]["content"], body["max_tokens"]
-        said = self.script.reply(self.model, user, limit, thinks=False)
-        reason = "refusal" if said.refused else "max_tokens" if said.cut else "end_turn"
-        return {
-            "id": "msg_1",
-            "type": "message",
-            "role": "assistant",
-            "model": self.model,
-            "content": [{"type": "text", "text": said.text, "citations": None}],
-            "stop_reason": reason,
-            "stop_sequence": None,
-            "usage": {
-                "input_tokens": len(self.prompt(body)),
-                "cache_creation_input_tokens": 0,
-                "cache_read_input_tokens": 0,
-                "output_tokens": said.tokens,
-            },
-        }
+        reply = super().answer(body)
+        if self.script.refuses(body["messages"][-1]["content"]):
+            reply["stop_reason"] = "refusal"
+        return reply

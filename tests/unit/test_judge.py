@@ -21,8 +21,9 @@ QUESTION = {
 
 
 def respond(condition: str, text: str) -> dict[str, Any]:
-    named = {"condition": condition, "question_id": QUESTION["question_id"], "response": text}
-    return {"key": f"{condition}|{QUESTION['question_id']}", **named}
+    name = QUESTION["question_id"]
+    key = f"{condition}|{name}"
+    return {"key": key, "condition": condition, "question_id": name, "response": text}
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from cutoff.errors import CutoffError
 from cutoff.evaluate.judging import golden, judge, opinions, panel, rubric
 from cutoff.run import folders
 
-SECRET = "sk-0123456789"
 TOP = {"factuality": 5, "completeness": 5, "communication": 5}
 
 
@@ -18,16 +17,10 @@ def load(**values: Any) -> params.Params:
     return params.load("tiny", values)
 
 
-def vote(name: str, verdict: str, passed: bool | None = None, **changed: Any) -> dict[str, Any]:
+def vote(name: str, verdict: str, **changed: Any) -> dict[str, Any]:
     scores = None if verdict == "judge_failed" else TOP
-    passed = rubric.passes(verdict, scores) if passed is None else passed
-    record = {"judge": name, "verdict": verdict, "passed": passed, "rule": "the judge"}
-    return {**record, "scores": scores, "detail": "", **changed}
-
-
-def combined(*verdicts: str) -> tuple[str, bool | None]:
-    record = judge.combine([vote(f"j{n}", verdict) for n, verdict in enumerate(verdicts)])
-    return record["verdict"], record["passed"]
+    record = {"judge": name, "verdict": verdict, "passed": rubric.passes(verdict, scores)}
+    return {**record, "rule": "the judge", "scores": scores, "detail": "", **changed}
 
 
 def test_providers_follow_from_the_names() -> None:
@@ -91,22 +84,22 @@ def test_kinship_with_candidate_or_generator_and_an_even_panel_are_flagged(
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
     [
-        (["correct", "correct", "incorrect"], ("correct", True)),
-        (["incorrect", "correct", "not_attempted"], ("incorrect", False)),
-        (["not_attempted", "correct", "incorrect"], ("incorrect", False)),
-        (["not_attempted", "not_attempted", "incorrect"], ("not_attempted", False)),
-        (["correct", "incorrect"], ("judge_failed", None)),
-        (["correct", "correct", "judge_failed"], ("correct", True)),
-        (["correct", "incorrect", "judge_failed"], ("judge_failed", None)),
-        (["correct", "judge_failed"], ("judge_failed", None)),
-        (["correct", "correct", "incorrect", "incorrect"], ("judge_failed", None)),
+        ("correct correct incorrect", "correct"),
+        ("incorrect correct not_attempted", "incorrect"),
+        ("not_attempted correct incorrect", "incorrect"),
+        ("not_attempted not_attempted incorrect", "not_attempted"),
+        ("correct incorrect", "judge_failed"),
+        ("correct correct judge_failed", "correct"),
+        ("correct incorrect judge_failed", "judge_failed"),
+        ("correct judge_failed", "judge_failed"),
+        ("correct correct incorrect incorrect", "judge_failed"),
     ],
 )
-def test_more_than_half_of_all_judges_decide(
-    verdicts: list[str], expected: tuple[str, bool | None]
-) -> None:
-    assert combined(*verdicts) == expected
-    assert combined(*verdicts[::-1]) == expected  # no judge's vote weighs more than another's
+def test_more_than_half_of_all_judges_decide(verdicts: str, expected: str) -> None:
+    names = verdicts.split()
+    for given in (names, names[::-1]):  # no judge's vote weighs more than another's
+        record = judge.combine([vote(f"j{n}", verdict) for n, verdict in enumerate(given)])
+        assert (record["verdict"], record["passed"]) == (expected, rubric.passes(expected))
 
 
 def test_the_votes_behind_a_verdict_are_kept_and_failures_counted_by_cause() -> None:
