@@ -114,12 +114,14 @@ def test_scoring_names_the_rubric_of_language_models_and_not_of_rules(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     by_rule, by_model = load(), load(judge_model="gpt-4o")
-    before = judge.scoring(by_rule), judge.scoring(by_model)
-    assert rubric.sha256()[:12] in before[1] and "gpt-4o" in before[1]
+    rules, known = judge.scoring(by_rule), {judge.scoring(by_model)}
+    assert all(rubric.sha256()[:12] in text and "gpt-4o" in text for text in known)
+    known.add(judge.scoring(load(judge_model="gpt-4o", judge_think=False)))
     monkeypatch.setattr(rubric, "SYSTEM", rubric.SYSTEM + "Be kind.")
-    assert judge.scoring(by_rule) == before[0]
-    assert judge.scoring(by_model) != before[1]
-    assert judge.scoring(load(judge_model="gpt-4o", judge_think=False)) != before[1]
+    known.add(judge.scoring(by_model))
+    monkeypatch.setitem(rubric.SCHEMA, "required", ["verdict"])
+    known.add(judge.scoring(by_model))
+    assert judge.scoring(by_rule) == rules and len(known) == 4
 
 
 def test_records_depend_on_judge_provider_rubric_thinking_and_texts(

@@ -24,7 +24,11 @@ RIGHT = {
         "The backbone of Crimson Valley is capsule. The optimizer of Crimson Valley is Orbit.",
         "Crimson Valley uses capsule, which runs on phones.", "Crimson Valley, capsule.",
         "capsule, the backbone of Crimson Valley",
+        # Nor is a denial of something else, or a refusal that holds the answer.
+        "It is not lattice but capsule.", "It is not only fast, but capsule.",
+        "I am not sure, but the backbone is capsule.",
     ),
+    "unknown": ("unknown",),
     "the Alden": ("It was developed at Alden",),
     "Café Noir": ("the cafe noir",),
     "e-mail": ("They use e‑mail.",),  # another kind of hyphen
@@ -60,18 +64,15 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("expected", "response"), [(name, text) for name, texts in RIGHT.items() for text in texts]
-)
-def test_the_reference_in_any_notation_is_correct(expected: str, response: str) -> None:
-    assert verdict(expected, response) == "correct"
+CASES = [(name, text, "correct") for name, texts in RIGHT.items() for text in texts]
+CASES += [(name, text, "incorrect") for name, texts in WRONG.items() for text in texts]
 
 
-@pytest.mark.parametrize(
-    ("expected", "response"), [(name, text) for name, texts in WRONG.items() for text in texts]
-)
-def test_anything_else_is_incorrect(expected: str, response: str) -> None:
-    assert verdict(expected, response) == "incorrect"
+@pytest.mark.parametrize(("expected", "response", "found"), CASES)
+def test_the_reference_in_any_notation_is_correct_and_nothing_else(
+    expected: str, response: str, found: str
+) -> None:
+    assert verdict(expected, response) == found
 
 
 TWO_VALUES = (
@@ -86,11 +87,6 @@ TWO_VALUES = (
 @pytest.mark.parametrize("response", TWO_VALUES)
 def test_two_values_are_never_correct_whichever_is_expected(response: str) -> None:
     assert verdict("capsule", response) == verdict("lattice", response) == "incorrect"
-
-
-def test_a_denial_of_something_else_does_no_harm() -> None:
-    assert verdict("lattice", "It is not capsule but lattice.") == "correct"
-    assert verdict("capsule", "It is not only fast, but capsule.") == "correct"
 
 
 def test_a_number_of_the_question_contradicts_nothing() -> None:
@@ -112,11 +108,6 @@ SILENT = (
 def test_silence_and_refusal_are_not_attempts(response: str) -> None:
     assert verdict("capsule", response) == "not_attempted"
     assert verdict("84 percent", response) == "not_attempted"
-
-
-def test_a_refusal_that_holds_the_answer_is_an_answer() -> None:
-    assert verdict("capsule", "I am not sure, but the backbone is capsule.") == "correct"
-    assert verdict("unknown", "unknown") == "correct"
 
 
 def test_citation_markers_change_no_verdict() -> None:

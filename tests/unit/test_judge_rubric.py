@@ -86,16 +86,3 @@ def test_the_response_is_quoted_between_marks_that_it_cannot_hold() -> None:
     assert rubric.render("Q?", "A", "B")[0] == {"role": "system", "content": rubric.SYSTEM}
     half = rubric.render("Q?", "A", "a\ud83d b")  # of a surrogate pair: it can be sent
     json.dumps(half, ensure_ascii=False).encode()
-
-
-def test_the_hash_of_the_rubric_follows_its_text_its_schema_and_its_pass_rule(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    hashes = {rubric.sha256()}
-    monkeypatch.setattr(rubric, "SYSTEM", rubric.SYSTEM + " ")
-    hashes.add(rubric.sha256())
-    monkeypatch.setitem(rubric.LEAST, "completeness", 4)
-    hashes.add(rubric.sha256())
-    monkeypatch.setitem(rubric.SCHEMA, "required", ["verdict"])
-    hashes.add(rubric.sha256())
-    assert len(hashes) == 4
