@@ -58,12 +58,6 @@ def test_recall_is_counted_by_training_and_number_of_wordings() -> None:
     assert shares.loc[2, "pass_rate"] == pytest.approx(three.astype(float).mean())
 
 
-def test_better_recall_is_claimed_only_where_it_is_established() -> None:
-    text = exposure.reading(exposure.answers(*world((1, 2, 4), 0.18)), 500)
-    assert "QA-tuned recalls facts told more often better" in text
-    assert "RAG-tuned: no change with the number is established" in text
-
-
 def test_one_number_of_wordings_is_no_curve() -> None:
     found = exposure.answers(*world((3,), 0.2))
     assert not exposure.varies(found)
@@ -77,7 +71,7 @@ def test_recall_without_any_variation_is_not_told() -> None:
     verdicts, questions, examples = world((1, 2), 0.0)
     verdicts["passed"] = verdicts["condition"].eq("instruct_ft").astype("boolean")
     text = exposure.reading(exposure.answers(verdicts, questions, examples), 200)
-    assert "QA-tuned: too little varies to tell" in text
+    assert "QA-tuned too little varies to tell" in text
 
 
 def test_where_no_trained_fact_is_asked_about_it_is_said() -> None:

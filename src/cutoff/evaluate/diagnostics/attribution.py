@@ -1,7 +1,7 @@
 """What became of every answer with retrieval: one name for each, and no answer without one.
 
 Three facts name an answer: whether the evidence was among its passages, whether the same
-weights knew the answer without passages, and whether the answer is right.
+weights knew the answer without passages (guesses included), and whether the answer is right.
 
 =========  ========  =======  ==========================================
 evidence   known     answer   kind
@@ -16,19 +16,14 @@ missing    yes       wrong    ``distracted``: lost among other passages
 missing    no        right    ``lucky``: right without known or gold evidence
 =========  ========  =======  ==========================================
 
-``no_verdict`` is what remains: the judge failed on the answer or on its closed-book twin.
-"Known" is what the closed-book answer passed, which holds guesses too.
-
-A wrong answer *misread* the evidence when at least half of the words that it has beyond the
-question and beyond the closed-book answer stand in the passages; it *ignored* the evidence
-when fewer do, when it has none, or when it declined. That line is drawn by text, and is the
-least certain of these.
+``no_verdict``: the judge failed on the answer or on its closed-book twin. A wrong answer
+*misread* the evidence when at least half of the words that it has beyond the question and beyond
+the closed-book answer stand in the passages; else, or when it declined, it *ignored* it.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from cutoff import bootstrap
@@ -48,9 +43,6 @@ BY_FACTS = {  # (evidence among the passages, known without them, right)
     (True, True, False): "destroyed",
     (False, True, False): "distracted",
 }
-RIGHT = ("recovered", "kept", "held", "lucky")
-WRONG = ("missed", "ignored", "misread", "destroyed", "distracted")
-KINDS = (*RIGHT, *WRONG, "no_verdict")
 NAMES = {
     "recovered": "evidence read, answer recovered",
     "kept": "known, kept with evidence",
@@ -63,6 +55,8 @@ NAMES = {
     "distracted": "known, lost among other passages",
     "no_verdict": "no verdict",
 }
+KINDS = tuple(NAMES)
+RIGHT, WRONG = KINDS[:4], KINDS[4:9]
 LEAST_FROM_PASSAGES = 0.5  # share of an answer's new words
 CLOSED_BOOK = {name: CONDITIONS[name].model for name in RAG_CONDITIONS}  # condition of its twin
 
@@ -90,12 +84,12 @@ def table(of_answers: pd.DataFrame) -> pd.DataFrame:
     post-cutoff strata), condition, kind, n, n_papers, answers (of this kind), share, ci_low,
     ci_high (95 %, questions clustered in papers). The answers of a condition add up to n.
     """
-    rows = []
-    for stratum, part in by_stratum(of_answers):
-        for condition, group in part.groupby("condition", sort=False):
-            for kind in KINDS:
-                found = _share(group, kind)
-                rows.append({"stratum": stratum, "condition": condition, "kind": kind, **found})
+    rows = [
+        {"stratum": stratum, "condition": condition, "kind": kind, **_share(group, kind)}
+        for stratum, part in by_stratum(of_answers)
+        for condition, group in part.groupby("condition", sort=False)
+        for kind in KINDS
+    ]
     frame = pd.DataFrame(rows).rename(columns={"ones": "answers"})
     names = "stratum condition kind n n_papers answers share ci_low ci_high".split()
     return frame.reindex(columns=names)
@@ -107,14 +101,19 @@ def reading(of_answers: pd.DataFrame) -> str:
         return "**Where answers are lost is not measured:** there are no questions on new papers."
     losses, known = [], []
     for condition, part in of_answers.groupby("condition", sort=False):
-        losses.append(f"{label(condition)} {_losses(part[part['stratum'].isin(POST_STRATA)])}")
-        of_known = part[part["kind"].isin(["kept", "held", "destroyed", "distracted"])]
-        lost = _share(of_known, "destroyed", "distracted")
+        new = part[part["stratum"].isin(POST_STRATA)]
+        wrong = new[new["kind"].isin(WRONG)]
+        absent = _share(wrong, "missed", "distracted")
+        told = with_interval(absent["share"], absent["ci_low"], absent["ci_high"], "percent")
+        losses.append(f"{label(condition)} {len(wrong):,} of {len(new):,} ({told})")
+        lost = _share(part[part["kind"].isin(["kept", "held", "destroyed", "distracted"])],
+                      "destroyed", "distracted")  # fmt: skip
         known.append(f"{label(condition)} {lost['ones']} of {lost['n']}")
-    text = f"**{'; '.join(losses)}.** Known without passages and wrong with them: "
-    text += f"{', '.join(known)}, control papers included."
-    unjudged = int(of_answers["kind"].eq("no_verdict").sum())
-    return text + (f" {unjudged:,} answers lack a verdict." if unjudged else "")
+    return (
+        "**Wrong on new papers, and the share of these in which the evidence was not retrieved: "
+        f"{'; '.join(losses)}.** Known without passages and wrong with them, control papers "
+        f"included: {', '.join(known)}."
+    )
 
 
 def _kind(own: Mapping[str, Any], twin: Mapping[str, Any]) -> str:
@@ -137,19 +136,3 @@ def _ignores(own: Mapping[str, Any], closed_book: str) -> bool:
 
 def _share(group: pd.DataFrame, *kinds: str) -> dict[str, float]:
     return bootstrap.share(group["kind"].isin(kinds).to_numpy(float), group["paper_id"])
-
-
-def _losses(answers: pd.DataFrame) -> str:
-    """One condition's wrong answers on new papers: how many, and whether search or reading."""
-    wrong = answers[answers["kind"].isin(WRONG)]
-    start = f"gets {len(wrong):,} of {len(answers):,} questions on new papers wrong"
-    if wrong.empty:
-        return start
-    absent = _share(wrong, "missed", "distracted")
-    low, high = absent["ci_low"], absent["ci_high"]
-    if np.isnan(low) or low <= 0.5 <= high:
-        verdict = "whether in retrieval or in reading cannot be told"
-    else:
-        verdict = f"most are lost in {'retrieval' if low > 0.5 else 'reading'}"
-    numbers = with_interval(absent["share"], low, high, "percent")
-    return f"{start}, {verdict} (evidence absent in {numbers})"

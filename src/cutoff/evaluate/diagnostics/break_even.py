@@ -3,14 +3,10 @@
     questions = training / (per question with retrieval - per question closed book)
 
 ``training`` is paid once, the prompt's passages at every question. Three units: tokens that
-pass through the model (a token trained on counts like a token read), floating-point
-operations (those of ``training.json``; 2 per weight and token for answering, Kaplan et al.
-2020, section 2.1), and seconds of the machine. With ``parallel`` requests in flight a question
-keeps the machine busy for its latency / ``parallel`` (Little's law).
-
-Not counted: making the training data, building and searching the index. Intervals cover the
-choice of papers, not the speed of the machines, which may differ between training and
-answering. Cost alone decides nothing: what a closed-book answer is worth, the pass rates say.
+pass through the model (a token trained on counts like a token read), floating-point operations
+(2 per weight and token for answering, Kaplan et al. 2020, section 2.1), and seconds of the machine,
+which a question keeps busy for its latency / ``parallel`` (Little's law). Not counted: making the
+training data, building and searching the index. Intervals cover the choice of papers only.
 """
 
 from collections.abc import Mapping
@@ -25,7 +21,6 @@ from cutoff.report.wording import label
 from cutoff.run import folders
 
 RETRIEVAL = "base_rag"
-UNITS = ("tokens", "GFLOP", "seconds")
 CLOSED_BOOK = {c.model: name for name, c in CONDITIONS.items() if c.context == "none"}
 MISSING = (
     "**After how many questions training repays retrieval is not measured:** the adapters "
@@ -57,28 +52,25 @@ def table(
     """
     rows = []
     for variant, training in trained.items():
-        both = [_costs(answers, training, parallel, name)
-                for name in (CLOSED_BOOK[variant], RETRIEVAL)]  # fmt: skip
-        closed_book, retrieval = both
+        once = {
+            "tokens": training["n_examples"] * training["mean_tokens"]
+            * training["settings"]["epochs"],
+            "GFLOP": training["training_flops"] / 1e9,
+            "seconds": training["train_seconds"],
+        }  # fmt: skip
+        name, giga = CLOSED_BOOK[variant], 2 * training["base_parameters"] / 1e9
+        closed_book, retrieval = (_costs(answers, n, giga, parallel) for n in (name, RETRIEVAL))
         saved = retrieval - closed_book
         papers = saved.index.get_level_values("paper_id").to_numpy()
         found = bootstrap.means(saved.to_numpy(float), papers, replicates, seed)
-        for i, unit in enumerate(UNITS):
-            once = _once(training)[unit]
-            ends = found.estimate[i], found.high[i], found.low[i]
-            repaid = [once / end if end > 0 else np.nan for end in ends]
-            row = {
-                "condition": CLOSED_BOOK[variant],
-                "unit": unit,
-                "training": once,
-                "closed_book": closed_book[unit].mean(),
-                "retrieval": retrieval[unit].mean(),
-                "n": len(saved),
-                "saved": found.estimate[i],
-                "ci_low": found.low[i],
-                "ci_high": found.high[i],
-            }
-            row |= dict(zip(("questions", "questions_low", "questions_high"), repaid, strict=True))
+        for i, unit in enumerate(once):
+            ends = found.estimate[i], found.low[i], found.high[i]
+            row = {"condition": name, "unit": unit, "training": once[unit]}
+            row |= {"closed_book": closed_book[unit].mean(), "retrieval": retrieval[unit].mean()}
+            row |= {"n": len(saved)} | dict(zip(("saved", "ci_low", "ci_high"), ends, strict=True))
+            least, most = (once[unit] / end if end > 0 else np.nan for end in (ends[2], ends[1]))
+            middle = once[unit] / ends[0] if ends[0] > 0 else np.nan
+            row |= {"questions": middle, "questions_low": least, "questions_high": most}
             rows.append(row | {"repaid_after": _repaid(row)})
     return pd.DataFrame(rows)
 
@@ -94,23 +86,10 @@ def reading(costs: pd.DataFrame) -> str:
     return f"**The training is repaid, in questions (95\u00a0% interval): {'; '.join(parts)}.**"
 
 
-def _once(training: Mapping[str, Any]) -> dict[str, float]:
-    """What a training took, by unit."""
-    epochs = training["settings"]["epochs"]
-    return {
-        "tokens": training["n_examples"] * training["mean_tokens"] * epochs,
-        "GFLOP": training["training_flops"] / 1e9,
-        "seconds": training["train_seconds"],
-    }
-
-
-def _costs(
-    answers: pd.DataFrame, training: Mapping[str, Any], parallel: int, condition: str
-) -> pd.DataFrame:
+def _costs(answers: pd.DataFrame, condition: str, giga: float, parallel: int) -> pd.DataFrame:
     """What every question costs under ``condition``: paper_id and question_id x units."""
     own = answers[answers["condition"] == condition].set_index(["paper_id", "question_id"])
     tokens = own["prompt_tokens"] + own["completion_tokens"]
-    giga = 2 * training["base_parameters"] / 1e9
     seconds = own["latency_seconds"] / parallel
     return pd.DataFrame({"tokens": tokens, "GFLOP": tokens * giga, "seconds": seconds})
 

@@ -1,8 +1,8 @@
 """Did the untouched model know the papers all along? Its closed-book answers, month by month.
 
-A fall at the cutoff is what a model that knows old papers and not new ones shows. Answers
-that are right on papers from long after the cutoff are guesses, or a sign that the data
-set's cutoff is not the model's.
+A fall at the cutoff is what a model that knows old papers and not new ones shows. Answers that are
+right on papers from long after it are guesses, or a sign that the data set's cutoff is not the
+model's; early new papers known better than late ones are the mark of a leak.
 """
 
 import re
@@ -20,10 +20,7 @@ from cutoff.report.wording import with_interval
 
 CONDITION = "base"
 MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])(?!\d)")
-MISSING = (
-    "**Whether the untouched model knew papers before it read them cannot be told by date:** no "
-    "paper that was asked about has a date of its first version."
-)
+MISSING = "**The step at the cutoff is not measured:** one side of it has no judged question."
 
 
 def answers(verdicts: pd.DataFrame, papers: Sequence[Paper]) -> pd.DataFrame:
@@ -40,22 +37,28 @@ def answers(verdicts: pd.DataFrame, papers: Sequence[Paper]) -> pd.DataFrame:
 
 
 def table(dated: pd.DataFrame) -> pd.DataFrame:
-    """``bootstrap.pass_rates`` by month and period; the last rows hold papers without a date.
-
-    ``dated`` is what ``answers`` returns.
-    """
+    """``bootstrap.pass_rates`` of ``answers`` by month and period; the last rows have no date."""
     return bootstrap.pass_rates(dated, ("month", "period"), sort=True)
 
 
 def reading(dated: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> str:
-    """The step at the cutoff, and the trend of the guesses behind it."""
+    """The step at the cutoff (works without dates), and the trend among new papers."""
     judged = dated.dropna(subset=["passed"])
-    known = judged.dropna(subset=["month"])
-    if known.empty:
+    old, new = (judged[judged["period"] == period] for period in ("control", "post"))
+    if old.empty or new.empty:
         return MISSING
-    text = f"{_step(judged)} {_trend(known[known['period'] == 'post'], replicates, seed)}"
-    undated = judged.loc[judged["month"].isna(), "paper_id"].nunique()
-    return text + (f" {undated} papers have no date and stand in no month." if undated else "")
+    before, after = (
+        bootstrap.share(s["passed"].to_numpy(float), s["paper_id"]) for s in (old, new)
+    )
+    ends = itemgetter("share", "ci_low", "ci_high")
+    step, low, high = bootstrap.difference(ends(before), ends(after))
+    claim = "A step at the cutoff is not established"
+    if min(before["n_papers"], after["n_papers"]) >= FEWEST_PAPERS and not low <= 0 <= high:
+        claim = f"The untouched model knows {'old' if high < 0 else 'new'} papers better"
+    sides = " to ".join(with_interval(*ends(side), "percent") for side in (before, after))
+    return f"**{claim}**: {with_interval(step, low, high)}, from {sides}. " + _trend(
+        new.dropna(subset=["month"]), replicates, seed
+    )
 
 
 def month(day: Any) -> str | None:
@@ -69,49 +72,11 @@ def years_of(months: "pd.Series[str]") -> "pd.Series[float]":
     return months.str[:4].astype(float) + (months.str[5:7].astype(float) - 1) / 12
 
 
-def _step(judged: pd.DataFrame) -> str:
-    """The pass rate before and after the cutoff; works without dates."""
-    sides = [judged[judged["period"] == period] for period in ("control", "post")]
-    before, after = (bootstrap.share(s["passed"].to_numpy(float), s["paper_id"]) for s in sides)
-    if not before["n"] or not after["n"]:
-        return "**The step at the cutoff is not measured:** one side of it has no judged question."
-    ends = itemgetter("share", "ci_low", "ci_high")
-    step, low, high = bootstrap.difference(ends(before), ends(after))
-    few = min(before["n_papers"], after["n_papers"]) < FEWEST_PAPERS
-    if few or low <= 0 <= high:
-        claim = "A step at the cutoff is not established"
-        claim += f" (fewer than {FEWEST_PAPERS} papers on one side)" if few else ""
-    elif high < 0:
-        claim = "The untouched model knows old papers better than new ones"
-    else:
-        claim = (
-            "The untouched model does better on new papers than on old ones, which it should not: "
-            "the cutoff, or the control papers, need a look"
-        )
-    return (
-        f"**{claim}**: {with_interval(step, low, high)}, from {_told(before)} before the cutoff to "
-        f"{_told(after)} after it."
-    )
-
-
-def _told(rate: dict[str, float]) -> str:
-    text = with_interval(rate["share"], rate["ci_low"], rate["ci_high"], "percent")
-    return f"{text} of {rate['n']:,} questions"
-
-
-def _trend(post: pd.DataFrame, replicates: int, seed: int) -> str:
-    """Whether early new papers are known better than late ones: the mark of a leak."""
-    years, passed = years_of(post["month"]).to_numpy(), post["passed"].to_numpy(float)
-    papers = post["paper_id"].to_numpy()
-    change, low, high = bootstrap.slope(years, passed, papers, replicates, seed)
-    if np.isnan(low):
+def _trend(dated: pd.DataFrame, replicates: int, seed: int) -> str:
+    years, passed = years_of(dated["month"]).to_numpy(), dated["passed"].to_numpy(float)
+    change = bootstrap.slope(years, passed, dated["paper_id"].to_numpy(), replicates, seed)
+    if np.isnan(change[1]):
         return "Whether early new papers are known better than late ones cannot be told."
-    numbers = f"({with_interval(change, low, high)} a year)"
-    if high < 0:
-        return (
-            f"Among new papers the earlier ones are known better {numbers}: the model may have "
-            "read some of them, and a later `post_from` would be cleaner."
-        )
-    if low > 0:
-        return f"Among new papers the later ones are known better {numbers}, which is no leak."
-    return f"Among new papers no trend is established {numbers}, and so no leak is seen."
+    direction = "earlier" if change[2] < 0 else "later" if change[1] > 0 else "no"
+    known = "month is known better than another" if direction == "no" else "ones are known better"
+    return f"Among new papers {direction} {known} ({with_interval(*change)} a year)."

@@ -1,13 +1,9 @@
 """Other contexts beside the retrieved one: the evidence alone, and passages without it.
 
-    questions = contexts.add(stage, questions)
-    responses = answering.answer_extra(stage, questions)
-
-``oracle`` is what a perfect retriever would bring: the evidence and nothing else.
-``distractor`` is its opposite and looks as convincing: the passages that the retriever ranks
-best among those that do not hold the answer. What lies between ``retrieved`` and ``oracle`` is
-the retriever's to gain, what lies between ``oracle`` and 100 % is the reader's. These
-conditions are no part of the planned contrasts.
+``oracle`` is what a perfect retriever would bring: the evidence and nothing else. ``distractor``
+is its opposite and looks as convincing: the passages that the retriever ranks best among those
+that do not hold the answer. What lies between ``retrieved`` and ``oracle`` is the retriever's to
+gain, what lies between ``oracle`` and 100 % is the reader's. No planned contrast has a part in it.
 """
 
 import itertools
@@ -84,14 +80,13 @@ def distractor(
     Neither the evidence counts, nor another passage that names both the subject of the
     question and its answer; the answer alone ("90 percent") says nothing about the subject.
     """
-    gold = set(question["gold_passage_ids"])
-
-    def gives_away(name: str) -> bool:
-        text = passages[name]["text"]
-        subject = grounding.holds(text, question["subject"])
-        return subject and grounding.holds(text, question["reference"])
-
-    return [name for name in ranking if name not in gold and not gives_away(name)]
+    both = (question["subject"], question["reference"])
+    return [
+        name
+        for name in ranking
+        if name not in question["gold_passage_ids"]
+        and not all(grounding.holds(passages[name]["text"], part) for part in both)
+    ]
 
 
 MADE = {"oracle": oracle, "distractor": distractor}
@@ -108,9 +103,6 @@ def _fitting(
             chosen.append(name)
             room -= passages[name]["n_tokens"]
     return {"context_passage_ids": chosen, "context": [passages[name]["text"] for name in chosen]}
-
-
-# --- results ---------------------------------------------------------------------------
 
 
 def pass_rates(answers: pd.DataFrame) -> pd.DataFrame:
@@ -131,16 +123,13 @@ def differences(answers: pd.DataFrame, replicates: int = 10_000, seed: int = 0) 
     book. Columns: name, stratum, model and those of ``effect_table.compared`` (b - a). No
     p value is adjusted: these rows were not planned.
     """
-    name_of = {
-        (ALL_CONDITIONS[name].model, ALL_CONDITIONS[name].context): name
-        for name in dict.fromkeys(answers["condition"])
-    }
+    names = {(c.model, c.context): name for name, c in ALL_CONDITIONS.items()}
     rows = []
     for stratum, part in by_stratum(answers):
         wide = by_question(part)
         for (name, kind, without), model in itertools.product(DIFFERENCES, MODELS):
-            a, b = name_of.get((model, without)), name_of.get((model, kind))
-            if a and b:
+            a, b = names[model, without], names[model, kind]
+            if {a, b} <= set(wide.columns):
                 row = {"name": name, "stratum": stratum, "model": model}
                 rows.append(row | compared(wide, a, b, replicates, seed))
     return pd.DataFrame(rows)
@@ -154,21 +143,17 @@ def reading(rates: pd.DataFrame, table: pd.DataFrame) -> str:
             "question with the evidence alone and with passages that do not hold it."
         )
     sentences = []
-    if alone := _changes(table, "evidence_alone", "all_post"):
-        left = ", ".join(
-            f"{label(row.model)} {percent(1 - row.pass_rate)}"
-            for row in rates[rates["context"] == "oracle"].itertuples()
-        )
-        sentences.append(
-            f"**On new papers the evidence alone instead of retrieved passages changes: {alone}.** "
-            f"What fails even then is the reader's: {left}."
-        )
-    for stratum, where in (("all_post", "new papers"), ("control", "papers before the cutoff")):
-        if useless := _changes(table, "useless_passages", stratum):
-            sentences.append(f"Useless passages instead of none, {where}: {useless}.")
-    return " ".join(sentences)
-
-
-def _changes(table: pd.DataFrame, name: str, stratum: str) -> str:
-    rows = table[(table["name"] == name) & (table["stratum"] == stratum)]
-    return each(rows, "model", "difference", "points")
+    for name, stratum, start in (
+        ("evidence_alone", "all_post", "**On new papers the evidence alone changes:"),
+        ("useless_passages", "all_post", "Useless passages instead of none, new papers:"),
+        ("useless_passages", "control", "Useless passages, papers before the cutoff:"),
+    ):
+        rows = table[(table["name"] == name) & (table["stratum"] == stratum)]
+        if len(rows):
+            end = ".**" if start.startswith("**") else "."
+            sentences.append(f"{start} {each(rows, 'model', 'difference', 'points')}{end}")
+    failed = rates[rates["context"] == "oracle"]
+    left = ", ".join(f"{label(r.model)} {percent(1 - r.pass_rate)}" for r in failed.itertuples())
+    return " ".join(
+        [*sentences, *([f"With the evidence alone still wrong: {left}."] if left else [])]
+    )

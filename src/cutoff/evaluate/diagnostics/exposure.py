@@ -32,12 +32,10 @@ def answers(
     """
     told = Counter((example["variant"], example["fact_id"]) for example in examples)
     facts = {question["question_id"]: question["fact_id"] for question in questions}
-    rows = verdicts[
-        verdicts["condition"].isin(TRAINED) & verdicts["stratum"].isin(["seen", "unseen_fact"])
-    ]
-    wordings = [
-        told[CONDITIONS[row.condition].model, facts[row.question_id]] for row in rows.itertuples()
-    ]
+    asked = verdicts["stratum"].isin(["seen", "unseen_fact"])
+    rows = verdicts[verdicts["condition"].isin(TRAINED) & asked]
+    both = zip(rows["condition"], rows["question_id"], strict=True)
+    wordings = [told[CONDITIONS[condition].model, facts[name]] for condition, name in both]
     names = ["question_id", "paper_id", "condition", "wordings", "passed"]
     return rows.assign(wordings=np.array(wordings, dtype=int))[names].reset_index(drop=True)
 
@@ -45,9 +43,8 @@ def answers(
 def table(exposed: pd.DataFrame) -> pd.DataFrame:
     """``bootstrap.pass_rates`` by condition and wordings; ``exposed`` comes from ``answers``."""
     frame = bootstrap.pass_rates(exposed, ("condition", "wordings"))
-    place = frame["condition"].map(TRAINED.index)
-    order = frame.assign(place=place).sort_values(["place", "wordings"]).index
-    return frame.loc[order].reset_index(drop=True)
+    order = frame.assign(place=frame["condition"].map(TRAINED.index))
+    return frame.loc[order.sort_values(["place", "wordings"]).index].reset_index(drop=True)
 
 
 def varies(exposed: pd.DataFrame) -> bool:
@@ -56,7 +53,7 @@ def varies(exposed: pd.DataFrame) -> bool:
 
 
 def reading(exposed: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> str:
-    """Whether more wordings go with better recall, or why that cannot be said."""
+    """How recall changes with one more wording, or why that cannot be said."""
     trained = exposed[exposed["wordings"] > 0].dropna(subset=["passed"])
     if trained.empty:
         return MISSING
@@ -72,16 +69,8 @@ def reading(exposed: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> s
     parts = []
     for condition, part in trained.groupby("condition", sort=False):
         columns = part["wordings"].to_numpy(float), part["passed"].to_numpy(float)
-        rise, low, high = bootstrap.slope(*columns, part["paper_id"].to_numpy(), replicates, seed)
-        numbers = f"({with_interval(rise, low, high)} a wording)"
-        if np.isnan(low):
-            parts.append(f"{label(condition)}: too little varies to tell")
-        elif low <= 0 <= high:
-            parts.append(f"{label(condition)}: no change with the number is established {numbers}")
-        else:
-            better = "better" if rise > 0 else "worse"
-            parts.append(f"{label(condition)} recalls facts told more often {better} {numbers}")
-    return (
-        f"**{'; '.join(parts)}.** The number of wordings was not drawn by lot: what is easy to "
-        "word in many ways may be easy to learn as well."
-    )
+        rise = bootstrap.slope(*columns, part["paper_id"].to_numpy(), replicates, seed)
+        unknown = np.isnan(rise[1])
+        change = "too little varies to tell" if unknown else with_interval(*rise)
+        parts.append(f"{label(condition)} {change}")
+    return f"**One more wording changes the recall of a fact by: {'; '.join(parts)}.**"

@@ -9,7 +9,7 @@ import pandas as pd
 
 from cutoff import bootstrap
 from cutoff.evaluate.stats.effect_table import by_question
-from cutoff.report.claims import is_effect
+from cutoff.report.claims import established
 from cutoff.report.wording import evidence, label
 
 MISSING = (
@@ -27,29 +27,28 @@ CHANGES = (  # contrasts: trained against untouched, without and with retrieval
 def table(verdicts: pd.DataFrame, contrasts: pd.DataFrame) -> pd.DataFrame:
     """Control questions before and after training, a row per trained condition.
 
-    ``contrasts`` is ``effect_table.planned_contrasts`` of the same verdicts, whose rows of the
-    control stratum are taken over. Columns: a, b (before, after), n, n_missing, n_papers,
-    rate_a, rate_b, gained, lost, difference, ci_low, ci_high, p, p_holm (adjusted over these
-    rows, of the larger of ``p`` and ``p_by_paper``), mde, retained (share of the answers right
-    before that are right after), retained_low, retained_high. Empty without control questions.
+    ``contrasts``: ``effect_table.planned_contrasts`` of the same verdicts, whose rows of the
+    control stratum are taken over, with p (the larger of the two), p_holm (over these rows) and
+    retained (share of the answers right before that are right after), retained_low and
+    retained_high. Empty without control questions.
     """
     rows = contrasts[contrasts["stratum"].eq("control") & contrasts["name"].isin(CHANGES)]
     frame = rows.assign(p=rows[["p", "p_by_paper"]].max(axis=1)).reset_index(drop=True)
     frame["p_holm"] = bootstrap.holm(frame["p"])
-    names = (
-        "a b n n_missing n_papers rate_a rate_b gained lost difference ci_low ci_high p p_holm "
-        "mde retained retained_low retained_high"
-    ).split()
-    if frame.empty:
-        return frame.reindex(columns=names)
     wide = by_question(verdicts[verdicts["stratum"] == "control"])
-    for i, row in frame.iterrows():
-        before = wide[wide[row["a"]] == 1].dropna(subset=row["b"])
+    kept = []
+    for row in frame.itertuples():
+        before = wide[wide[row.a] == 1].dropna(subset=row.b)
         papers = before.index.get_level_values("paper_id").to_numpy()
-        kept = bootstrap.share(before[row["b"]].to_numpy(), papers)
-        ends = [kept[name] for name in ("share", "ci_low", "ci_high")]
-        frame.loc[i, ["retained", "retained_low", "retained_high"]] = ends
-    return frame[names]
+        kept.append(bootstrap.share(before[row.b].to_numpy(), papers))
+    for name, end in (
+        ("retained", "share"),
+        ("retained_low", "ci_low"),
+        ("retained_high", "ci_high"),
+    ):
+        frame[name] = pd.Series([share[end] for share in kept], dtype=float)
+    names = "a b n n_missing n_papers rate_a rate_b gained lost difference ci_low ci_high p p_holm"
+    return frame[[*names.split(), "mde", "retained", "retained_low", "retained_high"]]
 
 
 def reading(changes: pd.DataFrame) -> str:
@@ -57,12 +56,9 @@ def reading(changes: pd.DataFrame) -> str:
     if changes.empty:
         return MISSING
     parts = []
-    for row in changes.to_dict("records"):
-        what = ": no change is established"
-        if is_effect(row):
-            what = " forgets" if row["difference"] < 0 else " gains"
+    effects = established(changes)
+    for row, effect in zip(changes.to_dict("records"), effects, strict=True):
+        verb = "forgets" if row["difference"] < 0 else "gains"
+        what = f" {verb}" if effect else ": no change is established"
         parts.append(f"{label(row['b'])}{what} ({evidence(row)})")
-    return (
-        f"**On papers from before the cutoff, {'; '.join(parts)}.** These {len(changes)} "
-        "comparisons were not planned; p is adjusted among them."
-    )
+    return f"**On papers from before the cutoff, {'; '.join(parts)}.**"

@@ -80,46 +80,33 @@ def support(planned: pd.DataFrame, judge_free: pd.DataFrame) -> pd.DataFrame:
     planned contrast: name, stratum, judge, and a column per measure, each ``up``, ``down``
     (the interval excludes zero) or ``open``; missing where there is no interval.
     """
-    judged = planned[planned["planned"]].set_index(["name", "stratum"])
-    table = pd.DataFrame({"judge": _directions(judged)})
-    for measure, part in judge_free.groupby("measure", sort=False):
-        table[measure] = _directions(part.set_index(["name", "stratum"]))
-    return table.reset_index()
+    rows = [planned[planned["planned"]].assign(measure="judge"), judge_free]
+    every = pd.concat(rows, ignore_index=True).dropna(subset=["ci_low"])
+    every["way"] = np.select([every["ci_low"] > 0, every["ci_high"] < 0], ["up", "down"], "open")
+    table = every.pivot(index=["name", "stratum"], columns="measure", values="way")
+    order = pd.MultiIndex.from_frame(planned.loc[planned["planned"], ["name", "stratum"]])
+    found = table.reindex(index=order, columns=["judge", *judge_free["measure"].unique()])
+    return found.astype(object).where(found.notna(), None).reset_index().rename_axis(columns=None)
 
 
 def reading(agreement: pd.DataFrame, support: pd.DataFrame) -> str:
     """Whether the measures know what the judge knows, and whether conclusions depend on it."""
-    if agreement["auc"].isna().all():
-        first = "**Agreement with the judge: cannot tell**, because it passed all answers or none."
-    else:
+    text = "**Agreement with the judge: cannot tell**, because it passed all answers or none."
+    if agreement["auc"].notna().any():
         best = agreement.loc[agreement["auc"].idxmax()]
-        first = (
+        text = (
             f"**{label(best['measure'])} agrees best with the judge: an answer that passed scores "
             f"higher than one that failed with a chance of {best['auc']:.3f}** (0.5 is none)."
         )
-    measures = [name for name in support.columns if name in QUALITY]
     settled = support[support["judge"].isin(["up", "down"])]
-    opposite = [
-        f"{label(row['name'])} ({label(row['stratum'])}: {label(measure)})"
-        for row in support.to_dict("records")
-        for measure in measures
-        if {row["judge"], row[measure]} == {"up", "down"}
-    ]
-    led = int((settled[LEADING] == settled["judge"]).sum()) if LEADING in measures else 0
+    measures = [name for name in QUALITY if name in support]
+    other = {"up": "down", "down": "up"}
+    opposite = sum((settled["judge"].map(other) == settled[name]).sum() for name in measures)
+    led = (settled[LEADING] == settled["judge"]).sum() if LEADING in measures else 0
     return (
-        f"{first} Of {len(settled)} planned contrasts whose interval excludes zero by the judge, "
-        f"{led} do in the same direction by {label(LEADING).lower()}. "
-        f"In the opposite direction: {'; '.join(opposite) or 'none by any measure'}."
+        f"{text} Of {len(settled)} planned contrasts that the judge's interval settles, {led} go "
+        f"the same way by {label(LEADING).lower()}; by any measure, {opposite} go the opposite way."
     )
-
-
-def _directions(rows: pd.DataFrame) -> "pd.Series[Any]":
-    found = np.select(
-        [rows["ci_low"].isna(), rows["ci_low"] > 0, rows["ci_high"] < 0],
-        ["", "up", "down"],
-        default="open",
-    )
-    return pd.Series(found, index=rows.index).replace("", None)
 
 
 def _auc(

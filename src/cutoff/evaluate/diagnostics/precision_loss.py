@@ -18,10 +18,11 @@ from cutoff.experiment import CONDITIONS
 from cutoff.params import Params
 from cutoff.records import Response
 from cutoff.report.claims import established
-from cutoff.report.wording import evidence, label, points, with_interval
+from cutoff.report.wording import evidence, label, with_interval
 from cutoff.run import folders
 
-FACTS, SKILLS = "seen", "unseen_paper"  # injected facts, and what reading new papers asks for
+# What is held against each other: injected facts, and reading papers that were not trained on.
+OWN_STRATUM = {"none": "seen", "retrieved": "unseen_paper"}
 
 
 def effects(frame: pd.DataFrame, p: Params) -> pd.DataFrame:
@@ -35,9 +36,8 @@ def effects(frame: pd.DataFrame, p: Params) -> pd.DataFrame:
     rows = []
     others = [name for name in frame["quantization"].unique() if name != p.quantization]
     for name, condition in itertools.product(others, frame["condition"].unique()):
-        asked = frame[frame["condition"] == condition]
-        own = {"none": FACTS, "retrieved": SKILLS}[CONDITIONS[condition].context]
-        for stratum, part in by_stratum(asked):
+        own = OWN_STRATUM[CONDITIONS[condition].context]
+        for stratum, part in by_stratum(frame[frame["condition"] == condition]):
             wide = by_question(part.assign(condition=part["quantization"]))
             changed = part.loc[part["quantization"] == name, "changed"].mean()
             row = {"condition": condition, "stratum": stratum, "changed": changed}
@@ -56,31 +56,23 @@ def effects(frame: pd.DataFrame, p: Params) -> pd.DataFrame:
 def facts_and_skills(table: pd.DataFrame) -> pd.DataFrame:
     """Do fewer bits cost injected facts more than reading? One row per compared quantisation.
 
-    ``table``: see ``effects``. Facts: the first condition without retrieval, on trained facts.
-    Skills: the first with retrieval, on papers that were not trained. Columns: a, b,
-    facts_condition, facts (difference of rates), facts_rate (with ``a``), facts_n, the same for
-    skills, difference (facts - skills) with ci_low, ci_high (95 %); no row where one is absent.
-    The two are about different papers, so they are independent (``bootstrap.difference``).
+    ``table``: see ``effects``. Facts: the first condition without retrieval on trained facts;
+    skills: the first with retrieval on papers not trained on. Columns: a, b, facts and skills
+    (differences of rates), difference (facts - skills) with ci_low, ci_high (95 %; the two are
+    about different papers, so independent); no row where one is absent.
     """
     rows = []
-    for (a, b), part in table.groupby(["a", "b"], sort=False):
-        context = part["condition"].map(lambda name: CONDITIONS[name].context)
-        facts = part[(context == "none") & (part["stratum"] == FACTS)].to_dict("records")
-        skills = part[(context == "retrieved") & (part["stratum"] == SKILLS)].to_dict("records")
-        if not facts or not skills:
+    contexts = table["condition"].map(lambda name: CONDITIONS[name].context)
+    own = table[table["stratum"] == contexts.map(OWN_STRATUM)]
+    ends = ["difference", "ci_low", "ci_high"]
+    for (a, b), part in own.groupby(["a", "b"], sort=False):
+        sides = [part.loc[contexts == context, ends] for context in ("none", "retrieved")]
+        if any(side.empty for side in sides):
             continue
-        row = {"a": a, "b": b}
-        for kind, one in (("facts", facts[0]), ("skills", skills[0])):
-            row |= {f"{kind}_condition": one["condition"], kind: one["difference"]}
-            row |= {f"{kind}_rate": one["rate_a"], f"{kind}_n": one["n"]}
-        ends = "difference", "ci_low", "ci_high"
-        both = ([one[e] for e in ends] for one in (skills[0], facts[0]))
-        rows.append(row | dict(zip(ends, bootstrap.difference(*both), strict=True)))
-    names = (
-        "a b facts_condition facts facts_rate facts_n skills_condition skills skills_rate "
-        "skills_n difference ci_low ci_high"
-    ).split()
-    return pd.DataFrame(rows, columns=names)
+        facts, skills = (side.iloc[0] for side in sides)
+        row = {"a": a, "b": b, "facts": facts["difference"], "skills": skills["difference"]}
+        rows.append(row | dict(zip(ends, bootstrap.difference(skills, facts), strict=True)))
+    return pd.DataFrame(rows, columns=["a", "b", "facts", "skills", *ends])
 
 
 def costs(
@@ -95,17 +87,16 @@ def costs(
     """
     given = {stage.params.quantization: responses, **others} if others else {}
     rows = []
-    for name, answers in given.items():
-        for condition in compared_conditions(stage.params):
-            own = [r for r in answers if r["condition"] == condition]
-            seconds = [r["latency_seconds"] for r in own]
-            tokens = sum(r["completion_tokens"] for r in own)
-            model = CONDITIONS[condition].model
-            paths = models.files_of(stage.folder, model, under(stage, name).params).paths
-            size = sum(path.stat().st_size for path in paths if path.is_file()) / 1e6
-            speed = tokens / sum(seconds) if sum(seconds) else np.nan
-            latency = float(np.median(seconds)) if own else np.nan
-            rows.append((name, condition, size, len(own), latency, speed))
+    for name, condition in itertools.product(given, compared_conditions(stage.params)):
+        own = [r for r in given[name] if r["condition"] == condition]
+        seconds = [r["latency_seconds"] for r in own]
+        tokens = sum(r["completion_tokens"] for r in own)
+        model = CONDITIONS[condition].model
+        paths = models.files_of(stage.folder, model, under(stage, name).params).paths
+        size = sum(path.stat().st_size for path in paths if path.is_file()) / 1e6
+        speed = tokens / sum(seconds) if sum(seconds) else np.nan
+        latency = float(np.median(seconds)) if own else np.nan
+        rows.append((name, condition, size, len(own), latency, speed))
     names = "quantization condition megabytes n latency tokens_per_second".split()
     return pd.DataFrame(rows, columns=names)
 
@@ -116,37 +107,20 @@ def reading(table: pd.DataFrame, split: pd.DataFrame, cost: pd.DataFrame) -> str
     ``table``, ``split``, ``cost``: of ``effects``, ``facts_and_skills`` and ``costs``.
     """
     size = cost.groupby("quantization")["megabytes"].max()
+    pairs: dict[Any, dict[str, Any]] = {
+        (row["a"], row["b"]): row for row in split.to_dict("records")
+    }
     paragraphs = []
     for (a, b), part in table.groupby(["a", "b"], sort=False):
         pooled = part[part["stratum"] == "all_post"]
         told = [f"{label(row['condition'])} {evidence(row)}" for row in pooled.to_dict("records")]
-        n_effects = int(established(pooled).sum())
-        count = f"{n_effects} of {len(pooled)} conditions" if n_effects else "no condition"
-        own = split[(split["a"] == a) & (split["b"] == b)].to_dict("records")
-        paragraphs.append(
-            f"**On new papers {b} is shown to differ from {a} under {count}**: {'; '.join(told)}. "
-            f"{_split(own[0]) if own else NO_SPLIT} A {b} model takes {size[b]:,.1f}\u00a0MB, one "
-            f"of {a} {size[a]:,.1f}."
+        text = (
+            f"**On new papers {b} differs from {a} under {int(established(pooled).sum())} of "
+            f"{len(pooled)} conditions**: {'; '.join(told)}."
         )
+        if row := pairs.get((a, b)):
+            more = with_interval(row["difference"], row["ci_low"], row["ci_high"])
+            text += f" Trained facts change by {more} more than reading does."
+        text += f" A {b} model takes {size[b]:,.1f}\u00a0MB, one of {a} {size[a]:,.1f}."
+        paragraphs.append(text)
     return "\n\n".join(paragraphs)
-
-
-NO_SPLIT = (
-    "Whether fewer bits lose facts rather than skills is not measured: `compare_conditions` needs "
-    "a condition without retrieval, on trained facts, and one with it, on papers not trained on."
-)
-
-
-def _split(row: Mapping[str, Any]) -> str:
-    numbers = (
-        f"{points(row['facts'])} points ({label(row['facts_condition'])}, trained facts) against "
-        f"{points(row['skills'])} ({label(row['skills_condition'])}, papers not trained on), a "
-        f"difference of {with_interval(row['difference'], row['ci_low'], row['ci_high'])}"
-    )
-    if pd.isna(row["ci_low"]) or row["ci_low"] <= 0 <= row["ci_high"]:
-        return f"**Whether fewer bits lose facts rather than skills cannot be told**: {numbers}."
-    more = "more" if row["difference"] < 0 else "less"
-    return (
-        f"**Fewer bits seem to cost injected facts {more} than skills**: {numbers}; one comparison "
-        "by its interval, outside the planned contrasts."
-    )

@@ -22,10 +22,8 @@ from cutoff.errors import CutoffError
 from cutoff.evaluate import answering
 from cutoff.evaluate.answering import key
 from cutoff.evaluate.judging import judge, rubric
-from cutoff.evaluate.pairs import comparison, pairwise, preferences
 from cutoff.experiment import CONDITIONS
 from cutoff.params import Params, nearest
-from cutoff.report.wording import label
 from cutoff.run import folders
 
 
@@ -113,38 +111,6 @@ def verdicts(
         )
     frame = pd.concat(frames if others else [frames[0][:0]], ignore_index=True)
     return frame.astype({"passed": "boolean"})
-
-
-def pairs(
-    stage: folders.Run,
-    questions: Sequence[Any],
-    responses: Sequence[Any],
-    others: Mapping[str, Sequence[Any]],
-) -> pd.DataFrame:
-    """Wins of the served weights against the compared ones, side by side: ``preferences.table``.
-
-    On ``pairwise_questions`` questions, kept in ``pairwise.<quantisation>.jsonl``. Only answers
-    that differ in more than their citations are put to a language model.
-    """
-    p = stage.params
-    asked = pairwise.sample(questions, p.pairwise_questions, p.seed)
-    served = {r["key"]: r["response"] for r in responses}
-    frames = []
-    for name, answers in others.items():
-        texts = {r["key"]: r["response"] for r in answers}
-        made = [
-            comparison.Pair(f"{c}@{name}", f"{c}@{p.quantization}", q, texts[k], served[k])
-            for c in compared_conditions(p)
-            for q in asked
-            for k in [key(c, q["question_id"])]
-        ]
-        basis = [*(r for r in responses if r["key"] in texts), *answers]
-        records = pairwise.compare(p, stage.folder / f"pairwise.{name}.jsonl", made, basis)
-        frames.append(pairwise.outcomes(records))
-    both = pd.concat(frames, ignore_index=True) if frames else pairwise.outcomes([])
-    for side in "ab":
-        both[side] = both[side].map(lambda name: ", ".join(map(label, name.split("@"))))
-    return preferences.table(both, p.bootstrap_replicates, p.seed)
 
 
 def under(stage: folders.Run, quantization: str) -> folders.Run:

@@ -12,12 +12,15 @@ import pandas as pd
 from cutoff.evaluate.diagnostics import grounding
 from cutoff.evaluate.judging import reference
 from cutoff.evaluate.stats import averages
-from cutoff.report.wording import each, percent
+from cutoff.report.wording import each
 
 UNANSWERABLE = "unanswerable"
 ANSWERABLE = "all_post"
 FLAGS = ("declined", "guessed", "not_attempted")
-
+MISSING = (
+    "**Whether a model declines what it cannot know was not measured.** `n_eval_unanswerable=40` "
+    "holds papers out of the corpus and asks about them all the same."
+)
 # Beside the phrases of the reference rules, which are kept narrow because a verdict hangs on
 # them; over words without articles and apostrophes, as ``reference.words`` gives them.
 DECLINES = re.compile(
@@ -44,13 +47,15 @@ def scores(answers: pd.DataFrame) -> pd.DataFrame:
     * ``guessed``: it holds the reference.
     * ``not_attempted``: the judge says so; missing where it gave no verdict.
     """
-    frame = answers[["question_id", "paper_id", "stratum", "condition"]].copy()
     both = zip(answers["response"], answers["reference"], strict=True)
-    frame["guessed"] = [grounding.holds(said, wanted) for said, wanted in both]
-    frame["declined"] = [declines(said) for said in answers["response"]]
-    frame["declined"] &= ~frame["guessed"].astype(bool)
+    guessed = [grounding.holds(said, wanted) for said, wanted in both]
+    declined = [declines(said) for said in answers["response"]]
     judged = answers["verdict"].where(answers["verdict"] != "judge_failed")
-    frame["not_attempted"] = judged.eq("not_attempted").where(judged.notna(), None)
+    frame = answers[["question_id", "paper_id", "stratum", "condition"]].assign(
+        guessed=guessed,
+        declined=[said and not held for said, held in zip(declined, guessed, strict=True)],
+        not_attempted=judged.eq("not_attempted").where(judged.notna(), None),
+    )
     return frame.astype(dict.fromkeys(FLAGS, "boolean"))
 
 
@@ -67,23 +72,11 @@ def by_condition(
 
 def reading(table: pd.DataFrame) -> str:
     """How often each condition declined where it had to, and where it need not have."""
-    declined = table[table["measure"] == "declined"]
-    needless = declined[declined["stratum"] == ANSWERABLE]
-    must = declined[declined["stratum"] == UNANSWERABLE]
-    ordinary = f"Ordinary questions on new papers, declined needlessly: {_rates(needless)}."
-    if must.empty:
-        return (
-            "**Whether a model declines what it cannot know was not measured.** "
-            "`n_eval_unanswerable=40` holds papers out of the corpus and asks about them all the "
-            f"same. {ordinary}"
-        )
-    return (
-        f"**Of {must['n'].max():,} questions that nothing in the corpus answers, declined: "
-        f"{_rates(must)}.** {ordinary}"
+    declined = table[table["measure"] == "declined"].set_index("stratum", drop=False)
+    must, needless = (
+        each(declined[declined["stratum"] == name], "condition", "estimate")
+        for name in (UNANSWERABLE, ANSWERABLE)
     )
-
-
-def _rates(rows: pd.DataFrame) -> str:
-    if len(rows) and (rows["estimate"] == 0).all():
-        return f"none, under any condition (at most {percent(rows['ci_high'].max())} each)"
-    return each(rows, "condition", "estimate") or "not measured"
+    first = f"**Of the questions that nothing here answers, declined: {must}.**"
+    needless = needless or "not measured"
+    return f"{first if must else MISSING} Of ordinary ones on new papers, needlessly: {needless}."
