@@ -55,7 +55,10 @@ def reading(dated: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> str
     claim = "A step at the cutoff is not established"
     if min(before["n_papers"], after["n_papers"]) >= FEWEST_PAPERS and not low <= 0 <= high:
         claim = f"The untouched model knows {'old' if high < 0 else 'new'} papers better"
-    sides = " to ".join(with_interval(*ends(side), "percent") for side in (before, after))
+    sides = " to ".join(
+        with_interval(side["share"], side["ci_low"], side["ci_high"], "percent")
+        for side in (before, after)
+    )
     return f"**{claim}**: {with_interval(step, low, high)}, from {sides}. " + _trend(
         new.dropna(subset=["month"]), replicates, seed
     )
