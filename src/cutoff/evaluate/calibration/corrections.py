@@ -8,7 +8,7 @@ errors are alike in all strata. Intervals cover papers (bootstrap) and the numbe
 (Jeffreys; a bootstrap of few labels without an error would promise that there is none).
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,30 +24,23 @@ FLIPS = ("reverses", "no longer established", "appears")
 SHOWN = "name stratum difference corrected ci_low ci_high outcome".split()  # for a reader
 
 
-class Rates(NamedTuple):
-    """Pass rates of one stratum: per condition n and the judge's rate; ``corrected`` has a row of
-    estimates, then a row per draw, whose quantile ``tail`` stands for 2.5 %."""
-
-    n: "pd.Series[int]"
-    judged: "pd.Series[float]"
-    corrected: pd.DataFrame
-    tail: float
+# Corrected rates of one stratum, a column per condition: a row of estimates, then one per draw;
+# and the quantile of the draws that stands for 2.5 %.
+Rates = tuple[pd.DataFrame, float]
 
 
 def rates(
     verdicts: pd.DataFrame, compared: pd.DataFrame, replicates: int = 10_000, seed: int = 0
 ) -> pd.DataFrame:
-    """Pass rates as the judge found them and as the person would have, by stratum.
+    """Pass rates as the person would have found them, by stratum and condition.
 
-    Columns: stratum, condition, n (judged), pass_rate (the judge's), corrected, ci_low, ci_high
-    (95 %). The last three are missing without labels of the condition, or where these leave the
-    judge no better than chance.
+    Columns: stratum, condition, corrected, ci_low, ci_high (95 %). The last three are missing
+    without labels of the condition, or where these leave the judge no better than chance.
     """
     return pd.DataFrame(
-        {"stratum": stratum, "condition": name, "n": found.n[name], "pass_rate": found.judged[name]}
-        | _interval(found.corrected[name].to_numpy(), found.tail)
-        for stratum, found in _strata(verdicts, compared, replicates, seed).items()
-        for name in found.corrected
+        {"stratum": stratum, "condition": name} | _interval(found[name].to_numpy(), tail)
+        for stratum, (found, tail) in _strata(verdicts, compared, replicates, seed).items()
+        for name in found
     )
 
 
@@ -69,10 +62,9 @@ def contrasts(
     sides = {contrast.name: contrast for contrast in CONTRASTS}
     rows = []
     for row in planned[planned["planned"].astype(bool)].to_dict("records"):
-        found, contrast = strata[row["stratum"]], sides[row["name"]]
-        plus, minus = (found.corrected[list(s)] for s in (contrast.plus, contrast.minus))
-        difference = plus.sum(axis=1, skipna=False) - minus.sum(axis=1, skipna=False)
-        interval = _interval(difference.to_numpy(), found.tail)
+        (found, tail), contrast = strata[row["stratum"]], sides[row["name"]]
+        plus, minus = (found[list(names)].to_numpy() for names in (contrast.plus, contrast.minus))
+        interval = _interval(plus.sum(axis=1) - minus.sum(axis=1), tail)
         kept = {name: row[name] for name in ("name", "stratum", "n", "difference")}
         outcome = _outcome(row, interval["ci_low"], interval["ci_high"])
         rows.append(kept | {"established": is_effect(row)} | interval | {"outcome": outcome})
@@ -88,11 +80,10 @@ def reading(agreement: pd.DataFrame, corrected: pd.DataFrame) -> str:
             f" answers drawn for a person, {pooled['n']:,} have a label and a verdict; "
             f"{LEAST_LABELS} are needed, with passes and fails among them."
         )
-    agrees = f"kappa {pooled['kappa']:.2f}, n\u00a0=\u00a0{pooled['n']:,}.**"
     agrees = {
-        "judge": f"**The judge agrees with the person: {agrees}",
-        "metrics": f"**The judge agrees too little with the person: {agrees} Below "
-        f"{KAPPA_LEADS:.2f} judge-free metrics lead.",
+        "judge": "agrees with the person",
+        "metrics": f"agrees too little with the person (below {KAPPA_LEADS:.2f} judge-free metrics "
+        "lead)",
     }[leading]
     told = corrected[corrected["outcome"] != "cannot tell"]
     flips = [
@@ -100,9 +91,10 @@ def reading(agreement: pd.DataFrame, corrected: pd.DataFrame) -> str:
         for row in told[told["outcome"].isin(FLIPS)].to_dict("records")
     ]
     return (
-        f"{agrees} Corrected for the judge's errors, {len(flips)} of {len(told)} planned "
-        f"conclusions flip{': ' * bool(flips)}{'; '.join(flips)}. For "
-        f"{len(corrected) - len(told)} these labels cannot tell."
+        f"**The judge {agrees}: kappa {pooled['kappa']:.2f}, n\u00a0=\u00a0{pooled['n']:,}.** "
+        f"Corrected for the judge's errors, {len(flips)} of {len(told)} planned conclusions "
+        f"flip{': ' * bool(flips)}{'; '.join(flips)}. For {len(corrected) - len(told)} these "
+        "labels cannot tell."
     )
 
 
@@ -141,7 +133,7 @@ def _strata(
             )
             corrected = _rogan_gladen(np.vstack([passed / n, drawn]), wide.mean().to_numpy(), right)
             frame = pd.DataFrame(corrected, columns=wide.columns)
-            found[stratum] = Rates(n, passed / n, frame, expanded_tail(len(set(papers))))
+            found[stratum] = frame, expanded_tail(len(set(papers)))
     return found
 
 

@@ -29,8 +29,7 @@ def results(p: Params, folder: Path) -> pd.DataFrame:
     is not asked again. Raises ``CutoffError``, which names what was marked wrongly, where the
     share of right ones is below ``judge_min_golden``.
     """
-    frames = [_check(judge, p, folder / opinions.FOLDER) for judge in panel.members(p)]
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat([_check(judge, p, folder) for judge in panel.members(p)], ignore_index=True)
 
 
 def _check(judge: panel.Judge, p: Params, folder: Path) -> pd.DataFrame:
@@ -38,8 +37,7 @@ def _check(judge: panel.Judge, p: Params, folder: Path) -> pd.DataFrame:
         f"golden-{number:02d}": (item["question"], item["reference"], item["response"])
         for number, item in enumerate(GOLDEN, start=1)
     }
-    path = folder / opinions.file_name(judge, ".golden")
-    marked = opinions.of(judge, p, items, path, f"golden set, {judge.name}", strict=True)
+    marked = opinions.of(judge, p, items, folder, ".golden", strict=True)
     frame = pd.DataFrame(GOLDEN).rename(columns={"verdict": "expected"})
     frame = frame.assign(judge=judge.name, verdict=[found["verdict"] for found in marked])
     passes = frame["expected"].map(rubric.passes) == [found["passed"] for found in marked]
@@ -50,12 +48,11 @@ def _check(judge: panel.Judge, p: Params, folder: Path) -> pd.DataFrame:
             f"{row.kind}: {row.response[:60]!r} is {row.expected}, was marked {row.verdict}"
             for row in wrong
         ]
-        more = f"; and {len(shown) - 5} more" if len(shown) > 5 else ""
         raise CutoffError(
             f"The judge {judge.name!r} gets {frame['right'].sum()} of {len(frame)} golden answers "
             f"right, less than judge_min_golden = {p.judge_min_golden:g}, and may not judge this "
-            f"run ({'; '.join(shown[:5])}{more}). Choose another judge_model; all are in "
-            f"{path.name}."
+            f"run. Choose another judge_model. Marked wrongly: {'; '.join(shown[:5])}"
+            f"{'; ...' if len(shown) > 5 else ''}."
         )
     return frame
 

@@ -58,17 +58,11 @@ def decide(
     responses: Sequence[Mapping[str, Any]],
     suffix: str = "",
 ) -> list[dict[str, Any]]:
-    """The panel's judgement of every response, in order, without diagnostics of citations.
-
-    The members' own records go to files of ``folder / "judges"`` as they come.
-    """
+    """The panel's judgement of every response, in order, without diagnostics of citations."""
     asked = {question["question_id"]: question for question in questions}
     items = {r["key"]: shown(asked[r["question_id"]], r["response"]) for r in responses}
     golden.results(p, folder)  # all of them before the first costs anything
-    by_member = []
-    for member in panel.members(p):
-        path = folder / opinions.FOLDER / opinions.file_name(member, suffix)
-        by_member.append(opinions.of(member, p, items, path, f"judging, {member.name}"))
+    by_member = [opinions.of(judge, p, items, folder, suffix) for judge in panel.members(p)]
     decided = []
     for response, *votes in zip(responses, *by_member, strict=True):
         record: dict[str, Any] = {"key": f"{p.judge_model}|{response['key']}"}

@@ -1,7 +1,5 @@
 """What each member of the panel thinks of each response, kept as it comes.
 
-    records = opinions.of(judge, p, {key: (question, reference, response)}, path, "judging")
-
 One record per judge and response: key, judge, verdict, passed, rule (what decided), scores,
 detail, attempts, completion_tokens, seconds. The same response to the same question is judged
 once, whichever conditions gave it. A killed run goes on where it stood.
@@ -21,7 +19,6 @@ from cutoff.store import Store
 # Raise the version when the rules could give the same response another verdict: 05 refuses to put
 # runs with different scoring side by side, and earlier judgements are made again.
 REFERENCE_RULES = "reference rules, version 1"
-FOLDER = "judges"  # of the members' own records, below the run's folder
 SCORES_TOO_LOW = "correct, scores too low"
 
 # Question, reference answer and response without citation markers: all that a judge sees.
@@ -32,15 +29,18 @@ def of(
     judge: panel.Judge,
     p: Params,
     items: Mapping[str, Shown],
-    path: Path,
-    progress: str,
+    folder: Path,
+    suffix: str,
     strict: bool = False,
 ) -> list[dict[str, Any]]:
-    """The record of ``judge`` for every item, in order, from ``path`` where it is known.
+    """The record of ``judge`` for every item (key -> what is shown), in order.
 
-    Records of another setup, or of other texts, are set aside. No server is needed when
-    nothing is missing. ``strict``: a refusal of the server ends the run.
+    They are kept in a file of ``folder / "judges"`` that bears the judge's name and ``suffix``;
+    those of another setup, or of other texts, are set aside. No server is needed when nothing is
+    missing. ``strict``: a refusal of the server ends the run.
     """
+    name = "".join(c if c.isalnum() or c in ".-" else "-" for c in judge.name).strip(".")
+    path = folder / "judges" / f"{name}{suffix}.jsonl"
     alike: dict[Shown, list[str]] = {}
     for key, shown in items.items():
         alike.setdefault(shown, []).append(key)
@@ -61,15 +61,10 @@ def of(
                 keep(keys, opinion)
             else:
                 tasks[keys[0]] = rubric.render(*shown)
+        progress = f"{'golden set' if strict else 'judging'}, {judge.name}"
         for answer in panel.ask(judge, p, tasks, rubric.FORM, progress, strict):
             keep(alike[items[answer.key]], _read(answer))
     return [known[key] for key in items]
-
-
-def file_name(judge: panel.Judge, suffix: str = "") -> str:
-    """Name of the file that holds this judge's records: ``qwen3-8b.jsonl``."""
-    short = "".join(c if c.isalnum() or c in ".-" else "-" for c in judge.name)
-    return f"{short.strip('.')}{suffix}.jsonl"
 
 
 def made_from(judge: panel.Judge, p: Params, items: Mapping[str, Shown]) -> str:
