@@ -187,7 +187,7 @@ def share(values: Array, papers: "NDArray[Any] | pd.Series[str]") -> dict[str, f
     if n == 0:
         return {**known, "share": np.nan, "ci_low": np.nan, "ci_high": np.nan}
     rate = ones / n
-    effective = _effective_n(values, codes, rate)
+    effective = effective_n(values, codes, rate)
     z2 = stats.norm.ppf(0.975) ** 2
     centre = (rate + z2 / (2 * effective)) / (1 + z2 / effective)
     spread = rate * (1 - rate) / effective + z2 / (4 * effective**2)
@@ -198,7 +198,7 @@ def share(values: Array, papers: "NDArray[Any] | pd.Series[str]") -> dict[str, f
     return {**known, "share": rate, "ci_low": low, "ci_high": high}
 
 
-def _effective_n(values: Array, codes: NDArray[Any], rate: float) -> float:
+def effective_n(values: Array, codes: NDArray[Any], rate: float) -> float:
     """How many independent questions the questions are worth, between papers and n."""
     sizes = np.bincount(codes)
     n, g = len(values), len(sizes)

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cutoff.bootstrap import Array, expanded_tail, mean_draws
+from cutoff.bootstrap import Array, effective_n, expanded_tail, mean_draws
 from cutoff.evaluate.calibration.judge_errors import KAPPA_LEADS, LEAST_LABELS, both_known, leads
-from cutoff.experiment import CONTRASTS, POST_STRATA, STRATA
+from cutoff.evaluate.stats.averages import by_stratum
+from cutoff.evaluate.stats.effect_table import by_question, contrast_values
+from cutoff.experiment import CONTRASTS
 from cutoff.report.claims import is_effect
 from cutoff.report.wording import label
 
@@ -62,9 +64,9 @@ def contrasts(
     sides = {contrast.name: contrast for contrast in CONTRASTS}
     rows = []
     for row in planned[planned["planned"].astype(bool)].to_dict("records"):
-        (found, tail), contrast = strata[row["stratum"]], sides[row["name"]]
-        plus, minus = (found[list(names)].to_numpy() for names in (contrast.plus, contrast.minus))
-        interval = _interval(plus.sum(axis=1) - minus.sum(axis=1), tail)
+        found, tail = strata[row["stratum"]]
+        corrected = {str(name): values.to_numpy() for name, values in found.items()}
+        interval = _interval(contrast_values(corrected, sides[row["name"]]), tail)
         kept = {name: row[name] for name in ("name", "stratum", "n", "difference")}
         outcome = _outcome(row, interval["ci_low"], interval["ci_high"])
         rows.append(kept | {"established": is_effect(row)} | interval | {"outcome": outcome})
@@ -113,27 +115,21 @@ def _outcome(row: dict[str, Any], low: float, high: float) -> str:
 def _strata(
     verdicts: pd.DataFrame, compared: pd.DataFrame, replicates: int, seed: int
 ) -> dict[str, Rates]:
-    numbers = verdicts.assign(passed=verdicts["passed"].astype("Float64"))
-    index = ["paper_id", "question_id", "stratum"]
-    wide = numbers.pivot(index=index, columns="condition", values="passed").astype(float)
-    wide = wide[list(dict.fromkeys(verdicts["condition"]))]
-    rng = np.random.default_rng(seed)
-    right = _truly_right(compared, list(wide.columns), replicates, rng)
-    of = wide.index.get_level_values("stratum")
+    overall, rng = by_question(verdicts).mean(), np.random.default_rng(seed)
+    right = _truly_right(compared, list(overall.index), replicates, rng)
     found = {}
-    for stratum in STRATA:
-        part = wide[of.isin(POST_STRATA) if stratum == "all_post" else of == stratum]
-        if len(part):
-            papers = part.index.get_level_values("paper_id").to_numpy()
-            drawn = mean_draws(part.to_numpy(), papers, replicates, seed)
-            n, passed = part.count(), part.sum()
-            certain = np.ptp(drawn, axis=0) == 0  # nobody passed, or everybody: it is not
-            drawn[:, certain] = rng.beta(
-                passed[certain] + 0.5, (n - passed)[certain] + 0.5, (replicates, certain.sum())
-            )
-            corrected = _rogan_gladen(np.vstack([passed / n, drawn]), wide.mean().to_numpy(), right)
-            frame = pd.DataFrame(corrected, columns=wide.columns)
-            found[stratum] = frame, expanded_tail(len(set(papers)))
+    for stratum, rows in by_stratum(verdicts):
+        wide = by_question(rows)[list(overall.index)]
+        papers = wide.index.get_level_values("paper_id").to_numpy()
+        drawn = mean_draws(wide.to_numpy(), papers, replicates, seed)
+        n, passed = wide.count(), wide.sum()
+        certain = np.ptp(drawn, axis=0) == 0  # nobody passed, or everybody: it is not
+        drawn[:, certain] = rng.beta(
+            passed[certain] + 0.5, (n - passed)[certain] + 0.5, (replicates, certain.sum())
+        )
+        corrected = _rogan_gladen(np.vstack([passed / n, drawn]), overall.to_numpy(), right)
+        frame = pd.DataFrame(corrected, columns=wide.columns)
+        found[stratum] = frame, expanded_tail(len(set(papers)))
     return found
 
 
@@ -143,30 +139,22 @@ def _truly_right(
     """Shares of truly right answers among those that the judge passed, and among those that it
     failed: a row of estimates and one per draw, a column per condition, missing without labels."""
     known = both_known(compared)
-    effect, shares = _design_effect(known), []
+    shares = []
+    wrong = (known["human"] != known["judge"]).to_numpy(dtype=float)
+    codes = known["paper_id"].factorize()[0]
+    # How much less the labels say than as many from different papers.
+    effect = len(known) / effective_n(wrong, codes, wrong.mean()) if len(known) else 1.0
     unlabelled = ~np.isin(conditions, known["condition"])
     for verdict in (True, False):
         given = known[known["judge"] == verdict].astype({"human": int}).groupby("condition")
         right = given["human"].sum().reindex(conditions, fill_value=0).to_numpy()
-        wrong = given.size().reindex(conditions, fill_value=0).to_numpy() - right
-        with np.errstate(invalid="ignore"):
-            # Without a label an answer is half right until somebody looks.
-            estimate = np.where(right + wrong > 0, right / (right + wrong), 0.5)
+        n = given.size().reindex(conditions, fill_value=0).to_numpy()
+        # Without a label an answer is half right until somebody looks.
+        estimate = np.where(n > 0, right / np.maximum(n, 1), 0.5)
         size = (replicates, len(conditions))
-        drawn = rng.beta(right / effect + 0.5, wrong / effect + 0.5, size)
+        drawn = rng.beta(right / effect + 0.5, (n - right) / effect + 0.5, size)
         shares.append(np.where(unlabelled, np.nan, np.vstack([estimate, drawn])))
     return shares[0], shares[1]
-
-
-def _design_effect(known: pd.DataFrame) -> float:
-    """How much less the labels say than as many from different papers; at least 1."""
-    wrong = (known["human"] != known["judge"]).astype(float)
-    n, g = len(known), known["paper_id"].nunique()
-    if g < 2 or not 0 < wrong.sum() < n:
-        return 1.0
-    by_paper = (wrong - wrong.mean()).groupby(known["paper_id"].to_numpy()).sum()
-    clustered, alone = (by_paper**2).sum() / (g - 1) * g, wrong.var() * n
-    return max(1.0, float(clustered / alone))
 
 
 def _rogan_gladen(rates: Array, pass_rate: Array, right: tuple[Array, Array]) -> Array:

@@ -4,9 +4,9 @@ A member is a language model or the set of rules in ``reference``. Language mode
 after the other, because a server holds one at a time.
 """
 
-import math
 import re
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from cutoff.engines import asking, chat, providers
@@ -18,7 +18,6 @@ REFERENCE = "reference"
 USUAL_KEY = {"ollama": "", "openai": "${OPENAI_API_KEY}", "anthropic": "${ANTHROPIC_API_KEY}"}
 OPENAI_NAME = re.compile(r"(?:ft:)?(?:gpt-(?!oss)|chatgpt-|o\d)")
 
-NOTE_TOKENS = 256  # of a note about an earlier reply
 MOST_NUM_CTX = 32768  # what is longer fails alone, at the server
 LEAST_NUM_CTX = 8192  # one size for all requests: another one makes Ollama load the model again
 # Greedy decoding sends Qwen3 into endless repetition while it thinks; its model card asks for
@@ -106,7 +105,12 @@ def ask(
         limit = p.judge_max_new_tokens + (chat.THINKING_TOKENS if think is None else 0)
         requests = [chat.Request(k, told, limit, form.schema, think) for k, told in tasks.items()]
         asked = server if strict else asking.Tolerant(server)
-        manner = asking.Manner(_options(requests, think, p.seed), p.parallel, progress)
+        options = asking.greedy(requests, p.seed)
+        room = options.num_ctx + chat.THINKING_TOKENS
+        options = replace(options, num_ctx=min(max(LEAST_NUM_CTX, room), MOST_NUM_CTX))
+        if think:
+            options = replace(options, temperature=THINKING_TEMPERATURE, top_p=THINKING_TOP_P)
+        manner = asking.Manner(options, p.parallel, progress)
         yield from asking.ask(requests, lambda: asked, form.read, manner)
 
 
@@ -129,16 +133,3 @@ def flags(p: Params) -> list[str]:
             "number."
         )
     return sentences
-
-
-def _options(requests: list[chat.Request], think: bool | None, seed: int) -> chat.Options:
-    """Room for the longest request, at two bytes a token: only hostile texts need more."""
-    longest = NOTE_TOKENS + max(
-        sum(len(m["content"].encode("utf-8", "replace")) for m in request.messages) // 2
-        + request.token_limit
-        for request in requests
-    )
-    num_ctx = min(max(LEAST_NUM_CTX, 1024 * math.ceil(longest / 1024)), MOST_NUM_CTX)
-    if think:
-        return chat.Options(num_ctx, THINKING_TEMPERATURE, THINKING_TOP_P, seed=seed)
-    return chat.Options(num_ctx, seed=seed)

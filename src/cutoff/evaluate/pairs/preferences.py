@@ -8,7 +8,7 @@ import pandas as pd
 
 from cutoff import bootstrap
 from cutoff.evaluate.stats import differences
-from cutoff.experiment import POST_STRATA, STRATA
+from cutoff.evaluate.stats.averages import by_stratum
 from cutoff.params import Params
 from cutoff.report.claims import MAX_JUDGE_FAILED, established
 from cutoff.report.wording import label, p_value, percent, with_interval
@@ -31,11 +31,7 @@ def table(outcomes: pd.DataFrame, replicates: int = 10_000, seed: int = 0) -> pd
     """
     rows = []
     for (a, b), of_pair in outcomes.groupby(["a", "b"], sort=False):
-        for stratum in STRATA:
-            within = POST_STRATA if stratum == "all_post" else (stratum,)
-            part = of_pair[of_pair["stratum"].isin(within)]
-            if part.empty:
-                continue
+        for stratum, part in by_stratum(of_pair):
             values = part["winner"].map(VALUE).to_numpy(dtype=float)
             found = differences.summary(values, part["paper_id"].to_numpy(), replicates, seed)
             judged = part[part["winner"] != "judge_failed"]
