@@ -38,24 +38,20 @@ def answer(p: Params, question: str, condition: str = DEFAULT_CONDITION) -> str:
     if not question:
         raise CutoffError('Nothing to answer: give a question="..." in quotes.')
     stage = folders.locate(STAGE, p)
+    if (stage.folder / "parity.json").exists():
+        provider = serving.measured_provider(stage)
+    else:
+        provider = serving.choose_provider(p)
     found: list[Record] = []
+    messages = prompts.render_closed_book(question)
     if CONDITIONS[condition].context == "retrieved":
         found = retrieve(stage, question)
         messages = prompts.render_rag(question, [passage["text"] for passage in found])
-    else:
-        messages = prompts.render_closed_book(question)
     request = chat.Request("the question", messages, p.max_new_tokens)
-    with serving.serve(stage, CONDITIONS[condition].model, provider(stage)) as engine:
+    with serving.serve(stage, CONDITIONS[condition].model, provider) as engine:
         (completion,) = chat.complete([request], engine, serving.options(p), parallel=1)
     lines = [completion.text.strip(), "", *sources(completion.text, found)]
     return printable("\n".join(lines)).rstrip()
-
-
-def provider(stage: folders.Run) -> str:
-    """Who answers: what 03 has measured, else what the parameters ask for."""
-    if (stage.folder / "parity.json").exists():
-        return serving.measured_provider(stage)
-    return serving.choose_provider(stage.params)
 
 
 def retrieve(stage: folders.Run, question: str) -> list[Record]:
@@ -64,35 +60,26 @@ def retrieve(stage: folders.Run, question: str) -> list[Record]:
 
     folder = stage.dataset_folder
     stage.require(folder / "dataset.json", "01_generate")
-    titles = {
-        paper["paper_id"]: paper["title"] for paper in files.read_jsonl(folder / "papers.jsonl")
-    }
-    passages = files.read_jsonl(folder / "passages.jsonl")
-    index = passage_search.load(passages, stage.params, folder)
-    return [
-        passage | {"title": titles[passage["paper_id"]]}
-        for passage in passage_search.retrieve(index, question)
-    ]
+    titles = {r["paper_id"]: r["title"] for r in files.read_jsonl(folder / "papers.jsonl")}
+    index = passage_search.load(files.read_jsonl(folder / "passages.jsonl"), stage.params, folder)
+    found = passage_search.retrieve(index, question)
+    return [passage | {"title": titles[passage["paper_id"]]} for passage in found]
 
 
 def sources(text: str, found: Sequence[Record]) -> list[str]:
     """Lines that say what was cited, where it stands, and what else was put before the model."""
-    numbers = grounding.cited(text)
     if not found:
         return ["(answered from memory, without passages)"]
+    numbers = grounding.cited(text)
     lines = ["Cited:"] if numbers else ["No passage was cited. The model had read:"]
     for number in numbers or range(1, len(found) + 1):
         if 1 <= number <= len(found):
-            lines.append(f"  [{number}] {place(found[number - 1])}")
+            passage = found[number - 1]
+            section = f", section {passage['section']}" if passage["section"] else ""
+            lines.append(f"  [{number}] {passage['title']}{section}, page {passage['page']}")
         else:
             lines.append(f"  [{number}] does not exist: the model had {len(found)} passages")
     return lines
-
-
-def place(passage: Record) -> str:
-    """Paper, section and page of a passage: ``A Title, section 2 Method, page 3``."""
-    section = f", section {passage['section']}" if passage["section"] else ""
-    return f"{passage['title']}{section}, page {passage['page']}"
 
 
 def printable(text: str) -> str:

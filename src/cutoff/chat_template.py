@@ -1,15 +1,9 @@
 """The tokenizer of a base model, with a chat template that renders the same text everywhere.
 
-Three things make one template render different prompts on two sides of an export:
-
-* the date: the Llama 3 templates write ``Today Date: ...`` from ``date_string``, which is
-  the day of the call with Llama 3.2 in transformers and with any Llama 3 in llama.cpp;
-* thinking: Qwen3's closes an empty ``<think>`` block for ``enable_thinking=False`` only, and
-  servers differ in what they pass;
-* a caller who forgets to pass either.
-
-So both are set inside the template itself. Training, export and the reference of the
-parity gate load the tokenizer here, and the GGUF file and the Modelfile carry this template.
+A template may write today's date (Llama 3's ``date_string``), or close an empty ``<think>`` block
+for ``enable_thinking=False`` only (Qwen3), and servers differ in what they pass. So both are set
+inside the template itself. Training, export and the reference of the parity gate load the
+tokenizer here, and the GGUF file and the Modelfile carry this template.
 """
 
 import re

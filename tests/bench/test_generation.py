@@ -22,11 +22,10 @@ NUM_CTX = 1024
 MAX_NEW_TOKENS = 64
 OPTIONS = chat.Options(NUM_CTX)
 # name, requests in flight, options of the server
-REFERENCE = ("one at a time, all cores on it", {"in_flight": 1, "engines": 1, "slots": 1})
+REFERENCE = ("one at a time, all cores on it", {"in_flight": 1, "engines": 1})
 WAYS = (
     REFERENCE,
-    ("8 in flight, an engine per core (ours)", {"in_flight": 8, "engines": 8, "slots": 1}),
-    ("8 in flight, 8 slots of one engine", {"in_flight": 8, "engines": 8, "slots": 8}),
+    ("8 in flight, an engine per core (ours)", {"in_flight": 8, "engines": 8}),
 )
 
 
@@ -59,7 +58,7 @@ def test_tokens_per_second_against_one_request_at_a_time(
 ) -> None:
     speeds, answers = {}, {}
     for name, way in WAYS:
-        with llama_cpp.serve(weights, NUM_CTX, way["engines"], slots=way["slots"]) as engine:
+        with llama_cpp.serve(weights, NUM_CTX, way["engines"]) as engine:
             warm_up = list(chat.complete(requests[:8], engine, OPTIONS, way["in_flight"]))
             started = time.perf_counter()
             done = list(chat.complete(requests, engine, OPTIONS, way["in_flight"]))

@@ -93,7 +93,7 @@ def host() -> Iterator[str]:
 CLIENTS: dict[str, Callable[[str], AbstractContextManager[Any]]] = {
     "ollama": lambda host: ollama_api.connect("m", host),
     "openai": lambda host: openai_api.connect("m", f"{host}/v1", ""),
-    "anthropic": lambda host: anthropic_api.connect("m", "key", host),
+    "anthropic": lambda host: anthropic_api.connect("m", host, "key"),
 }
 
 

@@ -23,7 +23,6 @@ ERRORS = {
     529: "overloaded_error",
 }
 CACHED_TOKENS = 4  # of every prompt, as if an earlier one had begun alike
-THINKING_TOKENS = 8
 
 
 class AnthropicHandler(Handler):
@@ -66,10 +65,8 @@ class AnthropicServer(Loopback):
         """Why a request is refused, or nothing."""
         if unknown := sorted(set(body) - FIELDS):
             return f"{unknown[0]}: Extra inputs are not permitted"
-        if any(message["role"] not in ("user", "assistant") for message in body["messages"]):
-            return (
-                'messages: Unexpected role "system". The Messages API accepts a top-level `system`'
-            )
+        if any(message["role"] == "system" for message in body["messages"]):
+            return 'messages: Unexpected role "system".'
         thinking = body.get("thinking", {"type": "disabled"})
         if self.newest and body.get("temperature", 1) != 1:
             return "`temperature` is deprecated for this model."
@@ -106,8 +103,7 @@ class AnthropicServer(Loopback):
         content, n_written, room = [], 0, body["max_tokens"]
         thinking = body.get("thinking", {"type": "disabled"})
         if thinking["type"] != "disabled":
-            before = self.generator.tokens(self.generator.render(self.messages(body)) + "<think>")
-            made = self.generator.generate(before, THINKING_TOKENS, **options)
+            made = self.generator.think(self.generator.render(self.messages(body)), **options)
             content.append({"type": "thinking", "thinking": made["content"], "signature": "s"})
             n_written += made["tokens_predicted"]
             # Thinking that uses its budget up leaves what is beside it.

@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from cutoff.engines import llama_cpp
+
+THINKING_TOKENS = 8
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -46,10 +46,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(data)
 
-    def stream(self, lines: Iterable[bytes], content_type: str) -> None:
+    def stream(self, lines: Iterable[bytes]) -> None:
         """A reply in chunks, one per line."""
         self.send_response(200)
-        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Type", "application/x-ndjson")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for line in lines:
@@ -122,44 +122,35 @@ class Loopback:
 
     def load(self, gguf: Path, num_ctx: int, lora: Path | None = None) -> "Generator":
         """A llama.cpp that serves these weights until the server is closed."""
-        endpoint = self.engines.enter_context(
-            llama_cpp.serve(gguf, num_ctx, parallel=1, lora=lora, threads=1)
-        )
-        client = httpx.Client(
-            headers={"Authorization": f"Bearer {endpoint.api_key}"}, timeout=60, trust_env=False
-        )
-        self.engines.callback(client.close)
-        return Generator(endpoint.base_url, client)
+        serving = llama_cpp.serve(gguf, num_ctx, parallel=1, lora=lora, threads=1)
+        return Generator(self.engines.enter_context(serving))
 
 
 class Generator:
     """Prompts in, text out, by llama.cpp's own protocol."""
 
-    def __init__(self, url: str, client: httpx.Client) -> None:
-        self.url = url
-        self.client = client
-
-    def post(self, path: str, **body: Any) -> Any:
-        return self.client.post(self.url + path, json=body).raise_for_status().json()
+    def __init__(self, endpoint: llama_cpp.Endpoint) -> None:
+        self.post = endpoint.post
 
     def render(self, messages: list[dict[str, str]]) -> str:
         """The prompt by the chat template inside the GGUF file."""
         return self.post("/apply-template", messages=messages)["prompt"]
 
     def tokens(self, prompt: str) -> list[int]:
-        return self.post("/tokenize", content=prompt, add_special=True, parse_special=True)[
-            "tokens"
-        ]
+        body = {"content": prompt, "add_special": True, "parse_special": True}
+        return self.post("/tokenize", **body)["tokens"]
 
     def generate(self, tokens: list[int], n_predict: int, **options: Any) -> dict[str, Any]:
         """``content``, ``tokens_predicted`` and ``stop_type`` (eos, word or limit)."""
-        return self.post(
-            "/completion", prompt=tokens, n_predict=n_predict, cache_prompt=False, **options
-        )
+        options |= {"n_predict": n_predict, "cache_prompt": False}
+        return self.post("/completion", prompt=tokens, **options)
+
+    def think(self, prompt: str, **options: Any) -> dict[str, Any]:
+        """What the model writes after ``<think>``."""
+        return self.generate(self.tokens(prompt + "<think>"), THINKING_TOKENS, **options)
 
 
 def status(code: int, words: str = "trouble of the test", **headers: str) -> Fault:
-    """A reply with this HTTP status."""
     return lambda handler: handler.reply(handler.owner.error_body(words, code), code, **headers)
 
 

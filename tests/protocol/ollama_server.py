@@ -9,19 +9,14 @@ where they are true, and an error inside a stream that began with status 200.
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import gguf
 import go_template
 from loopback import Generator, Handler, Loopback
-
-THINKING_TOKENS = 8
 
 
 @dataclass
@@ -32,27 +27,11 @@ class Model:
     lora: Path | None = None
     template: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
-    modified_at: str = field(default_factory=lambda: now())
 
     @property
     def digest(self) -> str:
         parts = [str(self.weights), str(self.lora), self.template, self.parameters]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-    def size(self) -> int:
-        return sum(path.stat().st_size for path in (self.weights, self.lora) if path)
-
-    def details(self) -> dict[str, Any]:
-        return {
-            "parent_model": "",
-            "format": "gguf",
-            "family": metadata(self.weights, "general.architecture"),
-            "families": [metadata(self.weights, "general.architecture")],
-            "parameter_size": "3M",
-            "quantization_level": gguf.LlamaFileType(
-                metadata(self.weights, "general.file_type")
-            ).name.removeprefix("MOSTLY_"),
-        }
 
 
 class OllamaHandler(Handler):
@@ -64,27 +43,26 @@ class OllamaHandler(Handler):
 
     def do_GET(self) -> None:
         owner = self.owner
-        if self.path == "/":
-            return self.reply(b"Ollama is running")
         if self.path == "/api/version":
             return self.reply({"version": owner.version})
         if self.path == "/api/tags":
-            return self.reply({"models": [owner.listed(name) for name in owner.models]})
+            return self.reply({"models": [{"name": n, "model": n} for n in owner.models]})
         return self.error("404 page not found", 404)
 
     def do_POST(self) -> None:
         if self.path.startswith("/api/blobs/"):
             return self.receive(self.path.rpartition("/")[2])
         body = self.body()
-        actions = {
-            "/api/chat": self.chat,
-            "/api/create": self.create,
-            "/api/pull": self.pull,
-            "/api/show": self.show,
-        }
-        if self.path not in actions:
-            return self.error("404 page not found", 404)
-        return actions[self.path](body)
+        name = full_name(body.get("model", ""))
+        if self.path == "/api/chat":
+            return self.chat(name, body)
+        if self.path == "/api/create":
+            return self.progress(self.owner.create(name, body))
+        if self.path == "/api/pull":
+            return self.progress(self.owner.pull(name))
+        if self.path == "/api/show" and name in self.owner.models:
+            return self.reply(self.owner.shown(name))
+        return self.error(f"model '{body.get('model')}' not found", 404)
 
     def receive(self, digest: str) -> None:
         """A file that is sent in chunks or whole."""
@@ -106,41 +84,20 @@ class OllamaHandler(Handler):
             self.rfile.readline()
         self.rfile.readline()
 
-    def progress(self, body: dict[str, Any], steps: Iterator[dict[str, Any]]) -> None:
-        """Steps as a stream, or the last one alone; an error ends either."""
-        if body.get("stream", True):
-            lines = (json.dumps(step).encode() + b"\n" for step in steps)
-            return self.stream(lines, "application/x-ndjson")
-        last = list(steps)[-1]
-        return self.reply(last, 500 if "error" in last else 200)
+    def progress(self, steps: Iterator[dict[str, Any]]) -> None:
+        """Steps as a stream, which an error may end."""
+        self.stream(json.dumps(step).encode() + b"\n" for step in steps)
 
-    def create(self, body: dict[str, Any]) -> None:
-        self.progress(body, self.owner.create(body))
-
-    def pull(self, body: dict[str, Any]) -> None:
-        self.progress(body, self.owner.pull(full_name(body["model"])))
-
-    def show(self, body: dict[str, Any]) -> None:
-        name = full_name(body["model"])
-        if name not in self.owner.models:
-            return self.error(f"model '{body['model']}' not found", 404)
-        return self.reply(self.owner.shown(name))
-
-    def chat(self, body: dict[str, Any]) -> None:
+    def chat(self, name: str, body: dict[str, Any]) -> None:
         owner = self.owner
         if owner.disturbed(self, body):
             return None
-        name = full_name(body["model"])
         if name not in owner.models:
             return self.error(f"model '{body['model']}' not found", 404)
         if body.get("think") and not owner.thinks:
             return self.error(f'"{body["model"]}" does not support thinking', 400)
         reply = owner.answer(name, body)
-        if "error" in reply:
-            return self.error(reply["error"], 400)
-        if body.get("stream", True):
-            return self.stream(in_pieces(reply), "application/x-ndjson")
-        return self.reply(reply)
+        return self.error(reply["error"], 400) if "error" in reply else self.reply(reply)
 
 
 class OllamaServer(Loopback):
@@ -166,10 +123,7 @@ class OllamaServer(Loopback):
     def error_body(self, words: str, status: int) -> Any:
         return {"error": words}
 
-    def unload(self, name: str) -> None:
-        self.loaded.pop(name, None)
-
-    def create(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def create(self, name: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         paths = {}
         for kind in ("files", "adapters"):
             for file, digest in (body.get(kind) or {}).items():
@@ -178,19 +132,9 @@ class OllamaServer(Loopback):
                     yield {"error": f"no matching GGUF for {file}"}
                     return
         yield {"status": "parsing GGUF"}
-        if "files" not in paths:
-            yield {"error": "neither 'from' or 'files' was specified"}
-            return
-        name = full_name(body["model"])
-        self.unload(name)
-        self.models[name] = Model(
-            paths["files"],
-            paths.get("adapters"),
-            body.get("template") or "",
-            body.get("parameters") or {},
-        )
-        yield {"status": f"using existing layer {paths['files'].name}"}
-        yield {"status": "writing manifest"}
+        self.loaded.pop(name, None)
+        template, parameters = body.get("template") or "", body.get("parameters") or {}
+        self.models[name] = Model(paths["files"], paths.get("adapters"), template, parameters)
         yield {"status": "success"}
 
     def pull(self, name: str) -> Iterator[dict[str, Any]]:
@@ -198,30 +142,14 @@ class OllamaServer(Loopback):
         if name not in self.library:
             yield {"error": "pull model manifest: file does not exist"}
             return
-        model = self.library[name]
-        digest, total = f"sha256:{model.digest}", model.size()
-        for share in (0.0, 0.5, 1.0):
-            step = {"status": f"pulling {model.digest[:12]}", "digest": digest, "total": total}
-            yield step if share == 0 else {**step, "completed": int(total * share)}
+        model, total = self.library[name], 1000
+        for share in (0, 500, total):
+            yield {"status": "pulling", "digest": model.digest, "total": total, "completed": share}
         self.models[name] = model
-        for status in ("verifying sha256 digest", "writing manifest", "success"):
-            yield {"status": status}
-
-    def listed(self, name: str) -> dict[str, Any]:
-        model = self.models[name]
-        return {
-            "name": name,
-            "model": name,
-            "modified_at": model.modified_at,
-            "size": model.size(),
-            "digest": model.digest,
-            "details": model.details(),
-        }
+        yield {"status": "success"}
 
     def shown(self, name: str) -> dict[str, Any]:
         model = self.models[name]
-        architecture = metadata(model.weights, "general.architecture")
-        length = f"{architecture}.context_length"
         lines = [
             f"{key:<30} {json.dumps(value) if isinstance(value, str) else f'{value:g}'}"
             for key, values in model.parameters.items()
@@ -232,18 +160,11 @@ class OllamaServer(Loopback):
             "modelfile": f'FROM {model.weights}\n{adapter}TEMPLATE """{model.template}"""\n',
             "parameters": "\n".join(lines),
             "template": model.template,
-            "details": model.details(),
-            "model_info": {
-                "general.architecture": architecture,
-                length: metadata(model.weights, length),
-            },
             "capabilities": ["completion", *(["thinking"] if self.thinks else [])],
-            "modified_at": model.modified_at,
         }
 
     def answer(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         """The reply to a chat, or ``{"error": ...}``."""
-        started = time.perf_counter_ns()
         model = self.models[name]
         options = {"num_ctx": 4096, **model.parameters, **body.get("options", {})}
         num_ctx = options["num_ctx"]
@@ -251,7 +172,6 @@ class OllamaServer(Loopback):
             if self.loaded.get(name, (0,))[0] != num_ctx:
                 self.loaded[name] = (num_ctx, self.load(model.weights, num_ctx, model.lora))
             generator = self.loaded[name][1]
-        loaded = time.perf_counter_ns()
         prompt = (
             go_template.render(model.template, body["messages"])
             if model.template
@@ -264,7 +184,6 @@ class OllamaServer(Loopback):
             kept = num_ctx // 2 + 2
             tokens = tokens[:4] + tokens[len(tokens) - kept + 4 :]
         made, thinking = self.generate(generator, tokens, prompt, options, body)
-        ended = time.perf_counter_ns()
         message = {"role": "assistant", "content": made["content"]}
         if thinking:
             message["thinking"] = thinking["content"]
@@ -274,35 +193,22 @@ class OllamaServer(Loopback):
             "message": message,
             "done": True,
             "done_reason": "length" if made["stop_type"] == "limit" else "stop",
-            "total_duration": ended - started,
-            "load_duration": loaded - started,
             "prompt_eval_count": len(tokens),
-            "prompt_eval_duration": int(made["timings"]["prompt_ms"] * 1e6),
             "eval_count": sum(part["tokens_predicted"] for part in (made, thinking) if part),
-            "eval_duration": int(made["timings"]["predicted_ms"] * 1e6),
         }
 
     def generate(
-        self,
-        generator: Generator,
-        tokens: list[int],
-        prompt: str,
-        options: dict[str, Any],
-        body: dict[str, Any],
+        self, generator: Generator, tokens: list[int], prompt: str, options: Any, body: Any
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """The answer and, where asked for, what the model writes after ``<think>``."""
         names = "temperature top_p top_k min_p repeat_penalty repeat_last_n seed stop".split()
         chosen: dict[str, Any] = {"top_k": 40, "repeat_penalty": 1.0}
         chosen |= {name: options[name] for name in names if name in options}
-        thinking = None
-        if body.get("think"):
-            before = generator.tokens(prompt + "<think>")
-            thinking = generator.generate(before, THINKING_TOKENS, **chosen)
+        thinking = generator.think(prompt, **chosen) if body.get("think") else None
         if body.get("format"):
-            chosen["json_schema"] = {} if body["format"] == "json" else body["format"]
+            chosen["json_schema"] = body["format"]
         room = options["num_ctx"] - len(tokens)  # llama.cpp rounds its context up
-        limit = options.get("num_predict", -1)
-        limit = room if limit < 0 else min(limit, room)
+        limit = min(options.get("num_predict", room), room)
         return generator.generate(tokens, limit, **chosen), thinking
 
 
@@ -314,11 +220,6 @@ def now() -> str:
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
-@lru_cache
-def metadata(path: Path, key: str) -> Any:
-    return gguf.GGUFReader(path).fields[key].contents()
-
-
 def too_long(n_tokens: int, num_ctx: int) -> str:
     """llama.cpp's error as Ollama passes it on: JSON as the text of JSON."""
     message = (
@@ -327,14 +228,3 @@ def too_long(n_tokens: int, num_ctx: int) -> str:
     )
     error = {"code": 400, "message": message, "type": "exceed_context_size_error"}
     return json.dumps({"error": {**error, "n_prompt_tokens": n_tokens, "n_ctx": num_ctx}})
-
-
-def in_pieces(reply: dict[str, Any]) -> Iterator[bytes]:
-    """A reply as a stream: the text word by word, then the counts."""
-    head = {"model": reply["model"], "created_at": reply["created_at"]}
-    for name in ("thinking", "content"):
-        for number, word in enumerate(reply["message"].get(name, "").split(" ")):
-            message = {"role": "assistant", "content": "", name: " " * bool(number) + word}
-            yield json.dumps({**head, "message": message, "done": False}).encode() + b"\n"
-    last = {**reply, "message": {"role": "assistant", "content": ""}}
-    yield json.dumps(last).encode() + b"\n"

@@ -6,7 +6,6 @@ documentation of vLLM (``reasoning_content``, ``chat_template_kwargs``) and the 
 reasoning models: ``max_tokens`` and any temperature but 1 are refused.
 """
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ FIELDS = set(
     "model messages max_tokens max_completion_tokens temperature top_p seed stream "
     "response_format reasoning_effort chat_template_kwargs".split()
 )
-THINKING_TOKENS = 8
 
 
 class OpenAIHandler(Handler):
@@ -104,22 +102,23 @@ class OpenAIServer(Loopback):
         message = {"role": "assistant", "content": made["content"], "refusal": None}
         n_written = made["tokens_predicted"]
         if self.thinks:
-            before = self.generator.tokens(self.generator.render(body["messages"]) + "<think>")
-            thinking = self.generator.generate(before, THINKING_TOKENS, **options)
+            thinking = self.generator.think(self.generator.render(body["messages"]), **options)
             message["reasoning_content"] = thinking["content"]
             n_written += thinking["tokens_predicted"]
-        reason = "length" if made["stop_type"] == "limit" else "stop"
+        return self.completion(message, made["stop_type"] == "limit", len(tokens), n_written)
+
+    def completion(self, message: Any, cut: bool, n_read: int, n_written: int) -> dict[str, Any]:
+        reason = "length" if cut else "stop"
+        choice = {"index": 0, "message": message, "finish_reason": reason, "logprobs": None}
         return {
             "id": f"chatcmpl-{len(self.answers)}",
             "object": "chat.completion",
-            "created": int(time.time()),
+            "created": 0,
             "model": self.model,
-            "choices": [
-                {"index": 0, "message": message, "finish_reason": reason, "logprobs": None}
-            ],
+            "choices": [choice],
             "usage": {
-                "prompt_tokens": len(tokens),
+                "prompt_tokens": n_read,
                 "completion_tokens": n_written,
-                "total_tokens": len(tokens) + n_written,
+                "total_tokens": n_read + n_written,
             },
         }

@@ -17,13 +17,11 @@ from openai_server import OpenAIServer
 
 from cutoff import prompts
 from cutoff.engines import (
-    anthropic_api,
     chat,
-    connections,
     failures,
     llama_cpp,
     ollama_api,
-    openai_api,
+    serving,
 )
 from cutoff.errors import CutoffError
 
@@ -55,16 +53,16 @@ def served(request: pytest.FixtureRequest, base_gguf: Path, tmp_path: Path) -> I
         server = OpenAIServer(base_gguf, 512)
         made = Served(
             server,
-            lambda model=server.model, key=server.key: openai_api.connect(
-                model, server.base_url, key
+            lambda model=server.model, key=server.key: serving.chat_engine(
+                "openai", model, server.base_url, key
             ),
         )
     else:
         server = AnthropicServer(base_gguf, 512)
         made = Served(
             server,
-            lambda model=server.model, key=server.key: anthropic_api.connect(
-                model, key, server.host
+            lambda model=server.model, key=server.key: serving.chat_engine(
+                "anthropic", model, server.host, key
             ),
         )
     yield made
@@ -133,7 +131,7 @@ def test_the_pause_that_the_server_asks_for_is_kept(
 def test_a_reply_that_does_not_come_is_asked_for_again(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "REQUEST_TIMEOUT_SECONDS", 3.0)
+    monkeypatch.setattr(failures, "REQUEST_TIMEOUT_SECONDS", 3.0)
     released = threading.Event()
     served.server.faults = [loopback.silent(released)]
     assert served.complete(requests(1))["q0"].retries == 1

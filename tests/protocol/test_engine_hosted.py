@@ -11,7 +11,7 @@ from openai_server import OpenAIServer
 from transformers import AutoTokenizer
 
 from cutoff import prompts
-from cutoff.engines import anthropic_api, chat, failures, openai_api
+from cutoff.engines import anthropic_api, chat, failures, openai_api, serving
 from cutoff.errors import CutoffError
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
@@ -35,7 +35,7 @@ def ask_openai(
 def ask_anthropic(
     server: AnthropicServer, request: chat.Request = REQUEST, options: chat.Options = OPTIONS
 ) -> chat.Completion:
-    with anthropic_api.connect(server.model, server.key, server.host) as engine:
+    with anthropic_api.connect(server.model, server.host, server.key) as engine:
         (done,) = chat.complete([request], engine, options, 1)
     return done
 
@@ -163,11 +163,11 @@ def test_a_server_that_reads_less_than_the_prompt_is_noticed(
             tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
         )
 
-    assert ask_openai(openai_server, count_tokens=count).prompt_tokens == count(CHAT)
+    assert ask_openai(openai_server, count=count).prompt_tokens == count(CHAT)
     with pytest.raises(CutoffError, match="changed on its way"):
-        ask_openai(openai_server, count_tokens=lambda messages: count(messages) + 200)
+        ask_openai(openai_server, count=lambda messages: count(messages) + 200)
     with pytest.raises(failures.Overflow, match="q has 500 tokens"):
-        ask_openai(openai_server, count_tokens=lambda messages: 500)
+        ask_openai(openai_server, count=lambda messages: 500)
 
 
 def test_a_tokenizer_counts_for_one_thread_at_a_time(openai_server: OpenAIServer) -> None:
@@ -196,12 +196,22 @@ def test_used_up_credit_is_not_waited_for(openai_server: OpenAIServer) -> None:
 
 
 def test_a_missing_key_names_its_variable_and_a_server_of_ones_own_needs_none(
-    openai_server: OpenAIServer,
+    openai_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(CutoffError, match="OPENAI_API_KEY"), openai_api.connect("m", None, " "):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", " ")
+    with (
+        pytest.raises(CutoffError, match="OPENAI_API_KEY"),
+        serving.chat_engine("openai", "m", None, "${OPENAI_API_KEY}"),
+    ):
         pass
-    with pytest.raises(CutoffError, match="ANTHROPIC_API_KEY"), anthropic_api.connect("m", ""):
+    with (
+        pytest.raises(CutoffError, match="ANTHROPIC_API_KEY"),
+        serving.chat_engine("anthropic", "m", None, "${ANTHROPIC_API_KEY}"),
+    ):
         pass
     openai_server.key = "none"
-    with openai_api.connect(openai_server.model, openai_server.base_url, "") as engine:
+    own = openai_server.base_url
+    key = "${OPENAI_API_KEY}"
+    with serving.chat_engine("openai", openai_server.model, own, key) as engine:
         assert list(chat.complete([REQUEST], engine, OPTIONS, 1))

@@ -14,7 +14,7 @@ from cutoff import files, params
 from cutoff.engines import asking, chat
 from cutoff.errors import CutoffError, DeadlineReached
 from cutoff.evaluate.calibration import agreement
-from cutoff.evaluate.judging import golden, judge, panel, reference, rubric
+from cutoff.evaluate.judging import golden, judge, reference, rubric
 from cutoff.experiment import CONDITIONS
 from cutoff.run import folders
 
@@ -185,7 +185,7 @@ def test_thinking_has_tokens_of_its_own_also_where_it_comes_unasked(
     ollama.thinks, ollama.script.thinking_tokens = True, chat.THINKING_TOKENS
     assert judged(stage_for(ollama)) == EXPECTED
     assert all(body["think"] is True for body in ollama.answers)
-    assert {b["options"]["num_ctx"] for b in ollama.answers} == {panel.LEAST_NUM_CTX}
+    assert {b["options"]["num_ctx"] for b in ollama.answers} == {asking.LEAST_NUM_CTX}
     hosted = OpenAIJudge()
     hosted.script.thinking_tokens = chat.THINKING_TOKENS
     verdicts = judged(stage_for(hosted))

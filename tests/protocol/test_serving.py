@@ -93,17 +93,20 @@ def test_a_compatible_server_is_asked_by_name_with_the_key_of_the_environment(
     monkeypatch.setenv("KEY_OF_THE_TEST", openai_server.key)
     openai_server.model = "cutoff-tiny-base"
     given = {"provider": "openai", "base_url": openai_server.base_url}
-    stage = opened(exported, **given, api_key="${KEY_OF_THE_TEST}")
+    key = "${KEY_OF_THE_TEST}"
+    stage = opened(exported, **given, api_key=key)
     request = chat.Request("a", [{"role": "user", "content": "What is it?"}], 8)
     with serving.serve(stage, "base", "openai") as engine:
         [answer] = chat.complete([request], engine, serving.options(stage.params), parallel=1)
     assert answer.completion_tokens > 0
     monkeypatch.delenv("KEY_OF_THE_TEST")
-    with (
-        pytest.raises(CutoffError, match="KEY_OF_THE_TEST is not set"),
-        serving.serve(stage, "base", "openai"),
-    ):
-        pass
+    with pytest.raises(CutoffError, match="refused the API key"):  # nearby, none is asked for
+        with serving.serve(stage, "base", "openai") as engine:
+            list(chat.complete([request], engine, serving.options(stage.params), parallel=1))
+    stage = opened(exported, **given | {"base_url": "https://gpu.example.org/v1"}, api_key=key)
+    with pytest.raises(CutoffError, match="KEY_OF_THE_TEST is not set"):
+        with serving.serve(stage, "base", "openai"):
+            pass
 
 
 def test_auto_takes_ollama_where_it_answers_and_the_embedded_engine_elsewhere(

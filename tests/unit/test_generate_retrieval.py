@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cutoff import embeddings, files, params
-from cutoff.embeddings import VectorCache
+from cutoff.embeddings import keep, kept
 from cutoff.errors import CutoffError
 from cutoff.generate import dataset
 from cutoff.generate.facts import fact_source
@@ -237,22 +237,21 @@ def test_no_text_is_embedded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_cache_returns_what_it_was_given_and_forgets_what_is_damaged(tmp_path: Path) -> None:
-    cache = VectorCache(tmp_path / "new" / "vectors.sqlite")
-    rows = np.eye(1200, 8, dtype=np.float32)[:8].repeat(150, axis=0)
+    cache = tmp_path / "new" / "vectors.sqlite"
+    rows = np.eye(8, dtype=np.float32)
     vectors = {str(i).encode(): row for i, row in enumerate(rows)}
-    assert cache.read([b"1"]) == {}
-    cache.write(vectors)
-    found = cache.read([*vectors, b"unknown", b"1"])
+    assert kept(cache, [b"1"]) == {}
+    keep(cache, vectors)
+    found = kept(cache, [*vectors, b"unknown", b"1"])
     assert found.keys() == vectors.keys()
     assert all((found[key] == vectors[key]).all() for key in vectors)
-    with sqlite3.connect(cache.path) as connection:
+    with sqlite3.connect(cache) as connection:
         connection.execute("UPDATE vectors SET vector = ? WHERE key = ?", (b"abc", b"1"))
         connection.execute("UPDATE vectors SET vector = zeroblob(32) WHERE key = ?", (b"2",))
-    assert found.keys() - cache.read(list(vectors)).keys() == {b"1", b"2"}
-    blocked = VectorCache(tmp_path / "file" / "vectors.sqlite")
+    assert found.keys() - kept(cache, list(vectors)).keys() == {b"1", b"2"}
     (tmp_path / "file").write_text("in the way")
-    blocked.write(vectors)
-    assert blocked.read(list(vectors)) == {}
+    keep(tmp_path / "file" / "vectors.sqlite", vectors)
+    assert kept(tmp_path / "file" / "vectors.sqlite", list(vectors)) == {}
 
 
 def test_a_stale_or_damaged_index_is_refused(copy: Made, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from cutoff import files, paths
-from cutoff.engines.providers import family
+from cutoff.engines.serving import family
 from cutoff.errors import CutoffError
 from cutoff.experiment import size_order
 from cutoff.run import folders, stages

@@ -6,8 +6,7 @@
 
 Every task costs itself only: what cannot be read in ``ATTEMPTS`` replies, or what the server
 refuses, is an answer without a value. When a server refuses one request after another, it is the
-server, and the run stops. Where replies are kept in a ``Store``, a killed run asks again for what
-was in flight and for nothing else.
+server, and the run stops. What is kept in a ``Store`` is not asked again by a killed run.
 """
 
 import functools
@@ -35,6 +34,12 @@ LONGEST_SHOWN = 300  # characters of a reply that could not be read
 AGAIN = (
     "\n\nNote: an earlier reply could not be read ({trouble}). Reply with the JSON object alone."
 )
+NOTE_TOKENS = 256  # of such a note
+WARMER = 0.7  # temperature of further attempts: the same words would bring the same reply
+FURTHER = AGAIN, WARMER  # what a store that keeps such replies is made from, too
+# One size for all requests: another one makes Ollama load the model again. What is longer than
+# the most fails alone, at the server.
+LEAST_NUM_CTX, MOST_NUM_CTX = 8192, 32768
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,13 @@ class Manner:
     progress: str
     warmer: float | None = None
     store: Store | None = None
+
+    def of_attempt(self, number: int) -> chat.Options:
+        """The options of an attempt, from 0: another seed each, warmer after the first."""
+        options = replace(self.options, seed=self.options.seed + number)
+        if number and self.warmer is not None:
+            options = replace(options, temperature=self.warmer)
+        return options
 
 
 @dataclass(frozen=True)
@@ -83,15 +95,12 @@ class Tolerant:
     """
 
     def __init__(self, engine: chat.Engine, tries: int | None = None) -> None:
-        self.where = engine.where
+        self.where, self.count_prompt_tokens = engine.where, engine.count_prompt_tokens
         self._engine = engine
         self._most_tries = tries
         self._lock = threading.Lock()
         self._tries: Counter[str] = Counter()
         self._in_a_row = 0
-
-    def count_prompt_tokens(self, request: chat.Request) -> int | None:
-        return self._engine.count_prompt_tokens(request)
 
     def ask(self, request: chat.Request, options: chat.Options) -> chat.Reply:
         """The engine's reply; after a failure its reason, with the finish ``NOT_ANSWERED``."""
@@ -135,15 +144,18 @@ def when_needed(
 
 
 def greedy(requests: Sequence[chat.Request], seed: int) -> chat.Options:
-    """Greedy, with room for the longest of ``requests`` (a token is at least two bytes of text)."""
-    needed = (
-        sum(len(message["content"].encode("utf-8", "replace")) for message in request.messages) // 2
-        + request.max_new_tokens
-        for request in requests
+    """Greedy, with room for the longest of ``requests`` and a note, at two bytes a token: only
+    hostile texts need more."""
+    longest = NOTE_TOKENS + max(
+        (
+            sum(len(m["content"].encode("utf-8", "replace")) for m in request.messages) // 2
+            + request.token_limit
+            for request in requests
+        ),
+        default=0,
     )
-    return chat.Options(
-        num_ctx=max(4096, 1024 * math.ceil(max(needed, default=0) / 1024)), seed=seed
-    )
+    num_ctx = min(max(LEAST_NUM_CTX, 1024 * math.ceil(longest / 1024)), MOST_NUM_CTX)
+    return chat.Options(num_ctx, seed=seed)
 
 
 def ask(
@@ -158,44 +170,51 @@ def ask(
     asked again, with a note and another seed. Raises ``CutoffError`` when the server cannot be
     used, ``DeadlineReached`` when time is up.
     """
-    tokens: Counter[str] = Counter()
-    seconds: dict[str, float] = {request.key: 0.0 for request in requests}
-    failed: dict[str, Answer] = {}
-    over: set[str] = set()  # not to be asked again
-
+    answers: dict[str, Answer] = {}
     waiting = list(requests)
-    for attempt in range(1, ATTEMPTS + 1):
+    for number in range(ATTEMPTS):
+        sent = [_with_note(request, answers.get(request.key)) for request in waiting]
+        waiting_keys = set()
+        with closing(_replies(sent, engine, manner, number)) as replies:
+            for done in replies:
+                before = answers.get(done.key)
+                answer = answers[done.key] = _answer(done, read, before)
+                if not answer.rule:
+                    yield answer
+                elif done.finish_reason != NOT_ANSWERED:
+                    waiting_keys.add(done.key)
+        waiting = [request for request in waiting if request.key in waiting_keys]
         if not waiting:
             break
-        sent = [_with_note(request, failed.get(request.key)) for request in waiting]
-        with closing(_replies(sent, engine, manner, attempt - 1)) as replies:
-            for done in replies:
-                tokens[done.key] += done.completion_tokens
-                seconds[done.key] += done.latency_seconds
-                spent = tokens[done.key], round(seconds[done.key], 4)
-                if done.finish_reason == NOT_ANSWERED:
-                    before = failed[done.key].reply if done.key in failed else ""
-                    why = REFUSED, done.text
-                    failed[done.key] = Answer(done.key, None, *why, attempt, *spent, before)
-                    over.add(done.key)
-                    continue
-                try:
-                    value = read(done.text)
-                except ValueError as error:
-                    why = _why(done, error)
-                    failed[done.key] = Answer(done.key, None, *why, attempt, *spent, done.text)
-                    continue
-                failed.pop(done.key, None)
-                yield Answer(done.key, value, "", "", attempt, *spent, done.text)
-        waiting = [r for r in waiting if r.key in failed and r.key not in over]
-    if over and manner.store is not None and not len(manner.store):
+    if manner.store is not None and requests and not len(manner.store):
         # Few tasks make no row of failures, and must not end as tasks that were answered badly.
-        last = failed[max(over)].detail
+        last = answers[requests[-1].key].detail
         raise CutoffError(
             f"The server answered none of {len(requests):,} requests (last: {last}). Run again."
         )
     # Last, so that a run that is stopped before asks these again.
-    yield from (failed[request.key] for request in requests if request.key in failed)
+    yield from (answers[request.key] for request in requests if answers[request.key].rule)
+
+
+def _answer(done: chat.Completion, read: Callable[[str], Any], before: Answer | None) -> Answer:
+    """What a reply comes to, with what the attempts before it have cost."""
+    value, rule, detail, reply = None, "", "", done.text
+    if done.finish_reason == NOT_ANSWERED:
+        rule, detail, reply = REFUSED, done.text, before.reply if before else ""
+    else:
+        try:
+            value = read(done.text)
+        except ValueError as error:
+            cut = ", cut off at the token limit" if done.finish_reason == "length" else ""
+            shown = json.dumps(done.text[:LONGEST_SHOWN], ensure_ascii=False)
+            rule = REFUSED if done.finish_reason == "refused" else NOT_READABLE
+            detail = f"{error}{cut}: {shown}"
+    attempts, tokens, seconds = 1, done.completion_tokens, done.latency_seconds
+    if before:
+        attempts += before.attempts
+        tokens += before.completion_tokens
+        seconds += before.seconds
+    return Answer(done.key, value, rule, detail, attempts, tokens, round(seconds, 4), reply)
 
 
 def _replies(
@@ -206,7 +225,7 @@ def _replies(
 ) -> Generator[chat.Completion, None, None]:
     """The reply of this ``number`` to every request: those kept, then new ones as they come."""
     wanted = {f"{request.key}|{number}": request for request in requests}
-    store, options = manner.store, manner.options
+    store = manner.store
     if store is not None and any(key in store for key in wanted):
         for record in store.records():
             if request := wanted.pop(record["key"], None):
@@ -214,12 +233,9 @@ def _replies(
                 yield chat.Completion(**known | {"key": request.key, "text": record["reply"]})
     if not wanted:
         return
-    options = replace(options, seed=options.seed + number)
-    if number and manner.warmer is not None:
-        options = replace(options, temperature=manner.warmer)
     progress = f"{manner.progress}, attempt {number + 1}" if number else manner.progress
-    missing = list(wanted.values())
-    with closing(chat.complete(missing, engine(), options, manner.parallel, progress)) as new:
+    how = manner.of_attempt(number), manner.parallel, progress
+    with closing(chat.complete(list(wanted.values()), engine(), *how)) as new:
         for done in new:
             if store is not None and done.finish_reason != NOT_ANSWERED:
                 record = asdict(done) | {"key": f"{done.key}|{number}", "reply": done.text}
@@ -259,18 +275,10 @@ def only_object(text: str, field: str) -> dict[str, Any]:
     return found[0]
 
 
-def _with_note(request: chat.Request, failed: Answer | None) -> chat.Request:
+def _with_note(request: chat.Request, before: Answer | None) -> chat.Request:
     """The same task, with a note on what was wrong with the reply before, if one was."""
-    if failed is None:
+    if before is None:
         return request
-    *before, last = request.messages
-    note = AGAIN.format(trouble=failed.detail.partition(":")[0])
-    return replace(request, messages=[*before, {**last, "content": last["content"] + note}])
-
-
-def _why(done: chat.Completion, error: ValueError) -> tuple[str, str]:
-    """(rule, detail) of a reply that could not be read."""
-    cut = ", cut off at the token limit" if done.finish_reason == "length" else ""
-    shown = json.dumps(done.text[:LONGEST_SHOWN], ensure_ascii=False)
-    rule = REFUSED if done.finish_reason == "refused" else NOT_READABLE
-    return rule, f"{error}{cut}: {shown}"
+    *others, last = request.messages
+    note = AGAIN.format(trouble=before.detail.partition(":")[0])
+    return replace(request, messages=[*others, {**last, "content": last["content"] + note}])

@@ -4,16 +4,16 @@
         for completion in chat.complete(requests, engine, chat.Options(num_ctx=1024), parallel=8):
             ...
 
-Requests stay in flight up to a limit, over kept-alive connections. A prompt is counted
-before it is sent wherever the engine can do that exactly, and nothing that was cut
-counts as an answer. Engines are in ``cutoff.engines``.
+Requests stay in flight up to a limit, over kept-alive connections. A prompt is counted before it
+is sent wherever the engine can do that exactly, and nothing that was cut counts as an answer.
 """
 
 import itertools
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,6 +29,9 @@ FIRST_PAUSE_SECONDS = 0.5  # doubles with every retry of a request
 LONGEST_PAUSE_SECONDS = 30.0
 LONGEST_WANTED_SECONDS = 300.0  # a server that wants a longer pause is not coming back today
 THINKING_TOKENS = 2048  # for thinking, beside ``max_new_tokens`` for the answer
+REPEAT_LAST_N = 64  # tokens that ``repeat_penalty`` looks at, prompt included
+
+CountTokens = Callable[[list[Message]], int]  # of the rendered prompt
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,18 @@ class Request:
         """Most tokens to generate, thinking and answer together."""
         return self.max_new_tokens + (THINKING_TOKENS if self.think else 0)
 
+    def check_length(self, n_tokens: int, num_ctx: int) -> None:
+        """Raises ``failures.Overflow`` where ``n_tokens`` of prompt leave no room to answer."""
+        if n_tokens + self.token_limit > num_ctx:
+            length = f"has {n_tokens} tokens, {self.token_limit} more are for the answer"
+            raise failures.overflow(self.key, num_ctx, length)
+
 
 @dataclass(frozen=True)
 class Options:
     """How to generate. ``num_ctx`` tokens hold prompt and answer; a server with a context of
-    its own is not asked for more. ``repeat_penalty`` looks at the last 64 tokens, prompt
-    included; 1 is none. At temperature 0 neither ``top_p`` nor ``seed`` has an effect.
+    its own is not asked for more. ``repeat_penalty`` 1 is none. At temperature 0 neither
+    ``top_p`` nor ``seed`` has an effect.
     """
 
     num_ctx: int
@@ -64,12 +73,23 @@ class Options:
     repeat_penalty: float = 1.0
     seed: int = 0
 
+    def sampler(self) -> dict[str, Any]:
+        """All of llama.cpp's samplers that matter, so that no default of a server counts."""
+        return {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": 0,
+            "min_p": 0.0,
+            "repeat_penalty": self.repeat_penalty,
+            "repeat_last_n": REPEAT_LAST_N,
+            "seed": self.seed,
+        }
+
 
 @dataclass(frozen=True)
 class Reply:
     """What an engine gives back for one request; ``prompt_tokens`` is ``None`` if it does not
-    say. ``thinking`` is what the server has separated from the answer by itself.
-    """
+    say. ``thinking`` is what the server has separated from the answer by itself."""
 
     text: str
     prompt_tokens: int | None
@@ -96,6 +116,23 @@ class Completion:
     finish_reason: str
     retries: int
     thinking: str = ""
+
+
+def prompt_counter(count: CountTokens | None) -> Callable[[Request], int | None]:
+    """An engine's ``count_prompt_tokens`` by ``count``, where that is known.
+
+    It works for one thread at a time, as a tokenizer may refuse to work for two. Thinking
+    changes the template, so a request that asks for it is not counted.
+    """
+    lock = threading.Lock()
+
+    def counted(request: Request) -> int | None:
+        if count is None or request.think is not None:
+            return None
+        with lock:
+            return count(request.messages)
+
+    return counted
 
 
 class Engine(Protocol):
@@ -130,27 +167,22 @@ def complete(
 ) -> Generator[Completion, None, None]:
     """Answer ``requests`` with up to ``parallel`` in flight; yield each as it finishes.
 
-    An engine that works in batches takes one after the other instead.
-
-    ``progress`` labels a progress bar (the environment's ``TQDM_DISABLE`` silences it);
-    without it there is none. Transient errors (429, 5xx, cut connection, timeout) are
-    retried with growing pauses. Anything else, a prompt that does not fit, and the end of
-    ``deadline_minutes`` (``DeadlineReached``) send nothing more; what is in flight is still
-    yielded before the error is raised, which names the request. Leaving the iteration
-    early sends no further request.
+    An engine that works in batches takes one after the other instead. ``progress`` labels a bar.
+    Transient errors (429, 5xx, cut connection, timeout) are retried with growing pauses. Anything
+    else, a prompt that does not fit, and the end of ``deadline_minutes`` (``DeadlineReached``)
+    send nothing more; what is in flight is still yielded before the error is raised, which names
+    the request. Leaving the iteration early sends no further request.
     """
     silent = {} if progress else {"disable": True}  # an explicit False would beat TQDM_DISABLE
     if isinstance(engine, BatchEngine):
         answers = _in_batches(requests, engine, options)
     else:
         answers = _one_by_one(requests, engine, options, parallel)
-    with tqdm(total=len(requests), desc=progress, unit=" answers", **silent) as bar:
-        try:
-            for completion in answers:
-                bar.update()
-                yield completion
-        finally:
-            answers.close()
+    bar = tqdm(total=len(requests), desc=progress, unit=" answers", **silent)
+    with bar, closing(answers):
+        for completion in answers:
+            bar.update()
+            yield completion
 
 
 def _one_by_one(
@@ -209,8 +241,8 @@ def _answer(
     for retries in itertools.count():
         try:
             expected = engine.count_prompt_tokens(request)
-            if expected is not None and expected + request.token_limit > options.num_ctx:
-                raise failures.overflow(request.key, options.num_ctx, request.token_limit, expected)
+            if expected is not None:
+                request.check_length(expected, options.num_ctx)
             started = time.perf_counter()
             reply = engine.ask(request, options)
             seconds = time.perf_counter() - started
@@ -245,16 +277,8 @@ def _completion(
     thinking, text = reply.thinking, reply.text
     if not thinking:
         thinking, text = split_thinking(text)
-    return Completion(
-        key=request.key,
-        text=text,
-        prompt_tokens=n_read,
-        completion_tokens=reply.completion_tokens,
-        latency_seconds=round(seconds, 4),
-        finish_reason=reply.finish_reason,
-        retries=retries,
-        thinking=thinking,
-    )
+    counts = n_read, reply.completion_tokens, round(seconds, 4)
+    return Completion(request.key, text, *counts, reply.finish_reason, retries, thinking)
 
 
 def split_thinking(text: str) -> tuple[str, str]:

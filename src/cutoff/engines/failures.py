@@ -4,18 +4,23 @@ Every engine turns its client's exceptions into one of the two, so that all of t
 retry and explain themselves alike.
 """
 
-import email.utils
+import ipaddress
 import json
 import re
-import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import ModuleType
 
 from cutoff.errors import CutoffError
 
+REQUEST_TIMEOUT_SECONDS = 600.0
 # Besides these every 5xx is worth another try (529 is Anthropic's "overloaded").
 TRANSIENT_STATUS = frozenset({408, 425, 429})
 OVERFLOW = re.compile(r"context[ _](length|size|window)|(prompt|input) is too long", re.I)
 MAX_WORDS = 300  # of a server's own message that are shown
+PRIVATE_NAMES = re.compile(r"[^.]*|.*\.(?:local|localhost|internal|lan|home\.arpa)", re.I)
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,8 @@ class Server:
 
 
 class Transient(Exception):
-    """A try that failed for a reason that may be gone next time.
-
-    ``wanted_seconds`` is the pause that the server asks for, ``remedy`` what a person can
-    do if it never works.
-    """
+    """A try that failed for a reason that may be gone next time, after ``wanted_seconds`` if the
+    server asks for a pause; ``remedy`` is what a person can do if it never works."""
 
     def __init__(
         self, trouble: str, wanted_seconds: float = 0.0, remedy: str = "Is it running?"
@@ -60,27 +62,30 @@ class Refused(CutoffError):
         self.words = words
 
 
-def overflow(key: str, num_ctx: int, max_new_tokens: int, n_tokens: int | None = None) -> Overflow:
-    """The error that names the request ``key``; ``n_tokens`` of its prompt where known."""
-    length = "is too long" if n_tokens is None else f"has {n_tokens} tokens"
+def overflow(key: str, num_ctx: int, length: str = "is too long", words: str = "") -> Overflow:
+    """The error for the request ``key``; ``length`` of its prompt, ``words`` of the server."""
+    said = f" (the server: {words})" if words else ""
     return Overflow(
-        f"The prompt of {key} {length}; with {max_new_tokens} for the answer it does not fit "
-        f"num_ctx = {num_ctx}. Raise num_ctx, or lower top_k or passage_tokens."
+        f"The prompt of {key} {length}; with its answer it does not fit num_ctx = {num_ctx}{said}. "
+        "Raise num_ctx, or what the server was started with, or lower top_k or passage_tokens."
     )
 
 
 def refusal(
-    status: int, words: str, server: Server, key: str, retry_after: str | None = None
+    server: Server, key: str, num_ctx: int, status: int, body: str, wanted: str | None = None
 ) -> Exception:
-    """The exception to raise for an HTTP status that is no success.
-
-    ``words`` is the server's own message, ``key`` names the request.
-    """
-    shown = plain(words, server.secret)
+    """The exception for an HTTP status that is no success. ``key`` names the request, ``wanted``
+    is the header ``Retry-After``, in seconds."""
+    words = error_text(body)
+    shown, where = plain(words, server.secret), server.where
     trouble = f"HTTP {status}: {shown}"
-    where = server.where
+    if status in (400, 413, 500) and OVERFLOW.search(words):
+        return overflow(key, num_ctx, words=shown)
+    if "insufficient_quota" in body:  # a 429 that no waiting ends
+        return CutoffError(f"{where}: no credit left ({shown}).")
     if status in TRANSIENT_STATUS or status >= 500:
-        return Transient(trouble, seconds_until(retry_after))
+        seconds = re.fullmatch(r"\d+(\.\d+)?", wanted or "")
+        return Transient(trouble, float(seconds[0]) if seconds else 0.0)
     if status in (401, 403):
         return CutoffError(
             f"{where} refused the API key; check the key and what it may use ({key}: {trouble})."
@@ -92,6 +97,25 @@ def refusal(
     return Refused(f"{where} refused the request ({key}: {trouble}).", shown)
 
 
+@contextmanager
+def explained(package: ModuleType, server: Server, key: str, num_ctx: int) -> Iterator[None]:
+    """Turns exceptions of the client ``package`` (openai or anthropic) into one to retry or
+    one sentence."""
+    try:
+        yield
+        return
+    except package.APIStatusError as error:
+        reply = error.response
+        wanted = reply.headers.get("retry-after")
+        problem = refusal(server, key, num_ctx, error.status_code, reply.text, wanted)
+    except package.APIConnectionError as error:  # timeouts too
+        trouble = plain(str(error.__cause__ or error), server.secret)
+        problem = Transient(trouble, remedy=server.remedy)
+    except ValueError:
+        problem = Transient("the reply is not whole JSON")
+    raise problem from None
+
+
 def plain(words: str, secret: str = "") -> str:
     """A server's message on one line, at most 300 characters, without the API key."""
     text = " ".join(words.split())
@@ -99,34 +123,27 @@ def plain(words: str, secret: str = "") -> str:
 
 
 def error_text(body: str) -> str:
-    """The message inside a JSON error body, however it is wrapped; else the body itself.
-
-    ``{"error": "text"}``, ``{"error": {"message": "text"}}``, and Ollama's form of passing
-    on llama.cpp's error: such JSON as the text of another.
-    """
+    """The message inside a JSON error body, else the body itself: ``{"error": "text"}``,
+    ``{"error": {"message": "text"}}``, and in Ollama's case such JSON as the text of another."""
+    inner: object = body
     for _ in range(3):
         try:
-            content = json.loads(body)
+            inner = json.loads(body)
         except ValueError:
-            return body
-        inner = content.get("error", content) if isinstance(content, dict) else None
-        if isinstance(inner, dict):
-            inner = inner.get("message")
+            break
+        for name in ("error", "message"):
+            inner = inner.get(name, inner) if isinstance(inner, dict) else inner
         if not isinstance(inner, str):
-            return body
+            break
         body = inner
     return body
 
 
-def seconds_until(retry_after: str | None) -> float:
-    """Seconds that a ``Retry-After`` header asks for, in either of its two forms; 0 if none."""
-    if not retry_after:
-        return 0.0
+def is_private(url: str) -> bool:
+    """Whether ``url`` is on this machine or in a private network: there no key is asked for, and
+    a proxy of the environment has no business."""
+    host = urllib.parse.urlsplit(url if "//" in url else f"//{url}").hostname or "localhost"
     try:
-        return max(0.0, float(retry_after))
+        return ipaddress.ip_address(host).is_private
     except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
-        return 0.0
+        return PRIVATE_NAMES.fullmatch(host) is not None

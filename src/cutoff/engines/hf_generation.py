@@ -26,7 +26,6 @@ from cutoff.errors import CutoffError
 
 GPU_BATCH_TOKENS = 32_768  # prompts and answers of a batch with their padding
 CPU_BATCH_TOKENS = 4_096
-REPEAT_LAST_N = 64
 
 
 class Engine:
@@ -41,10 +40,12 @@ class Engine:
         known = model.generation_config.eos_token_id
         known = known if isinstance(known, list) else [known]
         self.end_ids = sorted({i for i in [*known, tokenizer.eos_token_id] if i is not None})
+        pad_id = tokenizer.pad_token_id  # masked: any token will do
+        self.pad_id = self.end_ids[0] if pad_id is None else pad_id
         # What the publisher of the weights recommends (top_k 20, a repetition penalty, ...)
         # would otherwise fill in whatever the options leave at their defaults.
         model.generation_config = GenerationConfig(
-            eos_token_id=self.end_ids, pad_token_id=self._pad_id()
+            eos_token_id=self.end_ids, pad_token_id=self.pad_id
         )
 
     def batches(
@@ -59,10 +60,7 @@ class Engine:
                     "ollama or openai where a schema is needed."
                 )
             lengths[request.key] = len(self._prompt_ids(request))
-            if lengths[request.key] + request.token_limit > options.num_ctx:
-                raise failures.overflow(
-                    request.key, options.num_ctx, request.token_limit, lengths[request.key]
-                )
+            request.check_length(lengths[request.key], options.num_ctx)
         made: list[list[chat.Request]] = []
         for request in sorted(requests, key=lambda r: -lengths[r.key]):
             if made:
@@ -93,19 +91,14 @@ class Engine:
         prompts = [self._prompt_ids(request) for request in batch]
         longest = max(map(len, prompts))
         padding = [longest - len(prompt) for prompt in prompts]
-        rows = zip(padding, prompts, strict=True)
-        tokens = torch.tensor([[self._pad_id()] * n + prompt for n, prompt in rows])
+        padded_rows = zip(padding, prompts, strict=True)
+        tokens = torch.tensor([[self.pad_id] * n + prompt for n, prompt in padded_rows])
         padded = torch.tensor(padding).unsqueeze(1)
         mask = (torch.arange(longest) >= padded).long()
-        settings: dict[str, Any] = {"do_sample": False}
+        settings: dict[str, Any] = {"do_sample": options.temperature > 0}
         if options.temperature > 0:
             torch.manual_seed(options.seed)
-            settings = {
-                "do_sample": True,
-                "temperature": options.temperature,
-                "top_p": options.top_p,
-                "top_k": 0,
-            }
+            settings |= {"temperature": options.temperature, "top_p": options.top_p, "top_k": 0}
         if options.repeat_penalty != 1:
             penalty = RepeatPenalty(options.repeat_penalty, padded.to(self.model.device))
             settings["logits_processor"] = LogitsProcessorList([penalty])
@@ -115,31 +108,21 @@ class Engine:
             max_new_tokens=max(request.token_limit for request in batch),
             **settings,
         )[:, longest:].tolist()
-        return [
-            self._reply(request, len(prompt), ids)
-            for request, prompt, ids in zip(batch, prompts, written, strict=True)
-        ]
+        rows = zip(batch, prompts, written, strict=True)
+        return [self._reply(request, len(prompt), ids) for request, prompt, ids in rows]
 
     def _reply(self, request: chat.Request, n_prompt: int, ids: list[int]) -> chat.Reply:
         ids = ids[: request.token_limit]
-        ends = [position for position, i in enumerate(ids) if i in self.end_ids]
-        written = ids[: ends[0] + 1] if ends else ids
-        return chat.Reply(
-            text=self.tokenizer.decode(written, skip_special_tokens=True),
-            prompt_tokens=n_prompt,
-            completion_tokens=len(written),
-            finish_reason="stop" if ends else "length",
-        )
+        ends = [place for place, i in enumerate(ids) if i in self.end_ids]
+        ids = ids[: ends[0] + 1] if ends else ids
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return chat.Reply(text, n_prompt, len(ids), "stop" if ends else "length")
 
     def _prompt_ids(self, request: chat.Request) -> list[int]:
         thinking = {} if request.think is None else {"enable_thinking": request.think}
         return self.tokenizer.apply_chat_template(
             request.messages, add_generation_prompt=True, return_dict=False, **thinking
         )
-
-    def _pad_id(self) -> int:
-        pad_id = self.tokenizer.pad_token_id  # masked: any token will do
-        return self.end_ids[0] if pad_id is None else pad_id
 
 
 class RepeatPenalty(LogitsProcessor):
@@ -154,7 +137,7 @@ class RepeatPenalty(LogitsProcessor):
         self.padding = padding
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        first = max(0, input_ids.shape[1] - REPEAT_LAST_N)
+        first = max(0, input_ids.shape[1] - chat.REPEAT_LAST_N)
         window = input_ids[:, first:]
         position = torch.arange(first, input_ids.shape[1], device=input_ids.device)
         # Padding becomes the last token, which is in the window anyway.
@@ -171,9 +154,9 @@ def load(base: Path, adapter: Path | None, batch_tokens: int | None = None) -> I
     16 bits on a GPU (bfloat16 from compute capability 8.0), 32 bits on a CPU.
     """
     gpu = torch.cuda.is_available()
-    dtype = torch.float32
-    if gpu:
-        dtype = torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
+    new = gpu and torch.cuda.get_device_capability()[0] >= 8
+    dtype = torch.float32 if not gpu else torch.bfloat16 if new else torch.float16
+    size = batch_tokens or (GPU_BATCH_TOKENS if gpu else CPU_BATCH_TOKENS)
     try:
         tokenizer = load_tokenizer(base)
         model: Any = AutoModelForCausalLM.from_pretrained(
@@ -194,9 +177,7 @@ def load(base: Path, adapter: Path | None, batch_tokens: int | None = None) -> I
             f"transformers cannot load {wanted} ({failures.plain(str(error))})."
         ) from None
     try:
-        yield Engine(
-            model.eval(), tokenizer, batch_tokens or (GPU_BATCH_TOKENS if gpu else CPU_BATCH_TOKENS)
-        )
+        yield Engine(model.eval(), tokenizer, size)
     finally:
         del model
         if gpu:

@@ -16,39 +16,33 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import openai
 
-from cutoff.engines import chat, connections, failures, openai_api
+from cutoff.engines import chat, failures, openai_api
 from cutoff.errors import CutoffError
 
 # Every engine may hold its own copy of the weights; above this total, all cores work
 # on one request instead.
 WEIGHT_COPIES_BYTES = 2**30
 ALL_LAYERS = 10_000  # on the GPU, where the installed build has one; a CPU build ignores it
-REPEAT_LAST_N = 64
-
-
 SERVER = failures.Server("The embedded model server", remedy="Is it running, with memory to spare?")
 
 
-class Endpoint:
+class Endpoint(openai_api.Engine):
     """Servers of one model that answer alike; ``num_ctx`` tokens for prompt and answer."""
 
-    where = SERVER.where
-
     def __init__(self, base_urls: tuple[str, ...], client: openai.OpenAI, num_ctx: int) -> None:
+        super().__init__(client, "")
         self.base_urls = base_urls
-        self.client = client
         self.num_ctx = num_ctx
+        self.server, self.where = SERVER, SERVER.where
+        self.count_prompt_tokens = lambda request: len(self.prompt_ids(request))
         self._in_flight = dict.fromkeys(base_urls, 0)
         self._lock = threading.Lock()
-
-    def __repr__(self) -> str:
-        return f"Endpoint({self.base_urls}, num_ctx={self.num_ctx})"  # never the key
 
     @property
     def base_url(self) -> str:
@@ -58,16 +52,15 @@ class Endpoint:
     @property
     def api_key(self) -> str:
         """The random key that every server asks for."""
-        return self.client.api_key
-
-    def count_prompt_tokens(self, request: chat.Request) -> int:
-        """Exact number of prompt tokens, by the model's own template and tokenizer."""
-        return len(self.prompt_ids(request))
+        return str(self.client.api_key)
 
     def prompt_ids(self, request: chat.Request) -> list[int]:
         """The prompt as the model reads it, by the template and the tokenizer of the file."""
         template = {"messages": request.messages, **openai_api.thinking(request)}
-        with self._least_busy() as url, self._explained(request):
+        with (
+            self._least_busy() as url,
+            failures.explained(openai, SERVER, request.key, self.num_ctx),
+        ):
             text = self._post(url + "/apply-template", template)["prompt"]
             body = {"content": text, "add_special": True, "parse_special": True}
             return list(self._post(url + "/tokenize", body)["tokens"])
@@ -76,36 +69,30 @@ class Endpoint:
         """One request of llama.cpp's own protocol, to the first server."""
         return self._post(self.base_url + path, body)
 
-    def ask(self, request: chat.Request, options: chat.Options) -> chat.Reply:
-        """One chat answer from the least busy server."""
+    def body(self, request: chat.Request, options: chat.Options) -> dict[str, Any]:
+        """The fields of the request, with those of llama.cpp's own."""
         if options.num_ctx > self.num_ctx:
             raise CutoffError(
                 f"num_ctx = {options.num_ctx} was asked for, but the model is served with "
                 f"num_ctx = {self.num_ctx}."
             )
-        body: dict[str, Any] = {
+        return {
             "messages": request.messages,
             "max_tokens": request.token_limit,
             "cache_prompt": False,
             "reasoning_format": "none",  # the text exactly as the model wrote it
-            "temperature": options.temperature,
-            "top_p": options.top_p,
-            "top_k": 0,  # only what is in the options
-            "min_p": 0.0,
-            "repeat_penalty": options.repeat_penalty,
-            "repeat_last_n": REPEAT_LAST_N,
-            "seed": options.seed,
+            **options.sampler(),
             **openai_api.thinking(request),
             **openai_api.schema(request),
         }
-        with self._least_busy() as url, self._explained(request):
+
+    def send(self, body: dict[str, Any], key: str) -> chat.Reply:
+        """The reply of the least busy server."""
+        with self._least_busy() as url:
             return openai_api.send(self.client, url + "/v1/chat/completions", body)
 
     def _post(self, url: str, body: dict[str, Any]) -> Any:
         return self.client.post(url, cast_to=object, body=body)
-
-    def _explained(self, request: chat.Request) -> AbstractContextManager[None]:
-        return connections.explained(openai, SERVER, request, self.num_ctx)
 
     @contextmanager
     def _least_busy(self) -> Iterator[str]:
@@ -126,28 +113,27 @@ def serve(
     parallel: int,
     lora: Path | None = None,
     threads: int | None = None,
-    slots: int = 1,
 ) -> Iterator[Endpoint]:
     """Serve a GGUF file, with the GGUF adapter ``lora`` applied to it, until the block ends.
 
-    ``parallel``: requests that will be in flight; ``threads``: cores to use, all by
-    default. ``slots`` above 1 lets an engine work on that many requests in one batch,
-    which gives up answers that are the same every time.
+    ``parallel``: requests that will be in flight; ``threads``: cores to use, all by default.
     Raises ``CutoffError`` when a file is missing or cannot be served.
     """
     for path in (gguf, lora):
         if path is not None and not path.is_file():
             raise CutoffError(f"There is no model file {path}; run stage 03_export_gguf first.")
-    threads = threads or _available_cores()
+    if not threads:
+        known = hasattr(os, "sched_getaffinity")
+        threads = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     copies = max(1, WEIGHT_COPIES_BYTES // max(1, gguf.stat().st_size))
-    n_engines = max(1, min(parallel // slots, threads, copies))
+    n_engines = max(1, min(parallel, threads, copies))
     api_key = secrets.token_hex(16)
     engines: list[Any] = []
     urls: list[str] = []
     with openai_api.open_client("http://127.0.0.1", api_key) as client:
         try:
             for _ in range(n_engines):
-                settings = _settings(gguf, lora, api_key, num_ctx_per_request, slots)
+                settings = _settings(gguf, lora, api_key, num_ctx_per_request)
                 settings.n_threads_http = parallel + 2
                 settings.cpuparams.n_threads = threads // n_engines
                 settings.cpuparams_batch.n_threads = threads // n_engines
@@ -158,7 +144,7 @@ def serve(
             engines.clear()  # the server stops with its last reference
 
 
-def _settings(gguf: Path, lora: Path | None, api_key: str, num_ctx: int, slots: int) -> Any:
+def _settings(gguf: Path, lora: Path | None, api_key: str, num_ctx: int) -> Any:
     import xllamacpp  # here: the client is also used where only a remote server is
 
     settings = xllamacpp.CommonParams()
@@ -172,8 +158,8 @@ def _settings(gguf: Path, lora: Path | None, api_key: str, num_ctx: int, slots: 
     settings.ui = False
     settings.endpoint_slots = False
     settings.n_gpu_layers = ALL_LAYERS
-    settings.n_parallel = slots
-    settings.n_ctx = num_ctx * slots
+    settings.n_parallel = 1
+    settings.n_ctx = num_ctx
     settings.kv_unified = False
     settings.fit_params = False  # never shrink the context in silence
     settings.ctx_shift = False
@@ -201,9 +187,3 @@ def _start(settings: Any, engines: list[Any], client: openai.OpenAI) -> str:
             "there memory for it? Removing it and running 03_export_gguf makes it again."
         ) from None
     return url
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

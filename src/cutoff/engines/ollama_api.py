@@ -11,7 +11,7 @@ that came from the prompt cache, except in the first releases of 0.30.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,13 @@ import ollama
 from tqdm import tqdm
 
 from cutoff import files
-from cutoff.engines import chat, connections, failures
+from cutoff.engines import chat, failures
 from cutoff.errors import CutoffError
-from cutoff.prompts import Message
 
 OLDEST_VERSION = (0, 12, 6)
 KEEP_ALIVE = "30m"  # longer than any pause between two requests of a stage
-REPEAT_LAST_N = 64
 VERSION_TIMEOUT_SECONDS = 5.0
+MOST_CONNECTIONS = 256  # kept alive: the highest ``parallel``
 START = "Start it with `ollama serve`, or set base_url to where it runs."
 
 
@@ -39,11 +38,9 @@ class Client(ollama.Client):
         self.host = host or os.environ.get("OLLAMA_HOST") or "http://127.0.0.1:11434"
         super().__init__(
             self.host,
-            timeout=timeout or connections.REQUEST_TIMEOUT_SECONDS,
-            limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=connections.MOST_CONNECTIONS
-            ),
-            trust_env=not connections.is_loopback(self.host),
+            timeout=timeout or failures.REQUEST_TIMEOUT_SECONDS,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=MOST_CONNECTIONS),
+            trust_env=not failures.is_private(self.host),
         )
 
     def chat_whole(self, body: dict[str, Any]) -> ollama.ChatResponse:
@@ -66,18 +63,17 @@ class Client(ollama.Client):
 
 
 class Engine:
-    """One model of an Ollama server; ``count_tokens`` counts a prompt where that is known."""
+    """One model of an Ollama server; ``count`` counts a prompt where that is known."""
 
-    def __init__(
-        self, client: Client, model: str, count_tokens: Callable[[list[Message]], int] | None
-    ) -> None:
+    def __init__(self, client: Client, model: str, count: chat.CountTokens | None) -> None:
         self.client = client
         self.model = model
         self.where = f"Ollama at {client.host}"
-        self.count_prompt_tokens = connections.prompt_counter(count_tokens)
+        self.count_prompt_tokens = chat.prompt_counter(count)
 
     def ask(self, request: chat.Request, options: chat.Options) -> chat.Reply:
         """One chat answer, whole or an error."""
+        settings = {"num_ctx": options.num_ctx, "num_predict": request.token_limit}
         body: dict[str, Any] = {
             "model": self.model,
             "messages": request.messages,
@@ -85,30 +81,20 @@ class Engine:
             "truncate": False,
             "shift": False,
             "keep_alive": KEEP_ALIVE,
-            "options": {
-                "num_ctx": options.num_ctx,
-                "num_predict": request.token_limit,
-                "temperature": options.temperature,
-                "top_p": options.top_p,
-                "top_k": 0,  # only what is in the options
-                "min_p": 0.0,
-                "repeat_penalty": options.repeat_penalty,
-                "repeat_last_n": REPEAT_LAST_N,
-                "seed": options.seed,
-            },
+            "options": settings | options.sampler(),
         }
         if request.schema is not None:
             body["format"] = request.schema
         if request.think is not None:
             body["think"] = request.think
-        with _explained(self.where, request.key, self.model, options.num_ctx):
+        with _explained(self.client, self.model, request.key, options.num_ctx):
             reply = self.client.chat_whole(body)
         n_read, n_written = reply.prompt_eval_count, reply.eval_count or 0
         # What a server that does not know `truncate` and `shift` makes of a long prompt.
         if (n_read or 0) >= options.num_ctx or (
             reply.done_reason == "length" and n_written < request.token_limit
         ):
-            raise failures.overflow(request.key, options.num_ctx, request.token_limit)
+            raise failures.overflow(request.key, options.num_ctx)
         return chat.Reply(
             text=reply.message.content or "",
             prompt_tokens=n_read,
@@ -120,26 +106,23 @@ class Engine:
 
 @contextmanager
 def connect(
-    model: str,
-    host: str | None = None,
-    count_tokens: Callable[[list[Message]], int] | None = None,
+    model: str, host: str | None = None, count: chat.CountTokens | None = None
 ) -> Iterator[Engine]:
     """The model ``model`` of the server at ``host`` (its own default, or ``OLLAMA_HOST``).
 
     Raises ``CutoffError`` when the server does not run, is too old, or lacks the model.
     """
+    with _client(host, model) as client:
+        release = client.version()
+        client.show(model)
+    numbers = tuple(int(n) for n in release.split("-")[0].split(".") if n.isdigit())
+    if (0, 0, 0) < numbers < OLDEST_VERSION:  # 0.0.0 was built from source
+        raise CutoffError(
+            f"Ollama at {client.host} is version {release}, which cuts long prompts without a "
+            f"word; update it to {'.'.join(map(str, OLDEST_VERSION))} or later."
+        )
     with Client(host) as client:
-        engine = Engine(client, model, count_tokens)
-        with _in_a_sentence(client, model):
-            release = client.version()
-            client.show(model)
-        numbers = tuple(int(n) for n in release.split("-")[0].split(".") if n.isdigit())
-        if (0, 0, 0) < numbers < OLDEST_VERSION:  # 0.0.0 was built from source
-            raise CutoffError(
-                f"{engine.where} is version {release}, which cuts long prompts without a word; "
-                f"update it to {'.'.join(map(str, OLDEST_VERSION))} or later."
-            )
-        yield engine
+        yield Engine(client, model, count)
 
 
 def version(host: str | None = None) -> str | None:
@@ -189,68 +172,53 @@ def create(
         if not path.is_file():
             raise CutoffError(f"There is no model file {path}; run stage 03_export_gguf first.")
     with _client(host, model) as client:
-        files = {gguf.name: client.upload(gguf)}
-        adapters = {lora.name: client.upload(lora)} if lora is not None else None
-        for _ in client.create(
-            model,
-            files=files,
-            adapters=adapters,
-            template=template,
-            parameters=dict(parameters),
-            stream=True,
-        ):
+        made_of = {
+            "files": {gguf.name: client.upload(gguf)},
+            "adapters": {lora.name: client.upload(lora)} if lora is not None else None,
+            "template": template,
+            "parameters": dict(parameters),
+        }
+        for _ in client.create(model, **made_of, stream=True):
             pass
 
 
 @contextmanager
 def _client(host: str | None, model: str = "") -> Iterator[Client]:
-    with Client(host) as client, _in_a_sentence(client, model):
-        yield client
-
-
-@contextmanager
-def _in_a_sentence(client: Client, model: str) -> Iterator[None]:
     """For calls that nobody tries again: whatever fails in the block is a ``CutoffError``."""
-    where = f"Ollama at {client.host}"
-    try:
-        with _explained(where, model or "the server", model):
-            yield
-    except failures.Transient as trouble:
-        raise CutoffError(f"{where} failed ({trouble}). {trouble.remedy}") from None
+    with Client(host) as client:
+        try:
+            with _explained(client, model, model or "the server"):
+                yield client
+        except failures.Transient as trouble:
+            where = f"Ollama at {client.host}"
+            raise CutoffError(f"{where} failed ({trouble}). {trouble.remedy}") from None
 
 
 @contextmanager
-def _explained(where: str, key: str, model: str, num_ctx: int = 0) -> Iterator[None]:
+def _explained(client: Client, model: str, key: str, num_ctx: int = 0) -> Iterator[None]:
     """Turns the client's exceptions into one to retry or one sentence."""
+    server = failures.Server(
+        f"Ollama at {client.host}",
+        model,
+        missing=f"get it with `ollama pull {model}`, or make it with 03_export_gguf",
+        secret=os.environ.get("OLLAMA_API_KEY", ""),
+    )
     try:
         yield
+        return
     except ollama.ResponseError as error:
-        words = failures.error_text(error.error)
-        if num_ctx and failures.OVERFLOW.search(words):
-            raise failures.Overflow(
-                f"The prompt of {key} does not fit num_ctx = {num_ctx} ({failures.plain(words)}). "
-                "Raise num_ctx, or lower top_k or passage_tokens."
-            ) from None
+        status = error.status_code
+        if status <= 0:  # in a stream that began well
+            missing = "does not exist" in error.error or "not found" in error.error
+            status = 404 if missing else 400
         cause = error.__context__  # the client keeps the text only
         headers = cause.response.headers if isinstance(cause, httpx.HTTPStatusError) else {}
-        server = failures.Server(
-            where,
-            model,
-            missing=f"get it with `ollama pull {model}`, or make it with 03_export_gguf",
-            secret=os.environ.get("OLLAMA_API_KEY", ""),
-        )
         wanted = headers.get("Retry-After")
-        raise failures.refusal(_status(error), words, server, key, wanted) from None
+        problem = failures.refusal(server, key, num_ctx, status, error.error, wanted)
     except ConnectionError:
-        raise failures.Transient("nobody answers", remedy=START) from None
+        problem = failures.Transient("nobody answers", remedy=START)
     except httpx.TransportError as error:
-        raise failures.Transient(str(error) or type(error).__name__, remedy=START) from None
+        problem = failures.Transient(str(error) or type(error).__name__, remedy=START)
     except ValueError:
-        raise failures.Transient("the reply is not whole JSON") from None
-
-
-def _status(error: ollama.ResponseError) -> int:
-    """The HTTP status; an error in a stream that began well has none of its own."""
-    if error.status_code > 0:
-        return error.status_code
-    return 404 if "does not exist" in error.error or "not found" in error.error else 400
+        problem = failures.Transient("the reply is not whole JSON")
+    raise problem from None

@@ -6,80 +6,99 @@ The context is the server's own; it has no field for ``num_ctx``. A server that 
 prompts in silence (Ollama's compatible address does) is noticed with ``count_tokens``.
 """
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 from openai.types.chat import ChatCompletion
 
-from cutoff.engines import chat, connections, failures
-from cutoff.prompts import Message
+from cutoff.engines import chat, failures
+from cutoff.errors import CutoffError
 
 OFFICIAL = "https://api.openai.com/v1"
 FINISH_REASONS = {"content_filter": "refused"}
 
 
 class Engine:
-    """One model of one server; its key is in the client and nowhere else."""
+    """One model of one server; its key is in the client and nowhere else.
 
-    def __init__(
-        self,
-        client: openai.OpenAI,
-        model: str,
-        count_tokens: Callable[[list[Message]], int] | None,
-    ) -> None:
+    What another protocol needs differently is ``body``, ``send`` and ``adapt``.
+    """
+
+    package: ModuleType = openai
+
+    def __init__(self, client: Any, model: str, count: chat.CountTokens | None = None) -> None:
         self.client = client
         self.model = model
         self.where = f"The server at {client.base_url}"
-        self.server = failures.Server(self.where, model, secret=client.api_key)
-        self.count_prompt_tokens = connections.prompt_counter(count_tokens)
-        self._official = client.base_url.host == urlsplit(OFFICIAL).hostname
+        self.server = failures.Server(self.where, model, secret=client.api_key or "")
+        self.count_prompt_tokens = chat.prompt_counter(count)
+        self.official = client.base_url.host == urlsplit(OFFICIAL).hostname
         # OpenAI's reasoning models know the new name only, other servers mostly the old one.
-        self._limit = "max_completion_tokens" if self._official else "max_tokens"
-        self._takes_temperature = True
-
-    def __repr__(self) -> str:
-        return f"Engine({self.model!r} of {self.where})"
+        self.limit = "max_completion_tokens" if self.official else "max_tokens"
+        self.takes_temperature = True
 
     def ask(self, request: chat.Request, options: chat.Options) -> chat.Reply:
         """One chat answer."""
-        connections.refuse_repeat_penalty(options, self.where)
-        body = self._body(request, options)
+        body = self.body(request, options)
         try:
-            with connections.explained(openai, self.server, request, options.num_ctx):
-                return send(self.client, "/chat/completions", body)
-        except failures.Refused as refusal:
-            if not self._adapt(refusal.words, body, options):
+            with failures.explained(self.package, self.server, request.key, options.num_ctx):
+                return self.send(body, request.key)
+        except failures.Refused as refused:
+            if not self.adapt(refused.words, body):
                 raise
             return self.ask(request, options)
 
-    def _body(self, request: chat.Request, options: chat.Options) -> dict[str, Any]:
+    def body(self, request: chat.Request, options: chat.Options) -> dict[str, Any]:
+        """The fields of the request."""
+        self.refuse_repeat_penalty(options)
         body: dict[str, Any] = {
             "model": self.model,
             "messages": request.messages,
-            self._limit: request.token_limit,
+            self.limit: request.token_limit,
         }
-        if self._takes_temperature:
+        if self.takes_temperature:
             body["temperature"] = options.temperature
         if options.temperature > 0:
             body |= {"top_p": options.top_p, "seed": options.seed}
-        if request.think is not None and self._official:
+        if request.think is not None and self.official:
             body["reasoning_effort"] = "medium" if request.think else "none"
         else:
             body |= thinking(request)
         return body | schema(request)
 
-    def _adapt(self, words: str, body: dict[str, Any], options: chat.Options) -> bool:
+    def send(self, body: dict[str, Any], key: str) -> chat.Reply:
+        """The reply to ``body``; raises what the client raises."""
+        return send(self.client, "/chat/completions", body)
+
+    def adapt(self, words: str, body: dict[str, Any]) -> bool:
         """Whether the same can be asked for in another way; remembered for later requests."""
         if "max_completion_tokens" in words and "max_tokens" in body:
-            self._limit = "max_completion_tokens"
+            self.limit = "max_completion_tokens"
             return True
-        if connections.leave_out_temperature(words, "temperature" in body, options, self.model):
-            self._takes_temperature = False
-            return True
-        return False
+        # Newer models take no temperature. That answers are greedy is a wish, which may be left
+        # out with a warning; any other temperature is not.
+        if "temperature" not in words or body.get("temperature") != 0:
+            return False
+        warnings.warn(
+            f"{self.model} takes no temperature; its answers may differ from run to run.",
+            stacklevel=2,
+        )
+        self.takes_temperature = False
+        return True
+
+    def refuse_repeat_penalty(self, options: chat.Options) -> None:
+        """An error if a penalty is asked for that the protocol has no field for."""
+        if options.repeat_penalty != 1:
+            raise CutoffError(
+                f"{self.where} has no field for repeat_penalty = {options.repeat_penalty} over the "
+                f"last {chat.REPEAT_LAST_N} tokens; set repeat_penalty to 1, or serve all models "
+                "with llama_cpp or ollama."
+            )
 
 
 def thinking(request: chat.Request) -> dict[str, Any]:
@@ -104,14 +123,13 @@ def send(client: openai.OpenAI, url: str, body: dict[str, Any]) -> chat.Reply:
     if not isinstance(reply, ChatCompletion) or not reply.choices:
         raise failures.Transient("the reply is not a whole chat completion")
     choice, usage = reply.choices[0], reply.usage
-    extra = choice.message.model_extra or {}
+    message, reason = choice.message, choice.finish_reason
+    extra = message.model_extra or {}
     return chat.Reply(
-        text=choice.message.content or choice.message.refusal or "",
+        text=message.content or message.refusal or "",
         prompt_tokens=usage.prompt_tokens if usage else None,
         completion_tokens=usage.completion_tokens if usage else 0,
-        finish_reason="refused"
-        if choice.message.refusal
-        else FINISH_REASONS.get(choice.finish_reason, choice.finish_reason),
+        finish_reason="refused" if message.refusal else FINISH_REASONS.get(reason, reason),
         thinking=extra.get("reasoning_content") or extra.get("reasoning") or "",
     )
 
@@ -121,25 +139,17 @@ def open_client(url: str, api_key: str) -> openai.OpenAI:
     return openai.OpenAI(
         api_key=api_key or "none",
         base_url=url,
-        timeout=connections.REQUEST_TIMEOUT_SECONDS,
+        timeout=failures.REQUEST_TIMEOUT_SECONDS,
         max_retries=0,
-        http_client=openai.DefaultHttpxClient(trust_env=not connections.is_loopback(url)),
+        http_client=openai.DefaultHttpxClient(trust_env=not failures.is_private(url)),
     )
 
 
 @contextmanager
 def connect(
-    model: str,
-    base_url: str | None,
-    api_key: str,
-    count_tokens: Callable[[list[Message]], int] | None = None,
+    model: str, base_url: str | None, api_key: str, count: chat.CountTokens | None = None
 ) -> Iterator[Engine]:
-    """``model`` of the server at ``base_url`` (``None``: OpenAI itself).
-
-    A server of one's own may need no key: ``api_key`` is empty then.
-    """
-    url = base_url or OFFICIAL
-    if api_key.strip() or url == OFFICIAL:
-        api_key = connections.check_key(api_key, f"The server at {url}", "OPENAI_API_KEY")
-    with open_client(url, api_key) as client:
-        yield Engine(client, model, count_tokens)
+    """``model`` of the server at ``base_url`` (``None``: OpenAI itself); a server of one's own
+    may need no key: ``api_key`` is empty then."""
+    with open_client(base_url or OFFICIAL, api_key) as client:
+        yield Engine(client, model, count)

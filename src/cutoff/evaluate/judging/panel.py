@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from cutoff.engines import asking, chat, providers
+from cutoff.engines import asking, chat, serving
 from cutoff.errors import CutoffError
 from cutoff.params import Params
 from cutoff.prompts import Message
@@ -18,8 +18,6 @@ REFERENCE = "reference"
 USUAL_KEY = {"ollama": "", "openai": "${OPENAI_API_KEY}", "anthropic": "${ANTHROPIC_API_KEY}"}
 OPENAI_NAME = re.compile(r"(?:ft:)?(?:gpt-(?!oss)|chatgpt-|o\d)")
 
-MOST_NUM_CTX = 32768  # what is longer fails alone, at the server
-LEAST_NUM_CTX = 8192  # one size for all requests: another one makes Ollama load the model again
 # Greedy decoding sends Qwen3 into endless repetition while it thinks; its model card asks for
 # these. Without thinking a judge answers greedily.
 THINKING_TEMPERATURE, THINKING_TOP_P = 0.6, 0.95
@@ -37,7 +35,7 @@ def members(p: Params) -> list[Judge]:
     """The judges of ``judge_model``, in its order; each has one vote.
 
     Raises ``CutoffError`` for an empty or repeated name, and where one address or key is given
-    for judges of several providers.
+    for judges of several serving.
     """
     names = [name.strip() for name in p.judge_model.split(",")]
     if not all(names) or len(set(names)) < len(names):
@@ -99,15 +97,13 @@ def ask(
     if not tasks:
         return
     key = p.judge_api_key or USUAL_KEY[judge.provider]
-    with providers.chat_engine(judge.provider, judge.name, p.judge_base_url, key) as server:
+    with serving.chat_engine(judge.provider, judge.name, p.judge_base_url, key) as server:
         think = thinks(judge, p)
         # A hosted model that thinks unasked counts that among the tokens of its answer.
         limit = p.judge_max_new_tokens + (chat.THINKING_TOKENS if think is None else 0)
         requests = [chat.Request(k, told, limit, form.schema, think) for k, told in tasks.items()]
         asked = server if strict else asking.Tolerant(server)
         options = asking.greedy(requests, p.seed)
-        room = options.num_ctx + chat.THINKING_TOKENS
-        options = replace(options, num_ctx=min(max(LEAST_NUM_CTX, room), MOST_NUM_CTX))
         if think:
             options = replace(options, temperature=THINKING_TEMPERATURE, top_p=THINKING_TOP_P)
         manner = asking.Manner(options, p.parallel, progress)
@@ -121,11 +117,11 @@ def flags(p: Params) -> list[str]:
     if p.fact_source == "generator":
         relatives["the generator of the questions"] = p.generator_model
     sentences = [
-        f"The judge `{judge.name}` is of the same family ({providers.family(model)}) as {role}, "
+        f"The judge `{judge.name}` is of the same family ({serving.family(model)}) as {role}, "
         f"`{model}`: it may favour its own."
         for judge in judges
         for role, model in relatives.items()
-        if judge.provider != REFERENCE and providers.family(judge.name) == providers.family(model)
+        if judge.provider != REFERENCE and serving.family(judge.name) == serving.family(model)
     ]
     if len(judges) % 2 == 0:
         sentences.append(

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cutoff.engines import asking, chat, providers
+from cutoff.engines import asking, chat, serving
 from cutoff.generate.facts import generator_prompts
-from cutoff.generate.facts.generator_prompts import RATINGS, WARMER
+from cutoff.generate.facts.generator_prompts import RATINGS
 from cutoff.generate.facts.rejections import Reason, Rejected
 from cutoff.generate.questions.wordings import Wordings
 from cutoff.params import Params
@@ -56,10 +56,10 @@ def rate(
     made_from = generator_prompts.made_from(tasks, *judge, p.seed)
     with (
         Store(folder / "dataset_judgements.jsonl", made_from) as store,
-        asking.when_needed(lambda: providers.chat_engine(*judge, *server)) as engine,
+        asking.when_needed(lambda: serving.chat_engine(*judge, *server)) as engine,
     ):
         options = asking.greedy(tasks, p.seed)
-        manner = asking.Manner(options, p.parallel, "rating facts", WARMER, store)
+        manner = asking.Manner(options, p.parallel, "rating facts", asking.WARMER, store)
         came = {answer.key: answer for answer in asking.ask(tasks, engine, read_ratings, manner)}
     nothing = dict.fromkeys(RATINGS)
     ordered = [came[task.key] for task in tasks]
@@ -120,7 +120,7 @@ def same_family(p: Params) -> str | None:
     """A warning when the judge is the generator or one of its family, else ``None``."""
     if p.dataset_judge_model is None or p.fact_source != "generator":
         return None
-    family = providers.family(p.dataset_judge_model)
-    if family != providers.family(p.generator_model):
+    family = serving.family(p.dataset_judge_model)
+    if family != serving.family(p.generator_model):
         return None
     return f"the generator is of its own family ({family}), so its taste is not independent."

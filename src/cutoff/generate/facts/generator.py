@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from cutoff import embeddings
-from cutoff.engines import asking, chat, providers
+from cutoff.engines import asking, chat, serving
 from cutoff.generate.facts import checks, dedupe, generator_prompts
 from cutoff.generate.facts.rejections import Reason, Rejected
 from cutoff.params import Params
@@ -91,12 +91,12 @@ def make_facts(
     number = 0
     with (
         Store(folder / "generated.jsonl", made_from=made_from) as store,
-        asking.when_needed(lambda: providers.chat_engine(*model, *server)) as engine,
+        asking.when_needed(lambda: serving.chat_engine(*model, *server)) as engine,
     ):
         while batch := [(s, passage) for s in sources for passage in s.next_passages()]:
             number += 1
             label = f"asking passages, round {number}"
-            manner = asking.Manner(options, p.parallel, label, generator_prompts.WARMER, store)
+            manner = asking.Manner(options, p.parallel, label, asking.WARMER, store)
             requests = [_request(p, *pair) for pair in batch]
             answers = {a.key: a for a in asking.ask(requests, engine, entries, manner)}
             candidates: list[tuple[Source, Fact]] = []

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cutoff import files
+from cutoff.engines import asking
 from cutoff.engines.chat import Request
 from cutoff.prompts import Message
 
@@ -65,7 +66,6 @@ Rate from 0 (bad) to 1 (good), by the worst of the wordings. Reply with JSON:
 * "clarity": the question says what it is about and can be understood without the paper;
 * "coherence": question, answer and sentence fit each other and are good English.
 """
-WARMER = 0.7  # temperature of further attempts: the same words would bring the same reply
 RATINGS = ("answerability", "correctness", "clarity", "coherence")
 
 MARKER = re.compile(r"<(?=\s*/?\s*(?:title|section|passage|question|answer)\b)", re.IGNORECASE)
@@ -142,4 +142,5 @@ def prompts_sha256() -> str:
 def made_from(requests: Sequence[Request], *model: Any) -> str:
     """Hash of all that replies depend on: model, settings, and every prompt there can be."""
     asked = [[request.key, request.messages, request.max_new_tokens] for request in requests]
-    return hashlib.sha256(files.to_json([prompts_sha256(), WARMER, model, asked])).hexdigest()
+    parts = [prompts_sha256(), asking.FURTHER, model, asked]
+    return hashlib.sha256(files.to_json(parts)).hexdigest()
