@@ -160,6 +160,8 @@ class OllamaServer(Loopback):
             "modelfile": f'FROM {model.weights}\n{adapter}TEMPLATE """{model.template}"""\n',
             "parameters": "\n".join(lines),
             "template": model.template,
+            "details": {},
+            "model_info": {},
             "capabilities": ["completion", *(["thinking"] if self.thinks else [])],
         }
 
