@@ -172,7 +172,7 @@ def create(
         if not path.is_file():
             raise CutoffError(f"There is no model file {path}; run stage 03_export_gguf first.")
     with _client(host, model) as client:
-        made_of = {
+        made_of: Any = {
             "files": {gguf.name: client.upload(gguf)},
             "adapters": {lora.name: client.upload(lora)} if lora is not None else None,
             "template": template,
