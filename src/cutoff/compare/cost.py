@@ -57,16 +57,11 @@ def reading(table: pd.DataFrame) -> str:
     """What grew from the smallest to the largest run, and whether times compare."""
     if len(table) < 2:
         return "**One size has been run: its cost has nothing to grow against.**"
-    first, last = table.iloc[0], table.iloc[-1]
-    times = last["n_parameters"] / first["n_parameters"]
-    names = {"training_minutes": "training", "hours": "stages 02 to 04", "model_mb": "files"}
-    grown = [
-        f"{what} {last[name] / first[name]:.1f} times"
-        for name, what in names.items()
-        if not pd.isna(first[name]) and not pd.isna(last[name]) and first[name] > 0
-    ]
-    text = f"**From `{first['size']}` to `{last['size']}`, {times:.1f} times the parameters"
-    text += f": {', '.join(grown)}.**" if grown else ".**"
+    names = {"n_parameters": "parameters", "training_minutes": "training", "model_mb": "files"}
+    last, first = (table[list(names)].astype(float).iloc[place] for place in (-1, 0))
+    grown = (last / first).replace(math.inf, math.nan).dropna()
+    told = ", ".join(f"{names[str(name)]} {times:.1f} times" for name, times in grown.items())
+    text = f"**From `{table['size'].iloc[0]}` to `{table['size'].iloc[-1]}`: {told}.**"
     if table["device"].nunique() > 1:
         text += " The sizes were trained on different devices: their times do not compare."
     return text
@@ -94,29 +89,29 @@ def _costs(folder: Path, found: Results) -> dict[str, Any]:
     }
 
 
-def _tokens_trained(training: dict[str, Any]) -> float | None:
+def _tokens_trained(training: dict[str, Any]) -> float:
     epochs = training.get("settings", {}).get("epochs")
-    parts = (training.get("n_examples"), training.get("mean_tokens"), epochs)
-    return None if None in parts else math.prod(float(part) for part in parts if part is not None)
+    return math.prod(
+        _number(n) for n in (training.get("n_examples"), training.get("mean_tokens"), epochs)
+    )
 
 
-def _tokens_answered(row: dict[str, Any]) -> float | None:
-    parts = (row.get("answers"), row.get("prompt_tokens"), row.get("answer_tokens"))
-    if None in parts:
-        return None
-    answers, prompt, answer = (float(part) for part in parts if part is not None)
-    return answers * (prompt + answer)
+def _tokens_answered(row: dict[str, Any]) -> float:
+    each = _number(row.get("prompt_tokens")) + _number(row.get("answer_tokens"))
+    return _number(row.get("answers")) * each
 
 
-def _sum(parts: list[float | None]) -> float:
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _sum(parts: list[Any]) -> float:
     """The sum; missing when there is no part or one of them is missing."""
-    known = [part for part in parts if part is not None]
-    return sum(known) if known and len(known) == len(parts) else math.nan
+    return sum(map(_number, parts)) if parts else math.nan
 
 
 def _megabytes(folder: Path, pattern: str) -> float:
-    sizes: list[float | None] = [path.stat().st_size / 1e6 for path in folder.glob(pattern)]
-    return _sum(sizes)
+    return _sum([path.stat().st_size / 1e6 for path in folder.glob(pattern)])
 
 
 def _millions(tokens: float) -> str:

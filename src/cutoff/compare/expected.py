@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from cutoff.compare import sample_size
 from cutoff.compare.sizes import QUANTITIES, written
 from cutoff.report.wording import points
 
@@ -44,8 +43,7 @@ def against(table: pd.DataFrame) -> pd.DataFrame:
     """The pattern expected at each class of sizes against what this repository observed.
 
     ``table`` is ``sizes.comparison``. ``verdict``: *inside*, *above* or *below* when the whole
-    interval is; *cannot tell yet* when it crosses an edge, with the number of questions that
-    would decide it if the estimate is right; *cannot tell* when nothing was run.
+    interval is; *cannot tell* when it crosses an edge, or when nothing was run.
     """
     rows = []
     ours = table[table["source"] != "published"]
@@ -62,7 +60,7 @@ def against(table: pd.DataFrame) -> pd.DataFrame:
                         "expected": stated,
                         "range tested": _range(quantity, low, high),
                         "observed": seen or "not run",
-                        "verdict": verdict(quantity, (low, high), record),
+                        "verdict": verdict((low, high), record),
                     }
                 )
     return pd.DataFrame(rows)
@@ -70,7 +68,7 @@ def against(table: pd.DataFrame) -> pd.DataFrame:
 
 def tally(pattern: pd.DataFrame) -> str:
     """How many of the expectations were decided, and how."""
-    kinds = pattern["verdict"].str.split(":").str[0].str.removesuffix(" yet")
+    kinds = pattern["verdict"].str.split(":").str[0]
     parts = [f"{n} {kind}" for kind, n in kinds.value_counts().items()]
     decided = int((kinds != "cannot tell").sum())
     text = f"**Of {len(pattern)} expectations, {decided} can be decided: {', '.join(parts)}.**"
@@ -79,11 +77,11 @@ def tally(pattern: pd.DataFrame) -> str:
     return text
 
 
-def verdict(quantity: str, expected: tuple[float, float], record: dict[str, Any] | None) -> str:
+def verdict(expected: tuple[float, float], record: dict[str, Any] | None) -> str:
     """Where an observed interval lies with respect to an expected range."""
     if record is None:
         return "cannot tell: not run"
-    value, low, high = record["value"], record["ci_low"], record["ci_high"]
+    low, high = record["ci_low"], record["ci_high"]
     if pd.isna(low):
         return "cannot tell: no interval"
     high = math.inf if pd.isna(high) else high
@@ -91,20 +89,8 @@ def verdict(quantity: str, expected: tuple[float, float], record: dict[str, Any]
         return "above"
     if high < expected[0]:
         return "below"
-    if expected[0] <= low and high <= expected[1]:
-        return "inside"
-    edges: tuple[float, ...] = expected
-    if quantity == "rag_benefit":  # a ratio: its logarithm has the more even interval
-        value, low, high = (_log(number) for number in (value, low, high))
-        edges = (_log(expected[0]), _log(expected[1]))
-    if math.isinf(high):
-        return "cannot tell yet: the base pass rate may be zero"
-    needed = sample_size.questions(record["n"], value, low, high, edges)
-    return f"cannot tell yet: {sample_size.written(needed)}"
-
-
-def _log(benefit: float) -> float:
-    return math.log(max(1 + benefit, 1e-9)) if math.isfinite(benefit) else benefit
+    inside = expected[0] <= low and high <= expected[1]
+    return "inside" if inside else "cannot tell: the interval crosses an edge"
 
 
 def _range(quantity: str, low: float, high: float) -> str:

@@ -128,10 +128,9 @@ def confounds(outputs: Path, runs: list[Results]) -> str:
     said = f"**Beside size these runs differ in {', '.join(names) or 'no recorded parameter'}.**"
     families = families_of(runs)
     if len(set(families.values())) > 1:
-        listed = "; ".join(f"`{size}` is {name}" for size, name in families.items())
-        said += f" They are models of different families ({listed})."
-    unknown = [f"`{r['size']}`" for r in runs if not _parameters(outputs, r["size"])]
-    return said + (f" Nothing was recorded about {', '.join(unknown)}." if unknown else "")
+        each = "; ".join(f"`{size}` is {name}" for size, name in families.items())
+        said += f" They are models of different families ({each})."
+    return said
 
 
 def families_of(runs: list[Results]) -> dict[str, str]:
@@ -140,16 +139,12 @@ def families_of(runs: list[Results]) -> dict[str, str]:
 
 
 def what_next(runs: list[Results]) -> str:
-    """What these runs can say about size, and what one more would add."""
-    listed = ", ".join(f"`{found['size']}`" for found in runs)
-    if len(runs) == 1:
-        return (
-            f"**Only {listed} has been run.** One size shows what retrieval and training buy "
-            "there, not whether that changes with size. A second size (one more file in `params/`, "
-            "then `make size=NAME all`) would add a difference on the same questions."
-        )
-    return f"**{len(runs)} sizes have been run on the same questions: {listed}.**" + (
-        " A third size could contradict the line through these two." if len(runs) == 2 else ""
+    """Which sizes stand here; one alone cannot say whether anything changes with size."""
+    names = ", ".join(f"`{found['size']}`" for found in runs)
+    if len(runs) > 1:
+        return f"**{len(runs)} sizes have been run on the same questions: {names}.**"
+    return (
+        f"**Only {names} has been run.** `make size=NAME all` adds another on the same questions."
     )
 
 
