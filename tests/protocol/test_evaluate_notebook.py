@@ -50,7 +50,7 @@ def question(number: int, stratum: str) -> dict[str, Any]:
     }
 
 
-QUESTIONS = [question(i, STRATA[i % 4]) for i in range(48)]
+QUESTIONS = [question(i, STRATA[i % 4]) for i in range(32)]
 
 
 def write_dataset(folder: Path) -> None:

@@ -75,18 +75,15 @@ def open_sheet(path: Path, sample: pd.DataFrame) -> tuple[pd.DataFrame, str]:
                 f"{path.name}, line {known[item]['line']}: the question is not that of {item}; was "
                 "a column sorted by itself? Undo that, or remove the file to start anew."
             )
+    note = ""
     if not known:
         note = f"{path.name} was written: {len(sheet):,} answers wait for a person's label."
-    else:
-        new = sum(item not in known for item in sheet["item"])
-        others = sum(bool(row["label"]) for row in _others(known, sheet).values())
-        note = f"{path.name} was read; {new:,} answers were new to it." if new else ""
-        if others:
-            note += f" It also holds labels of {others:,} answers that are not in this sample."
+    elif others := _others(known, sheet):
+        note = f"{path.name} also holds labels of {len(others):,} answers outside this sample."
     sheet = _filled(sheet, known)
     if not set(sheet["item"]) <= set(known):
         _write(path, sheet, known)
-    return sheet, note.strip()
+    return sheet, note
 
 
 def set_label(path: Path, sheet: pd.DataFrame, item: str, label: str) -> pd.DataFrame:
@@ -163,22 +160,20 @@ def _read(path: Path) -> Rows:
             f"{path.name} is not UTF-8; save it as 'CSV UTF-8' in the spreadsheet."
         ) from None
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     known: Rows = {}
     try:
-        names = [name.strip() for name in next(reader, [])]
+        names = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
         if sorted(names) != sorted(COLUMNS):
             raise CutoffError(
                 f"{path.name} must have exactly the columns {', '.join(COLUMNS)}; "
                 f"it has {', '.join(names) or 'none'}."
             )
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
+        row: dict[Any, Any]
+        for row in reader:
             where = f"{path.name}, line {reader.line_num}"
-            if len(cells) != len(names):
-                raise CutoffError(f"{where}, has {len(cells)} cells, not {len(names)}.")
-            row: dict[str, Any] = dict(zip(names, cells, strict=True))
+            if None in row or None in row.values():
+                raise CutoffError(f"{where}, must have {len(names)} cells.")
             item, row["label"] = row["item"].strip(), row["label"].strip().lower()
             if row["label"] not in ("", *LABELS):
                 allowed = ", ".join(LABELS)
@@ -187,7 +182,8 @@ def _read(path: Path) -> Rows:
                 )
             if item in known:
                 raise CutoffError(f"{where}, repeats the item {item}.")
-            known[item] = row | {"line": reader.line_num}
+            if "".join(row.values()).strip():  # a spreadsheet may leave empty lines
+                known[item] = row | {"line": reader.line_num}
     except csv.Error as error:
         raise CutoffError(f"{path.name}, line {reader.line_num}, is damaged ({error}).") from None
     return known
