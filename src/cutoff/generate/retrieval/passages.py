@@ -65,7 +65,10 @@ def cut(text: str, count_tokens: CountTokens, limit: int) -> list[tuple[int, str
     counts = count_tokens(words)
     origin = list(range(len(words)))
     if max(counts, default=0) > limit:
-        halves = [_halves(word, count_tokens, limit) for word in words]
+        halves = [
+            [word] if n <= limit else _halves(word, count_tokens, limit)
+            for word, n in zip(words, counts, strict=True)
+        ]
         origin = [at for at, parts in enumerate(halves) for _ in parts]
         words = [part for parts in halves for part in parts]
         counts = count_tokens(words)

@@ -5,10 +5,9 @@ A word (text between white space) is looked at once, however often it occurs.
 
 import re
 import string
-from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import chain, pairwise
 
 # A point after one of these ends an abbreviation; a sentence may end there too, but a cut
 # inside "Fig. 3" or "Smith et al. (2020)" does more harm than one sentence too long.
@@ -32,18 +31,35 @@ RELATIONS = tuple("=<>≤≥≈≡≠±∓×∈∝^")
 OPERATORS = frozenset((*RELATIONS, *"∼~+-−–·*/÷|∉⊂⊆∪∩→←↔⇒⇔↦∑∏∫√∧∨⊗⊕&"))
 UNIT = re.compile(r"[%‰°][.,;:)]*")
 GLUE = "\0"  # in place of a blank at which a text is not to be cut
-WHOLE = re.compile(r"\$[^$]{1,300}\$|[(\[][^()\[\]]{1,150}[)\]]")  # formulas and short brackets
-LONGEST_WHOLE = 40  # words
+WHOLE = re.compile(  # formulas and short brackets
+    r"\$(?![\s\0])[^$]{1,300}(?<![\s\0])\$|[(\[][^()\[\]]{1,150}[)\]]"
+)
+LONGEST_WHOLE = 16  # words
+SENTENCE_END = re.compile(rb"[Ee]c*(?=[Ex])")  # in marks of words
 
 
 @lru_cache(maxsize=2**18)
-def _kind(word: str) -> tuple[bool, bool, bool]:
-    """Whether a sentence may end with ``word``, whether it is a citation, and whether a sentence
-    goes on with it."""
+def _mark(word: str) -> int:
+    """A letter: ``E`` may end a sentence, ``l`` goes on with one, ``e`` both, ``c`` cites, else
+    ``x``."""
+    if CITATION.fullmatch(word):
+        return ord("c")
     bare = word.lstrip(OPENERS)
-    cites = bool(CITATION.fullmatch(word))
     may_end = word.rstrip(CLOSERS).endswith(ENDERS) and not _is_abbreviated(bare)
-    return may_end, cites, cites or bare[:1] in LOWER_CASE
+    return ord(("xE", "le")[bare[:1] in LOWER_CASE][may_end])
+
+
+@lru_cache(maxsize=2**18)
+def _holds(word: str) -> tuple[bool, bool]:
+    """Whether ``word`` is not to be cut from the one after it, and from the one before it."""
+    bare = word.lstrip(OPENERS)
+    operator = OPERATORS.issuperset(word)
+    named = _is_abbreviated(bare) or bare.lower() in NUMBERED
+    bound = CITATION.fullmatch(word.rstrip(".,;:")) or UNIT.fullmatch(word) or word == "et"
+    return (
+        named or operator or word.endswith(RELATIONS),
+        bool(bound) or operator or word.startswith(RELATIONS),
+    )
 
 
 def _is_abbreviated(bare: str) -> bool:
@@ -56,37 +72,24 @@ def ends(words: Sequence[str]) -> list[int]:
     A citation after the point ("... is so. [3]") belongs to the sentence before it. Headings
     and bullet points without a final point stay with what follows them.
     """
-    found = []
-    ended = False
-    kinds = map(_kind, words)
-    for place, ((may_end, cites, _), (_, _, goes_on)) in enumerate(pairwise(kinds), 1):
-        ended = may_end or (ended and cites)
-        if ended and not goes_on:
-            found.append(place)
+    found = [match.end() for match in SENTENCE_END.finditer(bytes(map(_mark, words)))]
     return [*found, len(words)] if words else []
 
 
 def safe_cut(words: Sequence[str], wanted: int) -> int:
-    """The last place in 1 .. ``wanted`` where a sentence may be cut, ``wanted`` if none.
+    """The last place in 1 .. ``wanted`` where a sentence may be cut, ``wanted`` if none is near.
 
     Not between "Fig." and "3", not around an operator, not inside a formula between dollar
     signs or a short bracket. Only a unit that fills a passage by itself is cut all the same.
     """
-    text = words[0]
-    for word, after in pairwise(words):
-        text += (GLUE if _belongs_to_next(word) or _belongs_before(after) else " ") + after
+    first = max(0, wanted - LONGEST_WHOLE)
+    near = words[first : wanted + LONGEST_WHOLE]
+    holds = list(map(_holds, near))
+    glued = [GLUE if a[0] or b[1] else " " for a, b in pairwise(holds)]
+    text = "".join(chain.from_iterable(zip(near, [*glued, " "], strict=True)))
     text = WHOLE.sub(lambda match: match[0].replace(" ", GLUE), text)
-    places = list(accumulate(unit.count(GLUE) + 1 for unit in text.split(" ")))
-    n_before = bisect_right(places, wanted)
-    return places[n_before - 1] if n_before else wanted
-
-
-def _belongs_to_next(word: str) -> bool:
-    bare = word.lstrip(OPENERS)
-    named = _is_abbreviated(bare) or bare.lower() in NUMBERED
-    return named or OPERATORS.issuperset(word) or word.endswith(RELATIONS)
-
-
-def _belongs_before(word: str) -> bool:
-    cited = CITATION.fullmatch(word.rstrip(".,;:")) or UNIT.fullmatch(word) or word == "et"
-    return bool(cited) or OPERATORS.issuperset(word) or word.startswith(RELATIONS)
+    end = len(" ".join(near[: wanted - first]))
+    place = text.rfind(" ", 0, end + 1)
+    if place < 0:
+        return wanted
+    return first + 1 + text.count(" ", 0, place) + text.count(GLUE, 0, place)
