@@ -284,15 +284,11 @@ def test_the_judge_decides_by_the_thresholds_and_training_and_evaluation_share_i
         if not good:
             assert rating["fact_id"] not in left
     assert 0 < len(left) < len(made.found)
-    assert fact_source.read(papers, _with_nothing_held_out(tmp_path)).usable == made.usable
+    files.write_jsonl_atomic(tmp_path / "facts.jsonl", made.usable)
+    assert fact_source.read(tmp_path) == made
     asked = teacher.answers[-1]["messages"][-1]["content"]
     fact = next(f for f in made.found if f["question"] in asked)
     assert all(text in asked for text in fact["paraphrases"])
-
-
-def _with_nothing_held_out(folder: Path) -> Path:
-    files.write_jsonl_atomic(folder / "unanswerable.jsonl", [])
-    return folder
 
 
 def test_a_judge_that_cannot_rate_keeps_nothing_of_that_fact(

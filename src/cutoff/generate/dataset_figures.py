@@ -22,7 +22,6 @@ USES = {
     "asked about, not trained": COLOURS["instruct_ft_rag"],
 }
 GROUPS = ("trained on", "index only", "before the cutoff")
-GAP = 2  # empty columns between the groups of papers
 SCALE = 2.2  # pixels per point of the page: sharp at twice its shown size
 WHITE = 250  # grey value above which a row of the page counts as empty
 
@@ -66,19 +65,21 @@ def fact_map(facts: Sequence[Fact], papers: Sequence[Paper]) -> Figure:
     control = np.array([paper["period"] == "control" for paper in papers])
     group = np.where(control, 2, np.where(uses.isin([1, 2]).any(), 0, 1))
 
+    order = np.argsort(group, kind="stable")
     figure, (panel,) = canvas(max(3.5, 1.2 + 0.26 * len(uses)))
-    parts: list[np.ndarray] = []
-    for number, name in enumerate(GROUPS):
-        own = uses.loc[:, group == number].fillna(0).to_numpy(float)
-        if n := own.shape[1]:
-            parts += [np.full((len(uses), GAP), np.nan)] * bool(parts)
-            middle = sum(part.shape[1] for part in parts) + n / 2
-            panel.text(middle, -0.25, f"{name} ({n})", ha="center", fontsize=9.5)
-            parts.append(own)
-    colours = ListedColormap(list(USES.values()))
     panel.pcolormesh(
-        np.hstack(parts), cmap=colours, vmin=-0.5, vmax=3.5, edgecolors="white", linewidth=0.4
+        uses.iloc[:, order].fillna(0).to_numpy(float),
+        cmap=ListedColormap(list(USES.values())),
+        vmin=-0.5,
+        vmax=3.5,
+        edgecolors="white",
+        linewidth=0.4,
     )
+    for number, name in enumerate(GROUPS):
+        if len(columns := np.flatnonzero(group[order] == number)):
+            label = f"{name} ({len(columns)})"
+            panel.text(columns.mean() + 0.5, -0.25, label, ha="center", fontsize=9.5)
+            panel.axvline(columns[0], color="white", lw=8)
     panel.set_yticks(np.arange(len(uses)) + 0.5, list(uses.index), color=INK, fontsize=10)
     panel.set_xticks([])
     panel.invert_yaxis()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from cutoff import files
 from cutoff.errors import CutoffError
-from cutoff.generate.facts import generator, rejections
+from cutoff.generate.facts import generator
 from cutoff.generate.facts.checks import normalise
 from cutoff.generate.facts.rejections import Reason, Rejected
 from cutoff.generate.papers import collection
@@ -45,13 +45,11 @@ class Facts(NamedTuple):
             )
 
 
-def read(corpus: Sequence[Paper], folder: Path) -> Facts:
-    """What a complete data set holds; ``corpus`` are the papers that are not held out."""
-    found, ratings, rejected = (files.read_jsonl(folder / name) for name in FILES)
-    asked = {record["fact_id"] for record in files.read_jsonl(folder / "unanswerable.jsonl")}
-    usable, outside = apart(rejections.left(found, rejected), corpus)
-    held_out = [fact for fact in outside if fact["fact_id"] in asked]
-    return Facts(found, ratings, rejected, usable, held_out)
+def read(folder: Path) -> Facts:
+    """What a complete data set holds; what was held out is asked about already."""
+    names = (*FILES, "facts.jsonl")
+    found, ratings, rejected, usable = (files.read_jsonl(folder / name) for name in names)
+    return Facts(found, ratings, rejected, usable, [])
 
 
 def apart(facts: Sequence[Fact], corpus: Sequence[Paper]) -> tuple[list[Fact], list[Fact]]:

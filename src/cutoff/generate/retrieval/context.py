@@ -1,7 +1,6 @@
 """Context for a prompt: retrieved passages fitted to the room that the prompt has for them.
 
-Training contexts, evaluation contexts and live questions all pass through ``fit_context``,
-and citations are numbered after it. It sees the passages only, never the question or which
+All contexts pass through ``fit_context``. It sees the passages only, never the question or which
 of them is gold, so it cannot favour the answer.
 """
 
@@ -20,9 +19,8 @@ def fit_context(texts: Sequence[str], context_tokens: int, count_tokens: CountTo
     """``texts`` in their order, shortened so that all of them together fit.
 
     Every text gets the same share of ``context_tokens``; what short ones do not need goes to
-    the longer ones (water-filling). So the longest are shortened first, and none is dropped.
-    A shortened text keeps its leading sentences, or, where not even the first one fits, that
-    one's leading words, and ends in "…". ``count_tokens`` maps words to tokens of each.
+    the longer ones. A shortened text keeps its leading sentences, or, where not even the first
+    one fits, that one's leading words, and ends in "…".
 
     >>> fit_context(["One two.", "Three four. Five six."], 5, lambda words: [1] * len(words))
     ['One two.', 'Three four. …']

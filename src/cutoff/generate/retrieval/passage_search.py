@@ -129,9 +129,7 @@ def retrieve(retriever: Retriever, question: str) -> list[dict[str, Any]]:
 def rank(retriever: Retriever, questions: Sequence[Wording], depth: int) -> list[Ranking]:
     """Rankings of all questions as records of ``retrieval.jsonl``.
 
-    Training contexts, evaluation contexts and recall are all read from these records, so the
-    retriever that is measured is the retriever that is used. ``cosines`` say how near in
-    meaning each passage is, whatever it was ranked by.
+    ``cosines`` say how near in meaning each passage is, whatever it was ranked by.
     """
     p = retriever.p
     texts = [question["question"] for question in questions]

@@ -1,10 +1,8 @@
 """Passages: runs of whole sentences that fit the embedding model, cut from one section each.
 
-The unit is the word (text between white space), so a decimal such as 84.3 cannot be torn
-apart, and the words of the passages are the words of the section, all of them, in order.
-Lengths are tokens of the embedding model's own tokenizer. In running text a tokenizer looks
-at one word at a time, so the length of a text is the sum over its words, and each distinct
-word is counted only once. Every step is linear in the text.
+The unit is the word (text between white space), so a decimal such as 84.3 cannot be torn apart.
+Lengths are tokens of the embedding model's own tokenizer, which looks at one word at a time: the
+length of a text is the sum over its words, and each distinct word is counted only once.
 """
 
 import re
