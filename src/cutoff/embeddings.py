@@ -157,10 +157,5 @@ def embed(
 def _encode(texts: list[str], embedding_model: str, role: Role) -> np.ndarray:
     model = embedder(embedding_model)
     encode = model.encode_query if role == "question" else model.encode_document
-    return encode(
-        texts,
-        batch_size=BATCH_SIZE,
-        normalize_embeddings=True,
-        show_progress_bar=False,
-        convert_to_numpy=True,
-    )
+    how: Any = {"batch_size": BATCH_SIZE, "normalize_embeddings": True, "show_progress_bar": False}
+    return np.asarray(encode(texts, **how))

@@ -24,40 +24,19 @@ N_CALLS = 120
 LATENCY_SECONDS = 0.1
 PARALLEL = 8
 OPTIONS = chat.Options(num_ctx=512)
+SAID = {"role": "assistant", "content": "Yes."}
+CHOICE = {"index": 0, "message": SAID, "finish_reason": "stop"}
+USAGE = {"prompt_tokens": 30, "completion_tokens": 2, "total_tokens": 32}
+COMPLETION = {"id": "1", "object": "chat.completion", "created": 0, "model": "m"}
+OLLAMA = {"model": "m", "message": SAID, "done": True, "done_reason": "stop"}
+MESSAGE = {"id": "1", "type": "message", "role": "assistant", "model": "m"}
+ANTHROPIC = {"content": [{"type": "text", "text": "Yes."}], "stop_reason": "end_turn"}
 REPLIES: dict[str, dict[str, Any]] = {
     "/api/version": {"version": "0.34.0"},
     "/api/show": {"model_info": {}},
-    "/api/chat": {
-        "model": "m",
-        "message": {"role": "assistant", "content": "Yes."},
-        "done": True,
-        "done_reason": "stop",
-        "prompt_eval_count": 30,
-        "eval_count": 2,
-    },
-    "/v1/chat/completions": {
-        "id": "1",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "m",
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": "Yes."},
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": {"prompt_tokens": 30, "completion_tokens": 2, "total_tokens": 32},
-    },
-    "/v1/messages": {
-        "id": "1",
-        "type": "message",
-        "role": "assistant",
-        "model": "m",
-        "content": [{"type": "text", "text": "Yes."}],
-        "stop_reason": "end_turn",
-        "usage": {"input_tokens": 30, "output_tokens": 2},
-    },
+    "/api/chat": OLLAMA | {"prompt_eval_count": 30, "eval_count": 2},
+    "/v1/chat/completions": COMPLETION | {"choices": [CHOICE], "usage": USAGE},
+    "/v1/messages": MESSAGE | ANTHROPIC | {"usage": {"input_tokens": 30, "output_tokens": 2}},
 }
 
 

@@ -12,7 +12,7 @@ newest generation take adaptive thinking only and no temperature.
 from pathlib import Path
 from typing import Any
 
-from loopback import Generator, Handler, Loopback
+from loopback import Generator, Handler, Loopback, think
 
 FIELDS = set("model messages max_tokens system temperature top_p thinking output_config".split())
 ERRORS = {
@@ -103,7 +103,7 @@ class AnthropicServer(Loopback):
         content, n_written, room = [], 0, body["max_tokens"]
         thinking = body.get("thinking", {"type": "disabled"})
         if thinking["type"] != "disabled":
-            made = self.generator.think(self.generator.render(self.messages(body)), **options)
+            made = think(self.generator, self.generator.render(self.messages(body)), **options)
             content.append({"type": "thinking", "thinking": made["content"], "signature": "s"})
             n_written += made["tokens_predicted"]
             # Thinking that uses its budget up leaves what is beside it.

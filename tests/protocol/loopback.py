@@ -145,9 +145,10 @@ class Generator:
         options |= {"n_predict": n_predict, "cache_prompt": False}
         return self.post("/completion", prompt=tokens, **options)
 
-    def think(self, prompt: str, **options: Any) -> dict[str, Any]:
-        """What the model writes after ``<think>``."""
-        return self.generate(self.tokens(prompt + "<think>"), THINKING_TOKENS, **options)
+
+def think(generator: Generator, prompt: str, **options: Any) -> dict[str, Any]:
+    """What the model writes after ``<think>``."""
+    return generator.generate(generator.tokens(prompt + "<think>"), THINKING_TOKENS, **options)
 
 
 def status(code: int, words: str = "trouble of the test", **headers: str) -> Fault:

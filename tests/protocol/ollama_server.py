@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import go_template
-from loopback import Generator, Handler, Loopback
+from loopback import Generator, Handler, Loopback, think
 
 
 @dataclass
@@ -206,7 +206,7 @@ class OllamaServer(Loopback):
         names = "temperature top_p top_k min_p repeat_penalty repeat_last_n seed stop".split()
         chosen: dict[str, Any] = {"top_k": 40, "repeat_penalty": 1.0}
         chosen |= {name: options[name] for name in names if name in options}
-        thinking = generator.think(prompt, **chosen) if body.get("think") else None
+        thinking = think(generator, prompt, **chosen) if body.get("think") else None
         if body.get("format"):
             chosen["json_schema"] = body["format"]
         room = options["num_ctx"] - len(tokens)  # llama.cpp rounds its context up

@@ -9,7 +9,7 @@ reasoning models: ``max_tokens`` and any temperature but 1 are refused.
 from pathlib import Path
 from typing import Any
 
-from loopback import Generator, Handler, Loopback
+from loopback import Generator, Handler, Loopback, think
 
 FIELDS = set(
     "model messages max_tokens max_completion_tokens temperature top_p seed stream "
@@ -102,7 +102,7 @@ class OpenAIServer(Loopback):
         message = {"role": "assistant", "content": made["content"], "refusal": None}
         n_written = made["tokens_predicted"]
         if self.thinks:
-            thinking = self.generator.think(self.generator.render(body["messages"]), **options)
+            thinking = think(self.generator, self.generator.render(body["messages"]), **options)
             message["reasoning_content"] = thinking["content"]
             n_written += thinking["tokens_predicted"]
         return self.completion(message, made["stop_type"] == "limit", len(tokens), n_written)

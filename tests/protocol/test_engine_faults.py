@@ -3,9 +3,8 @@
 import re
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,7 @@ from ollama_server import Model, OllamaServer
 from openai_server import OpenAIServer
 
 from cutoff import prompts
-from cutoff.engines import (
-    chat,
-    failures,
-    llama_cpp,
-    ollama_api,
-    serving,
-)
+from cutoff.engines import chat, failures, llama_cpp, serving
 from cutoff.errors import CutoffError
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
@@ -30,12 +23,15 @@ OPTIONS = chat.Options(num_ctx=512)
 TOO_LONG = prompts.render_closed_book("what " * 600)
 
 
-@dataclass
 class Served:
-    """A server of one protocol and how to connect to it."""
+    """A server of one protocol; ``complete`` connects and asks."""
 
-    server: Any
-    connect: Callable[..., AbstractContextManager[Any]]
+    def __init__(self, provider: str, server: Any, url: str, key: str = "") -> None:
+        self.provider, self.server, self.url, self.key = provider, server, url, key
+
+    def connect(self, model: str = "", key: str = "") -> AbstractContextManager[Any]:
+        model = model or getattr(self.server, "model", "small")
+        return serving.chat_engine(self.provider, model, self.url, key or self.key)
 
     def complete(self, requests: list[chat.Request], parallel: int = 4, **other: Any) -> Any:
         with self.connect(**other) as engine:
@@ -44,29 +40,21 @@ class Served:
 
 @pytest.fixture(params=["ollama", "openai", "anthropic"])
 def served(request: pytest.FixtureRequest, base_gguf: Path, tmp_path: Path) -> Iterator[Served]:
-    server: Any
     if request.param == "ollama":
-        server = OllamaServer(tmp_path)
-        server.models["small:latest"] = Model(base_gguf)
-        made = Served(server, lambda model="small": ollama_api.connect(model, server.host))
+        ollama = OllamaServer(tmp_path)
+        ollama.models["small:latest"] = Model(base_gguf)
+        made = Served("ollama", ollama, ollama.host)
     elif request.param == "openai":
-        server = OpenAIServer(base_gguf, 512)
-        made = Served(
-            server,
-            lambda model=server.model, key=server.key: serving.chat_engine(
-                "openai", model, server.base_url, key
-            ),
-        )
+        openai = OpenAIServer(base_gguf, 512)
+        made = Served("openai", openai, openai.base_url, openai.key)
     else:
-        server = AnthropicServer(base_gguf, 512)
-        made = Served(
-            server,
-            lambda model=server.model, key=server.key: serving.chat_engine(
-                "anthropic", model, server.host, key
-            ),
-        )
+        anthropic = AnthropicServer(base_gguf, 512)
+        made = Served("anthropic", anthropic, anthropic.host, anthropic.key)
     yield made
-    server.close()
+    made.server.close()
+
+
+hosted = pytest.mark.parametrize("served", ["openai", "anthropic"], indirect=True)
 
 
 def requests(n: int, max_new_tokens: int = 16) -> list[chat.Request]:
@@ -94,20 +82,18 @@ def test_connections_are_kept_alive(served: Served) -> None:
     assert served.server.connections <= 3
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        loopback.status(429, Retry_After="0"),
-        loopback.status(500),
-        loopback.status(503),
-        loopback.cut,
-        loopback.cut_in_the_body,
-        loopback.torn_json,
-    ],
-    ids=["429", "500", "503", "cut", "cut in the body", "torn JSON"],
-)
-def test_a_transient_fault_is_retried(served: Served, fault: loopback.Fault) -> None:
-    served.server.faults = [fault, fault]
+FAULTS = {
+    "429": loopback.status(429, Retry_After="0"),
+    "503": loopback.status(503),
+    "cut": loopback.cut,
+    "cut in the body": loopback.cut_in_the_body,
+    "torn JSON": loopback.torn_json,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_transient_fault_is_retried(served: Served, fault: str) -> None:
+    served.server.faults = [FAULTS[fault]] * 2
     done = served.complete(requests(1))
     assert done["q0"].retries == 2
     assert len(served.server.answers) == 3
@@ -131,7 +117,7 @@ def test_the_pause_that_the_server_asks_for_is_kept(
 def test_a_reply_that_does_not_come_is_asked_for_again(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failures, "REQUEST_TIMEOUT_SECONDS", 3.0)
+    monkeypatch.setattr(failures, "REQUEST_TIMEOUT_SECONDS", 1.0)
     released = threading.Event()
     served.server.faults = [loopback.silent(released)]
     assert served.complete(requests(1))["q0"].retries == 1
@@ -145,7 +131,7 @@ def test_a_fault_that_stays_ends_in_a_sentence_that_names_the_request(served: Se
     assert len(served.server.answers) == chat.MAX_RETRIES + 1
 
 
-@pytest.mark.parametrize("code", [400, 403, 422])
+@pytest.mark.parametrize("code", [400, 403])
 def test_a_permanent_fault_is_not_retried(served: Served, code: int) -> None:
     served.server.always = loopback.status(code, "no such thing")
     with pytest.raises(CutoffError, match="no such thing"):
@@ -192,24 +178,18 @@ def test_an_answer_follows_its_schema(served: Served) -> None:
     assert re.match(r'\s*\{\s*"verdict"\s*:\s*("|$)', done["q"].text)
 
 
-@pytest.mark.parametrize("served", ["openai", "anthropic"], indirect=True)
+@hosted
 def test_a_wrong_key_ends_in_a_sentence_and_is_shown_nowhere(served: Served) -> None:
     wrong = "sk-wrong-key-of-the-test"
+    with served.connect() as engine:
+        assert served.server.key not in repr(engine) + engine.where
     with pytest.raises(CutoffError, match="refused the API key") as raised:
         served.complete(requests(1), key=wrong)
     assert wrong not in "".join(traceback.format_exception(raised.value))
     assert len(served.server.answers) == 1
 
 
-@pytest.mark.parametrize("served", ["openai", "anthropic"], indirect=True)
-def test_a_key_is_sent_but_in_no_name_of_the_engine(served: Served) -> None:
-    with served.connect() as engine:
-        list(chat.complete(requests(1), engine, OPTIONS, 1))
-        assert served.server.key not in repr(engine) + engine.where
-    assert any(served.server.key in value for value in served.server.headers[0].values())
-
-
-@pytest.mark.parametrize("served", ["openai", "anthropic"], indirect=True)
+@hosted
 @pytest.mark.parametrize("key", ["sk-1234\nsk-5678", "sk-ключ-1234", "sk 1234 5678"])
 def test_a_key_that_no_header_can_hold_is_refused_unseen(served: Served, key: str) -> None:
     with pytest.raises(CutoffError, match="API_KEY") as raised:
@@ -218,7 +198,7 @@ def test_a_key_that_no_header_can_hold_is_refused_unseen(served: Served, key: st
     assert "1234" not in shown and "5678" not in shown
 
 
-@pytest.mark.parametrize("served", ["openai", "anthropic"], indirect=True)
+@hosted
 def test_a_penalty_that_the_protocol_cannot_carry_is_an_error(served: Served) -> None:
     with served.connect() as engine, pytest.raises(CutoffError, match="repeat_penalty"):
         list(chat.complete(requests(1), engine, chat.Options(512, repeat_penalty=1.05), 1))

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from anthropic_server import AnthropicServer
 from openai_server import OpenAIServer
-from transformers import AutoTokenizer
 
 from cutoff import prompts
 from cutoff.engines import anthropic_api, chat, failures, openai_api, serving
@@ -43,10 +42,11 @@ def ask_anthropic(
 def test_only_what_is_asked_for_is_sent(
     openai_server: OpenAIServer, anthropic_server: AnthropicServer
 ) -> None:
-    ask_openai(openai_server)
+    asked = ask_openai(openai_server)
     assert set(openai_server.answers[0]) == {"model", "messages", "max_tokens", "temperature"}
-    ask_anthropic(anthropic_server)
+    done = ask_anthropic(anthropic_server)
     assert set(anthropic_server.answers[0]) == set(openai_server.answers[0]) | {"system"}
+    assert done.prompt_tokens == asked.prompt_tokens  # cached ones too
 
 
 def test_sampling_takes_the_nucleus_and_the_seed(
@@ -123,17 +123,14 @@ def test_thinking_does_not_eat_the_answer(anthropic_server: AnthropicServer, new
 def test_a_model_without_a_temperature_answers_after_a_warning(
     anthropic_server: AnthropicServer,
 ) -> None:
-    anthropic_server.newest = True
-    with pytest.warns(UserWarning, match="takes no temperature"):
-        assert ask_anthropic(anthropic_server).text
-    assert "temperature" not in anthropic_server.answers[-1]
-
-
-def test_an_accepted_temperature_gives_no_warning(anthropic_server: AnthropicServer) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         ask_anthropic(anthropic_server)
     assert anthropic_server.answers[0]["temperature"] == 0
+    anthropic_server.newest = True
+    with pytest.warns(UserWarning, match="takes no temperature"):
+        assert ask_anthropic(anthropic_server).text
+    assert "temperature" not in anthropic_server.answers[-1]
 
 
 def test_a_schema_goes_where_the_protocol_wants_it(
@@ -147,22 +144,10 @@ def test_a_schema_goes_where_the_protocol_wants_it(
     assert format_ == {"type": "json_schema", "schema": SCHEMA}
 
 
-def test_cached_prompt_tokens_are_counted(
-    openai_server: OpenAIServer, anthropic_server: AnthropicServer
-) -> None:
-    assert ask_anthropic(anthropic_server).prompt_tokens == ask_openai(openai_server).prompt_tokens
-
-
 def test_a_server_that_reads_less_than_the_prompt_is_noticed(
     openai_server: OpenAIServer, base_model: Any
 ) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(base_model)
-
-    def count(messages: list[prompts.Message]) -> int:
-        return len(
-            tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        )
-
+    count = serving.token_counter(base_model)
     assert ask_openai(openai_server, count=count).prompt_tokens == count(CHAT)
     with pytest.raises(CutoffError, match="changed on its way"):
         ask_openai(openai_server, count=lambda messages: count(messages) + 200)

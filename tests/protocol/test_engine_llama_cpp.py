@@ -129,13 +129,6 @@ def test_an_adapter_beside_the_weights_answers_as_merged_weights(
     assert found != texts(answer(base_gguf, requests, 2))
 
 
-def test_a_missing_adapter_ends_in_a_sentence(weights: Path, tmp_path: Path) -> None:
-    lora = tmp_path / "none.lora.gguf"
-    with pytest.raises(CutoffError, match="none.lora.gguf.*03_export_gguf"):
-        with llama_cpp.serve(weights, NUM_CTX, 1, lora=lora):
-            pass
-
-
 def test_more_context_than_is_served_is_an_error(weights: Path) -> None:
     request = chat.Request("q", prompts.render_closed_book("what"), 4)
     with llama_cpp.serve(weights, NUM_CTX, 1) as engine:
@@ -152,7 +145,7 @@ def test_thinking_can_be_switched_off_where_the_template_knows_of_it(
     no_thinking = "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
     template.write_text(template.read_text() + no_thinking)
     gguf_writer.write_gguf(folder, None, tmp_path / "thinks.gguf")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    render = AutoTokenizer.from_pretrained(folder).apply_chat_template
     messages = prompts.render_closed_book("what")
     found, expected = [], []
     with llama_cpp.serve(tmp_path / "thinks.gguf", 4096, 1) as engine:
@@ -160,27 +153,10 @@ def test_thinking_can_be_switched_off_where_the_template_knows_of_it(
             request = chat.Request("q", messages, 4, think=think)
             (done,) = chat.complete([request], engine, chat.Options(4096), 1)
             found.append(done.prompt_tokens)
-            expected.append(
-                len(
-                    tokenizer.apply_chat_template(
-                        messages,
-                        add_generation_prompt=True,
-                        return_dict=False,
-                        enable_thinking=think,
-                    )
-                )
-            )
+            how = {"add_generation_prompt": True, "return_dict": False, "enable_thinking": think}
+            expected.append(len(render(messages, **how)))
     assert found == expected
     assert found[0] != found[1]
-
-
-def test_a_repeat_penalty_changes_answers(weights: Path, requests: list[chat.Request]) -> None:
-    with llama_cpp.serve(weights, NUM_CTX, 2, threads=2) as engine:
-        plain, penalised = (
-            [c.text for c in sorted(chat.complete(requests[:6], engine, options, 2), key=str)]
-            for options in (OPTIONS, chat.Options(NUM_CTX, repeat_penalty=2.0))
-        )
-    assert plain != penalised
 
 
 def test_every_core_gets_an_engine_of_a_small_model(
@@ -195,10 +171,12 @@ def test_every_core_gets_an_engine_of_a_small_model(
 
 @pytest.mark.parametrize("content", [None, b"", b"GGUF but torn"], ids=["missing", "empty", "torn"])
 def test_a_file_that_cannot_be_served_ends_in_a_sentence(
-    tmp_path: Path, content: bytes | None
+    tmp_path: Path, weights: Path, content: bytes | None
 ) -> None:
     path = tmp_path / "model.gguf"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(CutoffError, match="03_export_gguf"), llama_cpp.serve(path, NUM_CTX, 1):
-        pass
+    for given in ((path, None), (weights, path)):
+        with pytest.raises(CutoffError, match="model.gguf.*03_export_gguf"):
+            with llama_cpp.serve(given[0], NUM_CTX, 1, lora=given[1]):
+                pass

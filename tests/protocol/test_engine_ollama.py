@@ -1,15 +1,13 @@
 """Ollama: the models it holds, and prompts that it would cut without a word."""
 
-import json
 from pathlib import Path
 
 import httpx
-import loopback
 import pytest
 from ollama_server import Model, OllamaServer
 
 from cutoff import prompts
-from cutoff.engines import chat, failures, llama_cpp, ollama_api
+from cutoff.engines import chat, failures, llama_cpp, ollama_api, serving
 from cutoff.errors import CutoffError
 from cutoff.export import modelfile
 
@@ -78,15 +76,7 @@ def test_an_adapter_changes_the_answers_of_a_model_and_its_base_is_sent_once(
 def test_a_template_that_differs_shows_in_the_counted_tokens(
     ollama_server: OllamaServer, base_model: Path, base_gguf: Path
 ) -> None:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(base_model)
-
-    def count(messages: list[prompts.Message]) -> int:
-        return len(
-            tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        )
-
+    count = serving.token_counter(base_model)
     template = modelfile.go_template(base_model)
     for name, text in (("right", template), ("wrong", template + "Well, ")):
         ollama_api.create(name, ollama_server.host, base_gguf, None, text, {})
@@ -144,6 +134,8 @@ def test_a_server_that_does_not_say_what_it_read_is_not_believed(server: OllamaS
 
 
 def test_thinking_is_apart_from_the_answer_and_counted(server: OllamaServer) -> None:
+    with pytest.raises(CutoffError, match="does not support thinking"):
+        ask(server, chat.Request("q", CHAT, 16, think=True))
     plain = ask(server)
     assert plain.thinking == "" and "think" not in server.answers[-1]
     server.thinks = True
@@ -152,11 +144,6 @@ def test_thinking_is_apart_from_the_answer_and_counted(server: OllamaServer) -> 
     assert thought.text == plain.text
     assert thought.thinking and thought.completion_tokens > plain.completion_tokens
     assert ask(server, chat.Request("q", CHAT, 16, think=False)).thinking == ""
-
-
-def test_a_model_that_cannot_think_is_an_error(server: OllamaServer) -> None:
-    with pytest.raises(CutoffError, match="does not support thinking"):
-        ask(server, chat.Request("q", CHAT, 16, think=True))
 
 
 def test_a_model_of_the_library_is_pulled(ollama_server: OllamaServer, base_gguf: Path) -> None:
@@ -178,20 +165,12 @@ def test_a_file_that_is_no_model_is_an_error(ollama_server: OllamaServer, tmp_pa
         ollama_api.create("small", ollama_server.host, tmp_path / "none.gguf", None, "", {})
 
 
-def test_who_is_asked_first_whether_it_runs() -> None:
+def test_who_is_asked_first_whether_it_runs(ollama_server: OllamaServer) -> None:
     nobody = "http://127.0.0.1:1"
     assert ollama_api.version(nobody) is None
+    assert ollama_api.version(ollama_server.host) == "0.34.0"
     with pytest.raises(CutoffError, match="ollama serve"), ollama_api.connect("small", nobody):
         pass
-
-
-def test_a_running_server_says_its_version(ollama_server: OllamaServer) -> None:
-    assert ollama_api.version(ollama_server.host) == "0.34.0"
-
-
-def test_a_failing_block_keeps_its_own_error(server: OllamaServer) -> None:
-    with pytest.raises(ValueError, match="of the caller"), ollama_api.connect("small", server.host):
-        raise ValueError("of the caller")
 
 
 def test_a_proxy_of_the_environment_has_no_business_on_the_loopback(
@@ -201,18 +180,3 @@ def test_a_proxy_of_the_environment_has_no_business_on_the_loopback(
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     assert ask(server).text
-
-
-def test_the_emulated_server_streams_what_it_otherwise_sends_whole(server: OllamaServer) -> None:
-    body = {"model": "small", "messages": CHAT, "options": {"num_ctx": 512, "temperature": 0}}
-    whole = httpx.post(f"{server.host}/api/chat", json={**body, "stream": False}).json()
-    lines = httpx.post(f"{server.host}/api/chat", json=body).text.splitlines()
-    parts = [json.loads(line) for line in lines]
-    assert "".join(part["message"]["content"] for part in parts) == whole["message"]["content"]
-    assert [part["done"] for part in parts] == [False] * (len(parts) - 1) + [True]
-    assert parts[-1]["eval_count"] == whole["eval_count"]
-
-
-def test_a_busy_server_is_asked_again_for_a_list(server: OllamaServer) -> None:
-    server.faults = [loopback.status(503, "server busy, please try again.")]
-    assert ask(server).retries == 1

@@ -1,5 +1,7 @@
 """The engine in this process against llama.cpp: the same weights give the same answers."""
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,20 +46,14 @@ def answers(
     }
 
 
-@pytest.mark.parametrize("penalty", [1.0, 4.0])
-def test_batched_answers_are_those_of_llama_cpp(
-    engine: hf_generation.Engine, requests: list[chat.Request], base_gguf: Path, penalty: float
+def test_batched_answers_are_those_of_llama_cpp_and_a_penalty_changes_them(
+    engine: hf_generation.Engine, requests: list[chat.Request], base_gguf: Path
 ) -> None:
-    options = chat.Options(NUM_CTX, repeat_penalty=penalty)
+    penalised = chat.Options(NUM_CTX, repeat_penalty=4.0)
     with llama_cpp.serve(base_gguf, NUM_CTX, 2, threads=1) as served:
-        assert answers(engine, requests, options) == answers(served, requests, options)
-
-
-def test_a_repeat_penalty_changes_answers(
-    engine: hf_generation.Engine, requests: list[chat.Request]
-) -> None:
-    penalised = answers(engine, requests, chat.Options(NUM_CTX, repeat_penalty=4.0))
-    assert penalised != answers(engine, requests, OPTIONS)
+        plain, other = (answers(served, requests, options) for options in (OPTIONS, penalised))
+    assert answers(engine, requests, OPTIONS) == plain
+    assert answers(engine, requests, penalised) == other != plain
 
 
 def test_a_penalty_reaches_64_tokens_back_and_no_padding() -> None:
@@ -115,9 +111,6 @@ def test_sampling_follows_its_seed(
 def test_what_the_publisher_recommends_changes_nothing(
     base_model: Path, requests: list[chat.Request], engine: hf_generation.Engine, tmp_path: Path
 ) -> None:
-    import json
-    import shutil
-
     folder = Path(shutil.copytree(base_model, tmp_path / "recommended"))
     path = folder / "generation_config.json"
     config = json.loads(path.read_text())

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,31 +49,32 @@ def open_run(folder: Path, weights: Path, **overrides: Any) -> folders.Run:
     return stage
 
 
+def keys(conditions: Iterable[str], questions: Sequence[Any] = QUESTIONS) -> list[str]:
+    return [f"{name}|{question['question_id']}" for name in conditions for question in questions]
+
+
 def served(stage: folders.Run, model: str) -> Path:
     return models.files_of(stage.folder, model, stage.params).served
 
 
-def test_every_condition_answers_every_question_in_canonical_order(
-    tmp_path: Path, weights: Path
+def test_every_condition_answers_every_question_alike_at_any_concurrency(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    records = answering.answer(open_run(tmp_path, weights), QUESTIONS)
-    assert [record["key"] for record in records] == [
-        f"{name}|{question['question_id']}" for name in CONDITIONS for question in QUESTIONS
-    ]
+    stage = open_run(tmp_path / "a", weights, parallel=8)
+    records = answering.answer(stage, QUESTIONS)
+    assert [record["key"] for record in records] == keys(CONDITIONS)
     closed, rag = records[0], records[len(QUESTIONS)]
     assert rag["prompt_tokens"] > closed["prompt_tokens"]
     # The three models are one file here: only the prompt can make a difference.
     texts = {record["key"]: record["response"] for record in records}
     assert texts["base|paper-0/task?4"] == texts["rag_ft|paper-0/task?4"]
-
-
-def test_two_runs_give_the_same_answers_at_any_concurrency(tmp_path: Path, weights: Path) -> None:
-    first = answering.answer(open_run(tmp_path / "a", weights, parallel=8), QUESTIONS)
-    second = answering.answer(open_run(tmp_path / "b", weights, parallel=1), QUESTIONS)
+    one = answering.answer(open_run(tmp_path / "b", weights, parallel=1), QUESTIONS)
     same = ("key", "response", "prompt_tokens", "completion_tokens", "finish_reason")
-    assert [[r[name] for name in same] for r in first] == [
-        [r[name] for name in same] for r in second
+    assert [[r[name] for name in same] for r in records] == [
+        [r[name] for name in same] for r in one
     ]
+    monkeypatch.setattr(llama_cpp, "serve", None)  # what is finished needs no server
+    assert answering.answer(stage, QUESTIONS) == records
 
 
 def test_a_killed_run_goes_on_where_it_stood(tmp_path: Path, weights: Path) -> None:
@@ -106,15 +108,6 @@ def test_a_killed_run_goes_on_where_it_stood(tmp_path: Path, weights: Path) -> N
     assert [r["response"] for r in records] == [r["response"] for r in whole]
 
 
-def test_finished_answers_need_no_server(
-    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage = open_run(tmp_path, weights)
-    first = answering.answer(stage, QUESTIONS)
-    monkeypatch.setattr(llama_cpp, "serve", None)
-    assert answering.answer(stage, QUESTIONS) == first
-
-
 def test_answers_of_other_weights_are_set_aside_and_said_so(
     tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,13 +133,6 @@ def test_a_prompt_that_does_not_fit_names_its_question_and_keeps_the_others(
     assert (stage.folder / "responses.jsonl").read_bytes().count(b"\n") == 3
 
 
-def test_a_missing_model_names_the_stage_that_makes_it(tmp_path: Path, weights: Path) -> None:
-    stage = open_run(tmp_path, weights)
-    served(stage, "rag_ft").unlink()
-    with pytest.raises(CutoffError, match="rag_ft.*03_export_gguf"):
-        answering.answer(stage, QUESTIONS)
-
-
 def test_a_further_training_seed_is_answered_beside_the_first_and_kept_apart(
     tmp_path: Path, weights: Path
 ) -> None:
@@ -154,9 +140,7 @@ def test_a_further_training_seed_is_answered_beside_the_first_and_kept_apart(
     first = answering.answer(stage, QUESTIONS)
     second = answering.answer(stage, QUESTIONS, training_seed=1)
     trained = [name for name, c in CONDITIONS.items() if c.model != "base"]
-    assert [r["key"] for r in second] == [
-        f"{name}|{question['question_id']}" for name in trained for question in QUESTIONS
-    ]
+    assert [r["key"] for r in second] == keys(trained)
     assert answering.answer(stage, QUESTIONS) == first
     with pytest.raises(CutoffError, match="seed-1.*03_export_gguf"):
         served(stage, "rag_ft.seed-1").unlink()
@@ -183,9 +167,7 @@ def test_extra_contexts_are_asked_beside_the_six_and_kept_when_one_is_added(
     main = (stage.folder / "responses.jsonl").read_bytes()
     oracle = answering.answer_extra(stage, EXTRA_QUESTIONS)
     names = ("base_oracle", "instruct_ft_oracle", "rag_ft_oracle")
-    assert [r["key"] for r in oracle] == [
-        f"{name}|{q['question_id']}" for name in names for q in QUESTIONS
-    ]
+    assert [r["key"] for r in oracle] == keys(names)
     # One passage instead of two: longer than closed book, shorter than retrieved.
     closed, retrieved = six[0]["prompt_tokens"], six[len(QUESTIONS)]["prompt_tokens"]
     assert closed < oracle[0]["prompt_tokens"] < retrieved
@@ -198,21 +180,14 @@ def test_extra_contexts_are_asked_beside_the_six_and_kept_when_one_is_added(
     assert (stage.folder / "responses.jsonl").read_bytes() == main
 
 
-def test_without_extra_contexts_nothing_more_is_asked(tmp_path: Path, weights: Path) -> None:
-    stage = open_run(tmp_path, weights)
-    assert answering.answer_extra(stage, QUESTIONS) == []
-    assert answering.answer_unanswerable(stage, []) == []
-    assert not list(stage.folder.glob("responses*"))
-
-
 def test_unanswerable_questions_are_put_to_the_six_conditions_in_a_file_of_their_own(
     tmp_path: Path, weights: Path
 ) -> None:
     stage = open_run(tmp_path, weights)
     records = answering.answer_unanswerable(stage, QUESTIONS[:2])
-    assert [r["key"] for r in records] == [
-        f"{name}|{q['question_id']}" for name in CONDITIONS for q in QUESTIONS[:2]
-    ]
+    assert [r["key"] for r in records] == keys(CONDITIONS, QUESTIONS[:2])
+    assert answering.answer_extra(stage, QUESTIONS) == []  # nothing more is asked
+    assert answering.answer_unanswerable(stage, []) == []
     assert [path.name for path in stage.folder.glob("responses*.jsonl")] == [
         "responses.unanswerable.jsonl"
     ]

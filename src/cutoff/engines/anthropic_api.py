@@ -27,7 +27,6 @@ class Engine(openai_api.Engine):
 
     def body(self, request: chat.Request, options: chat.Options) -> dict[str, Any]:
         """The fields of the request."""
-        self.refuse_repeat_penalty(options)
         system = "\n\n".join(m["content"] for m in request.messages if m["role"] == "system")
         body: dict[str, Any] = {
             "model": self.model,
@@ -47,10 +46,10 @@ class Engine(openai_api.Engine):
                 body["top_p"] = options.top_p
         return body
 
-    def send(self, body: dict[str, Any], key: str) -> chat.Reply:
+    def send(self, body: dict[str, Any], key: str, url: str = "/v1/messages") -> chat.Reply:
         """The reply to ``body``; raises what the client raises."""
         # `messages.create` has no argument for a temperature any more.
-        reply = self.client.post("/v1/messages", cast_to=Message, body=body)
+        reply = self.client.post(url, cast_to=Message, body=body)
         if not isinstance(reply, Message) or not reply.usage:
             raise failures.Transient("the reply is not a whole message")
         if reply.stop_reason == "model_context_window_exceeded":

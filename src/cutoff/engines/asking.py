@@ -1,12 +1,10 @@
 """Many small tasks for a language model: asked, read, and asked again where a reply is unreadable.
 
     manner = asking.Manner(options, p.parallel, "judging")
-    for answer in asking.ask(requests, lambda: asking.Tolerant(engine), read, manner):
-        ...
+    for answer in asking.ask(requests, lambda: asking.Tolerant(engine), read, manner): ...
 
 Every task costs itself only: what cannot be read in ``ATTEMPTS`` replies, or what the server
-refuses, is an answer without a value. When a server refuses one request after another, it is the
-server, and the run stops. What is kept in a ``Store`` is not asked again by a killed run.
+refuses, is an answer without a value. Where one refusal follows another, the run stops.
 """
 
 import functools
@@ -146,16 +144,11 @@ def when_needed(
 def greedy(requests: Sequence[chat.Request], seed: int) -> chat.Options:
     """Greedy, with room for the longest of ``requests`` and a note, at two bytes a token: only
     hostile texts need more."""
-    longest = NOTE_TOKENS + max(
-        (
-            sum(len(m["content"].encode("utf-8", "replace")) for m in request.messages) // 2
-            + request.token_limit
-            for request in requests
-        ),
-        default=0,
-    )
-    num_ctx = min(max(LEAST_NUM_CTX, 1024 * math.ceil(longest / 1024)), MOST_NUM_CTX)
-    return chat.Options(num_ctx, seed=seed)
+    longest = LEAST_NUM_CTX
+    for request in requests:
+        n_bytes = sum(len(m["content"].encode("utf-8", "replace")) for m in request.messages)
+        longest = max(longest, n_bytes // 2 + request.token_limit + NOTE_TOKENS)
+    return chat.Options(min(1024 * math.ceil(longest / 1024), MOST_NUM_CTX), seed=seed)
 
 
 def ask(
@@ -174,18 +167,15 @@ def ask(
     waiting = list(requests)
     for number in range(ATTEMPTS):
         sent = [_with_note(request, answers.get(request.key)) for request in waiting]
-        waiting_keys = set()
+        again = set()
         with closing(_replies(sent, engine, manner, number)) as replies:
             for done in replies:
-                before = answers.get(done.key)
-                answer = answers[done.key] = _answer(done, read, before)
+                answer = answers[done.key] = _answer(done, read, answers.get(done.key))
                 if not answer.rule:
                     yield answer
                 elif done.finish_reason != NOT_ANSWERED:
-                    waiting_keys.add(done.key)
-        waiting = [request for request in waiting if request.key in waiting_keys]
-        if not waiting:
-            break
+                    again.add(done.key)
+        waiting = [request for request in waiting if request.key in again]
     if manner.store is not None and requests and not len(manner.store):
         # Few tasks make no row of failures, and must not end as tasks that were answered badly.
         last = answers[requests[-1].key].detail
@@ -224,8 +214,7 @@ def _replies(
     number: int,
 ) -> Generator[chat.Completion, None, None]:
     """The reply of this ``number`` to every request: those kept, then new ones as they come."""
-    wanted = {f"{request.key}|{number}": request for request in requests}
-    store = manner.store
+    wanted, store = {f"{request.key}|{number}": request for request in requests}, manner.store
     if store is not None and any(key in store for key in wanted):
         for record in store.records():
             if request := wanted.pop(record["key"], None):

@@ -102,10 +102,10 @@ class Reply:
 class Completion:
     """The answer to the request ``key``.
 
-    ``latency_seconds`` runs from sending to the last byte of the try that succeeded, so
-    it includes waiting for a free engine. ``finish_reason`` is ``stop`` (the model ended
-    its turn), ``length`` (``max_new_tokens`` reached) or ``refused``. ``completion_tokens``
-    includes those of ``thinking``, which is never part of ``text``.
+    ``latency_seconds`` runs from sending to the last byte of the try that succeeded, waiting for
+    a free engine included. ``finish_reason``: ``stop`` (the model ended its turn), ``length``
+    (``max_new_tokens`` reached) or ``refused``. ``completion_tokens`` includes those of
+    ``thinking``, which is never part of ``text``.
     """
 
     key: str

@@ -35,6 +35,8 @@ SERVER = failures.Server("The embedded model server", remedy="Is it running, wit
 class Endpoint(openai_api.Engine):
     """Servers of one model that answer alike; ``num_ctx`` tokens for prompt and answer."""
 
+    takes_penalty = True
+
     def __init__(self, base_urls: tuple[str, ...], client: openai.OpenAI, num_ctx: int) -> None:
         super().__init__(client, "")
         self.base_urls = base_urls
@@ -76,20 +78,13 @@ class Endpoint(openai_api.Engine):
                 f"num_ctx = {options.num_ctx} was asked for, but the model is served with "
                 f"num_ctx = {self.num_ctx}."
             )
-        return {
-            "messages": request.messages,
-            "max_tokens": request.token_limit,
-            "cache_prompt": False,
-            "reasoning_format": "none",  # the text exactly as the model wrote it
-            **options.sampler(),
-            **openai_api.thinking(request),
-            **openai_api.schema(request),
-        }
+        own = {"cache_prompt": False, "reasoning_format": "none"}  # text exactly as it was written
+        return super().body(request, options) | own | options.sampler()
 
-    def send(self, body: dict[str, Any], key: str) -> chat.Reply:
+    def send(self, body: dict[str, Any], key: str, url: str = "/v1/chat/completions") -> chat.Reply:
         """The reply of the least busy server."""
-        with self._least_busy() as url:
-            return openai_api.send(self.client, url + "/v1/chat/completions", body)
+        with self._least_busy() as server:
+            return super().send(body, key, server + url)
 
     def _post(self, url: str, body: dict[str, Any]) -> Any:
         return self.client.post(url, cast_to=object, body=body)

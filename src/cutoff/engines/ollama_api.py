@@ -2,12 +2,10 @@
 
     with ollama.connect("cutoff-7b-rag-ft") as engine: ...
 
-A prompt that is too long is what Ollama cuts without a word: by default it drops messages,
-then tokens, down to about half of ``num_ctx``, and ``prompt_eval_count`` counts what is
-left. The request fields ``truncate`` and ``shift`` (both true by default, both known since
-0.12.6, neither offered by the client's ``chat``) turn that into an error, so they are
-always sent as false, and older servers are refused. ``prompt_eval_count`` includes tokens
-that came from the prompt cache, except in the first releases of 0.30.
+A prompt that is too long is what Ollama cuts without a word: by default down to about half of
+``num_ctx``, and ``prompt_eval_count`` counts what is left. The request fields ``truncate`` and
+``shift`` (known since 0.12.6, not offered by the client's ``chat``) turn that into an error, so
+they are always sent as false, and older servers are refused.
 """
 
 import os

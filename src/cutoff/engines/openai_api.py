@@ -20,7 +20,6 @@ from cutoff.engines import chat, failures
 from cutoff.errors import CutoffError
 
 OFFICIAL = "https://api.openai.com/v1"
-FINISH_REASONS = {"content_filter": "refused"}
 
 
 class Engine:
@@ -30,6 +29,7 @@ class Engine:
     """
 
     package: ModuleType = openai
+    takes_penalty = False  # over the last tokens only
 
     def __init__(self, client: Any, model: str, count: chat.CountTokens | None = None) -> None:
         self.client = client
@@ -44,6 +44,12 @@ class Engine:
 
     def ask(self, request: chat.Request, options: chat.Options) -> chat.Reply:
         """One chat answer."""
+        if options.repeat_penalty != 1 and not self.takes_penalty:
+            raise CutoffError(
+                f"{self.where} has no field for repeat_penalty = {options.repeat_penalty} over the "
+                f"last {chat.REPEAT_LAST_N} tokens; set repeat_penalty to 1, or serve all models "
+                "with llama_cpp or ollama."
+            )
         body = self.body(request, options)
         try:
             with failures.explained(self.package, self.server, request.key, options.num_ctx):
@@ -55,7 +61,6 @@ class Engine:
 
     def body(self, request: chat.Request, options: chat.Options) -> dict[str, Any]:
         """The fields of the request."""
-        self.refuse_repeat_penalty(options)
         body: dict[str, Any] = {
             "model": self.model,
             "messages": request.messages,
@@ -69,11 +74,26 @@ class Engine:
             body["reasoning_effort"] = "medium" if request.think else "none"
         else:
             body |= thinking(request)
-        return body | schema(request)
+        if request.schema is not None:
+            answer = {"name": "answer", "schema": request.schema, "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": answer}
+        return body
 
-    def send(self, body: dict[str, Any], key: str) -> chat.Reply:
+    def send(self, body: dict[str, Any], key: str, url: str = "/chat/completions") -> chat.Reply:
         """The reply to ``body``; raises what the client raises."""
-        return send(self.client, "/chat/completions", body)
+        # Half the time of `chat.completions.create`, which walks through every message.
+        reply = self.client.post(url, cast_to=ChatCompletion, body=body)
+        if not isinstance(reply, ChatCompletion) or not reply.choices:
+            raise failures.Transient("the reply is not a whole chat completion")
+        message, reason = reply.choices[0].message, reply.choices[0].finish_reason
+        extra, usage = message.model_extra or {}, reply.usage
+        return chat.Reply(
+            text=message.content or message.refusal or "",
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else 0,
+            finish_reason="refused" if message.refusal or reason == "content_filter" else reason,
+            thinking=extra.get("reasoning_content") or extra.get("reasoning") or "",
+        )
 
     def adapt(self, words: str, body: dict[str, Any]) -> bool:
         """Whether the same can be asked for in another way; remembered for later requests."""
@@ -91,47 +111,12 @@ class Engine:
         self.takes_temperature = False
         return True
 
-    def refuse_repeat_penalty(self, options: chat.Options) -> None:
-        """An error if a penalty is asked for that the protocol has no field for."""
-        if options.repeat_penalty != 1:
-            raise CutoffError(
-                f"{self.where} has no field for repeat_penalty = {options.repeat_penalty} over the "
-                f"last {chat.REPEAT_LAST_N} tokens; set repeat_penalty to 1, or serve all models "
-                "with llama_cpp or ollama."
-            )
-
 
 def thinking(request: chat.Request) -> dict[str, Any]:
     """Field for the chat template of a server with open weights (vLLM, SGLang, llama.cpp)."""
     if request.think is None:
         return {}
     return {"chat_template_kwargs": {"enable_thinking": request.think}}
-
-
-def schema(request: chat.Request) -> dict[str, Any]:
-    """Field that holds the answer to the schema of ``request``, if it has one."""
-    if request.schema is None:
-        return {}
-    answer = {"name": "answer", "schema": request.schema, "strict": True}
-    return {"response_format": {"type": "json_schema", "json_schema": answer}}
-
-
-def send(client: openai.OpenAI, url: str, body: dict[str, Any]) -> chat.Reply:
-    """The reply to a chat completion, sent to ``url``; raises what ``client`` raises."""
-    # Half the time of `chat.completions.create`, which walks through every message.
-    reply = client.post(url, cast_to=ChatCompletion, body=body)
-    if not isinstance(reply, ChatCompletion) or not reply.choices:
-        raise failures.Transient("the reply is not a whole chat completion")
-    choice, usage = reply.choices[0], reply.usage
-    message, reason = choice.message, choice.finish_reason
-    extra = message.model_extra or {}
-    return chat.Reply(
-        text=message.content or message.refusal or "",
-        prompt_tokens=usage.prompt_tokens if usage else None,
-        completion_tokens=usage.completion_tokens if usage else 0,
-        finish_reason="refused" if message.refusal else FINISH_REASONS.get(reason, reason),
-        thinking=extra.get("reasoning_content") or extra.get("reasoning") or "",
-    )
 
 
 def open_client(url: str, api_key: str) -> openai.OpenAI:
