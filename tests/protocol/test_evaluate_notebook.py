@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 from scripted_judge import OllamaJudge
 
-from cutoff import files, params
+from cutoff import embeddings, files, params
 from cutoff.evaluate import answering
 from cutoff.evaluate.calibration import label_sheet
 from cutoff.experiment import ALL_CONDITIONS, CONDITIONS, VARIANTS
@@ -112,6 +113,8 @@ def answer_all(
 def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """Parameters of a run that 01 to 03 have prepared; its models answer by ``answer_all``."""
     monkeypatch.setattr(answering, "answer_all", answer_all)
+    by_length = lambda texts, *_, **__: np.array([[1.0, len(t)] for t in texts])  # noqa: E731
+    monkeypatch.setattr(embeddings, "embed", by_length)  # no sentence model is loaded
     server = OllamaJudge("second")
     given = {**VALUES, "output_dir": str(tmp_path), "judge_base_url": server.host}
     stage = folders.open_stage("04_evaluate", params.load("tiny", given))
