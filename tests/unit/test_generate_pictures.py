@@ -24,8 +24,8 @@ def test_the_map_shows_every_fact_in_its_group_with_its_use() -> None:
         fact("c", "task", trained=False, asked=False),  # its other fact was rejected
     ]
     figure = dataset_figures.fact_map(facts, papers)
-    cells = figure.axes[0].collections[0].get_array()
-    assert cells.tolist() == [[2, 0, 0], [1, 3, 0]]
+    cells = figure.axes[0].collections[0].get_array().filled(-1)
+    assert cells.tolist() == [[2, -1, -1, 0, -1, -1, 0], [1, -1, -1, 3, -1, -1, 0]]
     labels = [text.get_text() for text in figure.axes[0].texts]
     assert labels == ["trained on (1)", "index only (1)", "before the cutoff (1)"]
 

