@@ -122,7 +122,8 @@ class Loopback:
 
     def load(self, gguf: Path, num_ctx: int, lora: Path | None = None) -> "Generator":
         """A llama.cpp that serves these weights until the server is closed."""
-        serving = llama_cpp.serve(gguf, num_ctx, parallel=1, lora=lora, threads=1)
+        # As many HTTP threads as tests have requests in flight: the last would wait for 5 seconds.
+        serving = llama_cpp.serve(gguf, num_ctx, parallel=8, lora=lora, threads=1)
         return Generator(self.engines.enter_context(serving))
 
 

@@ -117,7 +117,7 @@ def test_the_pause_that_the_server_asks_for_is_kept(
 def test_a_reply_that_does_not_come_is_asked_for_again(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failures, "REQUEST_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(failures, "REQUEST_TIMEOUT_SECONDS", 2.0)
     released = threading.Event()
     served.server.faults = [loopback.silent(released)]
     assert served.complete(requests(1))["q0"].retries == 1

@@ -10,7 +10,7 @@ from anthropic_server import AnthropicServer
 from openai_server import OpenAIServer
 
 from cutoff import prompts
-from cutoff.engines import anthropic_api, chat, failures, openai_api, serving
+from cutoff.engines import anthropic_api, chat, openai_api, serving
 from cutoff.errors import CutoffError
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
@@ -131,28 +131,6 @@ def test_a_model_without_a_temperature_answers_after_a_warning(
     with pytest.warns(UserWarning, match="takes no temperature"):
         assert ask_anthropic(anthropic_server).text
     assert "temperature" not in anthropic_server.answers[-1]
-
-
-def test_a_schema_goes_where_the_protocol_wants_it(
-    openai_server: OpenAIServer, anthropic_server: AnthropicServer
-) -> None:
-    request = chat.Request("q", CHAT, 16, schema=SCHEMA)
-    ask_openai(openai_server, request)
-    assert openai_server.answers[0]["response_format"]["json_schema"]["schema"] == SCHEMA
-    ask_anthropic(anthropic_server, request)
-    format_ = anthropic_server.answers[0]["output_config"]["format"]
-    assert format_ == {"type": "json_schema", "schema": SCHEMA}
-
-
-def test_a_server_that_reads_less_than_the_prompt_is_noticed(
-    openai_server: OpenAIServer, base_model: Any
-) -> None:
-    count = serving.token_counter(base_model)
-    assert ask_openai(openai_server, count=count).prompt_tokens == count(CHAT)
-    with pytest.raises(CutoffError, match="changed on its way"):
-        ask_openai(openai_server, count=lambda messages: count(messages) + 200)
-    with pytest.raises(failures.Overflow, match="q has 500 tokens"):
-        ask_openai(openai_server, count=lambda messages: 500)
 
 
 def test_a_tokenizer_counts_for_one_thread_at_a_time(openai_server: OpenAIServer) -> None:
