@@ -178,11 +178,17 @@ def complete(
         answers = _in_batches(requests, engine, options)
     else:
         answers = _one_by_one(requests, engine, options, parallel)
-    bar = tqdm(total=len(requests), desc=progress, unit=" answers", **silent)
+    bar, answered = tqdm(total=len(requests), desc=progress, unit=" answers", **silent), 0
     with bar, closing(answers):
         for completion in answers:
+            answered += 1
             bar.update()
             yield completion
+    if answered < len(requests):
+        raise DeadlineReached(
+            f"deadline_minutes reached: {answered:,} of {len(requests):,} requests were answered. "
+            "Run again to continue."
+        )
 
 
 def _one_by_one(
@@ -191,7 +197,6 @@ def _one_by_one(
     unsent = iter(requests)
     stopped = threading.Event()  # nothing more is sent, no pause before a further try goes on
     failure: BaseException | None = None
-    answered = 0
     done: set[Future[Completion | None]] = set()
     running: set[Future[Completion | None]] = set()
     with ThreadPoolExecutor(parallel) as pool:
@@ -205,7 +210,6 @@ def _one_by_one(
                     running |= {pool.submit(_answer, r, engine, options, stopped) for r in more}
                 for future in done:
                     if not future.exception() and (completion := future.result()):
-                        answered += 1
                         yield completion
                 if not running:
                     break
@@ -215,23 +219,19 @@ def _one_by_one(
             stopped.set()
     if failure:
         raise failure
-    _check_all_answered(answered, len(requests))
 
 
 def _in_batches(
     requests: Sequence[Request], engine: BatchEngine, options: Options
 ) -> Generator[Completion, None, None]:
-    answered = 0
     for batch in engine.batches(requests, options):
         if _time_is_up():
-            break
+            return
         started = time.perf_counter()
         replies = engine.ask_together(batch, options)
         seconds = time.perf_counter() - started
         for request, reply in zip(batch, replies, strict=True):
-            answered += 1
             yield _completion(request, reply, None, seconds, 0)
-    _check_all_answered(answered, len(requests))
 
 
 def _answer(
@@ -293,11 +293,3 @@ def split_thinking(text: str) -> tuple[str, str]:
 def _time_is_up() -> bool:
     left = deadline.seconds_left()
     return left is not None and left <= 0
-
-
-def _check_all_answered(answered: int, total: int) -> None:
-    if answered < total:
-        raise DeadlineReached(
-            f"deadline_minutes reached: {answered:,} of {total:,} requests were answered. "
-            "Run again to continue."
-        )
