@@ -9,7 +9,7 @@ from ollama_server import OllamaServer
 from openai_server import OpenAIServer
 
 from cutoff import files, models, params
-from cutoff.engines import chat, serving
+from cutoff.engines import chat, failures, serving
 from cutoff.errors import CutoffError
 from cutoff.evaluate import answering
 from cutoff.experiment import VARIANTS
@@ -107,6 +107,15 @@ def test_a_compatible_server_is_asked_by_name_with_the_key_of_the_environment(
     with pytest.raises(CutoffError, match="KEY_OF_THE_TEST is not set"):
         with serving.serve(stage, "base", "openai"):
             pass
+
+
+NEARBY = "127.0.0.1:11434 http://10.0.0.7/v1 http://[::1]:1/v1 http://gpu:8000/v1 http://a.local/v1"
+FAR = "https://api.openai.com/v1 http://8.8.8.8/v1 https://10.0.0.1.evil.org/v1"
+
+
+def test_no_key_is_asked_for_on_this_machine_and_in_a_private_network() -> None:
+    assert all(map(failures.is_private, NEARBY.split()))
+    assert not any(map(failures.is_private, FAR.split()))
 
 
 def test_auto_takes_ollama_where_it_answers_and_the_embedded_engine_elsewhere(
