@@ -6,12 +6,11 @@
 import math
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cutoff.errors import CutoffError
 
@@ -133,6 +132,32 @@ def find() -> Device:
     return Device(index, torch.cuda.get_device_name(index), dtype, why, processes)
 
 
+class Gpu(NamedTuple):
+    """A GPU as its driver lists it: ``free`` in bytes, ``capability`` (0, 0) where an old driver
+    does not know it."""
+
+    name: str
+    free: float
+    capability: tuple[int, int]
+
+
+def listed() -> list[Gpu]:
+    """The GPUs of this machine by their driver; empty where there is none or it is silent."""
+    command = ["nvidia-smi", "--query-gpu=name,memory.free,compute_cap"]
+    try:
+        answer = subprocess.run([*command, "--format=csv,noheader,nounits"], capture_output=True,
+                                text=True, timeout=20, check=True)  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return []
+    found = []
+    for line in answer.stdout.splitlines():
+        name, mebibytes, capability = (line.split(", ") + ["", ""])[:3]
+        major, _, minor = capability.partition(".")
+        known = (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)
+        found.append(Gpu(name, float(mebibytes) * 2**20 if mebibytes.isdigit() else 0.0, known))
+    return found
+
+
 def visible_gpus() -> list[str]:
     """The GPUs that a training process would see, as CUDA_VISIBLE_DEVICES names them.
 
@@ -141,14 +166,14 @@ def visible_gpus() -> list[str]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
-    return [str(number) for number in range(len(_listed_by_driver()))]
+    return [str(number) for number in range(len(listed()))]
 
 
 def unused_gpu() -> str | None:
     """Why PyTorch does not use the GPU that the driver lists; None when there is none."""
     import torch
 
-    if not _listed_by_driver() or not visible_gpus():
+    if not listed() or not visible_gpus():
         return None
     if torch.version.cuda is None:
         return (
@@ -194,13 +219,3 @@ def base_parameters(base: Path) -> int:
         with safe_open(path, framework="numpy") as file:
             total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())
     return total
-
-
-def _listed_by_driver() -> list[str]:
-    if not shutil.which("nvidia-smi"):
-        return []
-    try:
-        answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line for line in answer.stdout.splitlines() if line.startswith("GPU ")]

@@ -71,7 +71,6 @@ def test_a_killed_training_resumes_to_the_same_bytes_and_losses(
     small_training = {**small_training, "epochs": 70, "checkpoint_seconds": 0.3}
     undisturbed = Training(**{**small_training, "checkpoint_seconds": 3600.0})
     reports = launch.train_all(undisturbed)
-    assert all(report["n_truncated"] == 0 for report in reports.values())
     assert all(report["resumed_at_step"] == 0 for report in reports.values())
 
     killed = moved(Training(**small_training), tmp_path / "killed")

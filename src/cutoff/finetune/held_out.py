@@ -6,11 +6,10 @@ first falls and the second does not, facts are learned; when both fall, a way of
 """
 
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback
 
 from cutoff import files, prompts
 from cutoff.finetune import examples
@@ -82,24 +81,20 @@ class HeldOutLoss(TrainerCallback):
         self.trainer = trainer
         self.seconds = 0.0
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The loss of the base model; a resumed training has it in its log."""
         spent = [entry["held_out_seconds"] for entry in state.log_history if "held_out" in entry]
         self.seconds = sum(spent)
         if state.global_step == 0:
             self._measure(state)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The loss at evenly spaced steps and after the last one."""
         points = {round(i * state.max_steps / (POINTS - 1)) for i in range(POINTS)}
         if state.global_step in points:
             self._measure(state)
 
-    def _measure(self, state: TrainerState) -> None:
+    def _measure(self, state: Any) -> None:
         """Append one entry. No random number is drawn and no weight touched: the training goes
         on as if it had not been watched."""
         import torch
@@ -109,18 +104,18 @@ class HeldOutLoss(TrainerCallback):
             return
         start = time.monotonic()
         args, model = self.trainer.args, self.trainer.model
-        batches = list(_batches(self.examples, args.per_device_train_batch_size))
+        size, rows = args.per_device_train_batch_size, self.examples
+        batches = [rows[first : first + size] for first in range(0, len(rows), size)]
         sums = torch.zeros(len(STRATA), 2, dtype=torch.float64)
         model.eval()
         for batch in batches[args.process_index :: args.world_size]:
-            strata, rows = zip(*batch, strict=True)
-            inputs = self.trainer.data_collator([dict(row) for row in rows])
+            inputs = self.trainer.data_collator([dict(row) for _, row in batch])
             inputs = self.trainer._prepare_inputs(inputs)
             with torch.no_grad(), self.trainer.compute_loss_context_manager():
                 made = model(**inputs, use_cache=False, fused_lm_head=True)
             losses = -made.log_probs.double().sum(dim=1).cpu()
             counts = made.label_mask.sum(dim=1).cpu()
-            for row, stratum in enumerate(strata):
+            for row, (stratum, _) in enumerate(batch):
                 sums[STRATA.index(stratum)] += torch.stack([losses[row], counts[row].double()])
         model.train()
         if args.world_size > 1:
@@ -130,8 +125,3 @@ class HeldOutLoss(TrainerCallback):
         means = {s: float(a / n) for s, (a, n) in zip(STRATA, sums, strict=True) if n}
         entry: dict[str, Any] = {"step": state.global_step, "held_out": means}
         state.log_history.append(entry | {"held_out_seconds": took})
-
-
-def _batches(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for first in range(0, len(rows), size):
-        yield rows[first : first + size]

@@ -48,8 +48,7 @@ def training_of(stage: folders.Run) -> Training:
 def train(stage: folders.Run) -> dict[str, dict[str, Any]]:
     """Train the adapters that are not finished yet; ``training.json`` of each by its name.
 
-    Everything the process reports as a sentence is raised here as ``CutoffError``, the end of
-    the time as ``DeadlineReached``.
+    What the process reports as a sentence is raised as ``CutoffError`` or ``DeadlineReached``.
     """
     return train_all(training_of(stage))
 

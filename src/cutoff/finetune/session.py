@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from accelerate.utils import broadcast_object_list, wait_for_everyone
+from transformers import TrainerCallback
 
 from cutoff import deadline
 from cutoff.errors import CutoffError
@@ -35,18 +36,14 @@ class Session(TrainerCallback):
         """Seconds of training, those before a resumed checkpoint included."""
         return self._before + time.monotonic() - self._start
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Take up step and clock of the checkpoint."""
         self.resumed_at_step = state.global_step
         spent = [entry["seconds"] for entry in state.log_history if "seconds" in entry]
         self._before = spent[-1] if spent else 0.0
         self._start = self._saved = self._stepped = time.monotonic()
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop at a loss that is no number; else report where the training stands."""
         entry = state.log_history[-1]
         if "loss" not in entry:
@@ -57,19 +54,12 @@ class Session(TrainerCallback):
             self._diverged(f"its loss is {loss}", args, state)
         entry["seconds"] = self.seconds()
         if state.is_world_process_zero:
-            line = {
-                "adapter": self.name,
-                "step": state.global_step,
-                "steps": state.max_steps,
-                "loss": loss,
-                "seconds": round(entry["seconds"], 1),
-            }
+            line = {"adapter": self.name, "step": state.global_step, "steps": state.max_steps}
+            line |= {"loss": loss, "seconds": round(entry["seconds"], 1)}
             with open(self.progress_file, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
-    ) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Ask for a checkpoint when it is time, at a step that is logged: what a log entry
         averages is then never torn apart."""
         skipped = getattr(given.get("optimizer"), "step_was_skipped", False)
@@ -81,7 +71,8 @@ class Session(TrainerCallback):
         logged = state.global_step % int(args.logging_steps) == 0
         due = logged and now - self._saved >= self.checkpoint_seconds
         stop = self._is_late(logged, int(args.logging_steps), state)
-        due, stop = _as_the_first_process(due, stop, args)
+        if args.world_size > 1:  # all must save and stop at one step: by the first one's clock
+            due, stop = broadcast_object_list([due, stop])
         if due or stop:
             control.should_save = True
             self._saving = time.monotonic()
@@ -89,19 +80,18 @@ class Session(TrainerCallback):
             self.out_of_time = control.should_training_stop = control.should_log = True
         self._stepped = time.monotonic()
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """End the checkpoint, once every process has written its part; count from here, so
         that slow disks do not save all the time."""
-        _wait_for_all(args)
+        if args.world_size > 1:
+            wait_for_everyone()
         if state.is_world_process_zero:
             folder = Path(str(args.output_dir), f"checkpoint-{state.global_step}")
             (folder / settings.COMPLETE).touch()
         self._saved = self._stepped = time.monotonic()
         self._save_seconds = max(self._save_seconds, self._saved - self._saving)
 
-    def _is_late(self, logged: bool, interval: int, state: TrainerState) -> bool:
+    def _is_late(self, logged: bool, interval: int, state: Any) -> bool:
         """Whether there is no time for what comes before the next chance to save.
 
         That is the next logged step; where not even one more step fits, it is this one.
@@ -113,25 +103,8 @@ class Session(TrainerCallback):
         steps = min(interval, to_do) if logged else 1
         return left < steps * self._step_seconds + self._save_seconds
 
-    def _diverged(self, how: str, args: TrainingArguments, state: TrainerState) -> None:
+    def _diverged(self, how: str, args: Any, state: Any) -> None:
         raise CutoffError(
             f"The training of {self.name} diverged: {how} at step {state.global_step} of "
             f"{state.max_steps}. Choose a smaller learning_rate (now {args.learning_rate:g})."
         )
-
-
-def _as_the_first_process(due: bool, stop: bool, args: TrainingArguments) -> tuple[bool, bool]:
-    """What the first process has read from its clock: all must save and stop at one step."""
-    if args.world_size == 1:
-        return due, stop
-    from accelerate.utils import broadcast_object_list
-
-    due, stop = broadcast_object_list([due, stop])
-    return due, stop
-
-
-def _wait_for_all(args: TrainingArguments) -> None:
-    if args.world_size > 1:
-        from accelerate.utils import wait_for_everyone
-
-        wait_for_everyone()

@@ -66,15 +66,6 @@ def build(
     return trainer
 
 
-def count_truncated(trainer: Any, tokenized: Sequence[examples.Example]) -> int:
-    """Examples that the trainer's own preparation has changed or dropped."""
-    kept = [(row["input_ids"], row["labels"]) for row in trainer.train_dataset]
-    if len(kept) != len(tokenized):
-        return abs(len(tokenized) - len(kept))
-    made = [(example["input_ids"], example["labels"]) for example in tokenized]
-    return sum(a != b for a, b in zip(kept, made, strict=True))
-
-
 def lay_out_checked(
     trainer: Any, tokenized: Sequence[examples.Example], order: Sequence[int], end: int
 ) -> None:
@@ -82,9 +73,9 @@ def lay_out_checked(
 
     Raises ``CutoffError`` where it has: nothing is cut in silence.
     """
-    n_truncated = count_truncated(trainer, tokenized)
-    if n_truncated:
-        raise CutoffError(f"{n_truncated} examples lost tokens before the training.")
+    kept = [(row["input_ids"], row["labels"]) for row in trainer.train_dataset]
+    if kept != [(example["input_ids"], example["labels"]) for example in tokenized]:
+        raise CutoffError("The trainer has cut or dropped examples before the training.")
     lay_out(trainer, order, trainer.args.world_size)
     if trainer.is_world_process_zero():
         check_batch(trainer, tokenized, order, end)

@@ -56,7 +56,7 @@ def lengths(reports: Mapping[str, Report]) -> pd.DataFrame:
     """One row per adapter: tokens of the examples against the room they have."""
     frame = pd.DataFrame(reports.values()).assign(adapter=[title(r) for r in reports.values()])
     return frame[
-        ["adapter", "mean_tokens", "longest_tokens", "max_length", "n_truncated",
+        ["adapter", "mean_tokens", "longest_tokens", "max_length",
          "trained_tokens_per_example", "padding_share"]
     ]  # fmt: skip
 

@@ -66,7 +66,6 @@ def _of_examples(done: Done) -> dict[str, Any]:
         "mean_tokens": sum(lengths) / len(lengths),
         "trained_tokens_per_example": data.n_trained_tokens / len(lengths),
         "max_length": done.fit.args.max_length,
-        "n_truncated": 0,  # else the training has not begun
         "padding_share": examples.padding_share(lengths, done.order, done.plan.micro_batch),
         "steps": done.fit.state.global_step,
     }

@@ -7,7 +7,6 @@ are bounds: full passages and longest answers.
 
 import math
 import shutil
-import subprocess
 import textwrap
 from pathlib import Path
 from typing import NamedTuple
@@ -86,15 +85,8 @@ def workload(p: Params) -> Workload:
 
 
 def gpus() -> dict[str, float]:
-    """GPUs of this machine by their driver: name -> free bytes (the freest of a name)."""
-    command = ["nvidia-smi", "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    lines = [line.rpartition(",") for line in answer.stdout.splitlines()]
-    found = [(name.strip(), float(mib) * 2**20) for name, _, mib in lines if mib.strip().isdigit()]
-    return dict(sorted(found, key=lambda gpu: gpu[1]))
+    """GPUs of this machine: name -> free bytes (the freest of a name), the freest last."""
+    return dict(sorted(((gpu.name, gpu.free) for gpu in device.listed()), key=lambda g: g[1]))
 
 
 def rows(p: Params) -> list[Row]:

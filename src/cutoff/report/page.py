@@ -114,7 +114,6 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "gpu_hours": ("GPU hours", lambda hours: _fixed(hours, 2)),
     "mfu": ("MFU", percent),
     "mean_tokens": ("Mean tokens", lambda n: _fixed(n, 1)),
-    "n_truncated": ("Truncated", _count),
     "trained_tokens_per_example": ("Trained tokens", lambda n: _fixed(n, 1)),
     "padding_share": ("Padding", percent),
     "megabytes": ("MB", lambda size: f"{size:,.1f}"),

@@ -45,9 +45,9 @@ def gather(p: Params, dataset_folder: Path, earlier_keys: Mapping[str, str]) -> 
 
     ``earlier_keys``: keys of the completed stages before it.
     """
-    gpus = _ask("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader").splitlines()
-    name, _, capability = gpus[0].partition(", ") if gpus else ("none", "", "")
-    dtype, why = device.choose_dtype(_numbers(capability) if gpus else None)
+    gpus = device.listed()
+    name = gpus[0].name if gpus else "none"
+    dtype, why = device.choose_dtype(gpus[0].capability if gpus else None)
     inputs = {"prompts": prompts_sha256(), **earlier_keys}
     if (dataset := dataset_folder / "dataset.json").exists():
         inputs["dataset.json"] = files.sha256_file(dataset)
@@ -67,12 +67,6 @@ def gather(p: Params, dataset_folder: Path, earlier_keys: Mapping[str, str]) -> 
             "hashes of the inputs": inputs,
         }
     )
-
-
-def _numbers(capability: str) -> tuple[int, int]:
-    """(8, 6) of "8.6"; (0, 0) where an old driver does not know the field."""
-    major, _, minor = capability.partition(".")
-    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)
 
 
 def _commit() -> str:
