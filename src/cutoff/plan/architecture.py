@@ -74,6 +74,7 @@ class Architecture(NamedTuple):
 
 # hidden, intermediate, layers, heads, key-value heads, vocabulary, tied, bias of q, k, v.
 KNOWN = {
+    "HuggingFaceTB/SmolLM2-135M-Instruct": (576, 1536, 30, 9, 3, 49152, True, False),
     "Qwen/Qwen2.5-0.5B-Instruct": (896, 4864, 24, 14, 2, 151936, True, True),
     "Qwen/Qwen2.5-1.5B-Instruct": (1536, 8960, 28, 12, 2, 151936, True, True),
     "Qwen/Qwen2.5-3B-Instruct": (2048, 11008, 36, 16, 2, 151936, True, True),
