@@ -278,8 +278,12 @@ def test_a_tokenizer_that_llama_cpp_would_not_follow_is_refused(
     spec = json.loads(path.read_text())
     change(spec)
     path.write_text(json.dumps(spec))
-    with pytest.raises(CutoffError, match=named):
-        gguf_writer.write_gguf(base, None, tmp_path / "m.gguf")
+    for refuse in (
+        lambda: gguf_tokenizer.require_exportable(base),
+        lambda: gguf_writer.write_gguf(base, None, tmp_path / "m.gguf"),
+    ):
+        with pytest.raises(CutoffError, match=named):
+            refuse()
 
 
 def test_too_little_space_is_an_error_before_anything_is_written(

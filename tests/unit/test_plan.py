@@ -205,6 +205,15 @@ def test_a_folder_is_read_from_its_config(tmp_path: Path) -> None:
         architecture.find(params.load("tiny", {"base_model": str(tmp_path)}))
 
 
+def test_a_base_model_that_cannot_be_exported_is_told_before_the_training(tmp_path: Path) -> None:
+    config = json.loads((models.PHANTOMS["phantom"] / "config.json").read_text())
+    config["use_sliding_window"] = True
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    p = params.load("tiny", {"base_model": str(tmp_path)})
+    found = checklist.items(p)[0]
+    assert found.state == "missing" and "sliding windows" in found.detail
+
+
 def test_the_mark_says_whether_a_need_fits() -> None:
     assert [forecast.held_against(n, 100) for n in (80, 81, 100, 101)] == [
         "green", "amber", "amber", "red",

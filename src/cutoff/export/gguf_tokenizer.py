@@ -13,6 +13,7 @@ import gguf
 from cutoff import files, splitting
 from cutoff.chat_template import load_tokenizer
 from cutoff.errors import CutoffError
+from cutoff.export import families
 
 # Tokens of the families here at which llama.cpp stops whatever the file says.
 STOPS_BY_NAME = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"}
@@ -47,6 +48,12 @@ def add(writer: gguf.GGUFWriter, base: Path, vocab_size: int) -> None:
         [pair if isinstance(pair, str) else " ".join(pair) for pair in spec["model"]["merges"]]
     )
     _add_special_tokens(writer, tokenizer, stop_ids(base))
+
+
+def require_exportable(base: Path) -> None:
+    """Raise ``CutoffError`` where 03 could not export ``base``: before anything is trained."""
+    vocab_size = families.config_of(base)["vocab_size"]
+    add(gguf.GGUFWriter(None, "llama"), base, vocab_size)
 
 
 def check(spec: dict[str, Any]) -> None:

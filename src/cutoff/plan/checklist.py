@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from cutoff import models
+from cutoff import files, models
 from cutoff.evaluate.judging import panel
+from cutoff.export import families
 from cutoff.params import Params
 
 SECONDS = 2.0  # for a server to accept a connection
@@ -61,6 +62,9 @@ def downloaded(name: str) -> bool:
 def _base(p: Params) -> Item:
     name = p.base_model
     if folder := models.local_folder(p):
+        config = folder / "config.json"
+        if config.is_file() and (reason := families.why_not(files.read_json(config))):
+            return Item("base model", MISSING, f"03 cannot export it: {reason}")
         there = any(folder.glob("*.safetensors"))
         return _item("base model", there, f"weights in the folder {folder.name}")
     if downloaded(name):
