@@ -52,11 +52,15 @@ def claims(contrasts: pd.DataFrame, rates: pd.DataFrame) -> list[str]:
     """
     if invalid := validity(rates):
         return [invalid]
+    rows: dict[Any, Row]
     rows = {(row["name"], row["stratum"]): row for row in contrasts.to_dict("records")}
 
     def change(subject: str, where: str, name: str, stratum: str) -> str:
-        row = rows.get((name, stratum))
-        return _change(subject, where, row) if row else f"{subject} was not tested on {where}"
+        if not (row := rows.get((name, stratum))):
+            return f"{subject} was not tested on {where}"
+        effect = f"{subject} {{verb}} the pass rate on {where} from {{a}} to {{b}}"
+        null = f"{{null}} for {subject} on {where}, {{a}} without it and {{b}} with it"
+        return _clause(row, "effect", ("raises", "lowers"), effect, null)
 
     new, trained = "papers after the cutoff", "the facts it was trained on"
     qa, cited = "question-answer training", "RAG-style training"
@@ -81,57 +85,37 @@ def claims(contrasts: pd.DataFrame, rates: pd.DataFrame) -> list[str]:
     return [sentence[0].upper() + sentence[1:] + "." for sentence in sentences]
 
 
-def _change(subject: str, where: str, row: Row) -> str:
-    before, after = percent(row["rate_a"]), percent(row["rate_b"])
-    if is_effect(row):
-        verb = "raises" if row["difference"] > 0 else "lowers"
-        return (
-            f"{subject} {verb} the pass rate on {where} from {before} to {after} {_evidence(row)}"
-        )
-    return (
-        f"{_not_established('effect', row)} for {subject} on {where}, "
-        f"{before} without it and {after} with it {_evidence(row)}"
-    )
-
-
 def _against(row: Row | None) -> str:
     if row is None:
         return "training alone was not compared with retrieval alone"
-    trained, retrieval = percent(row["rate_b"]), percent(row["rate_a"])
-    if is_effect(row):
-        verb = "beats" if row["difference"] > 0 else "falls short of"
-        return (
-            f"on trained facts, question-answer training alone {verb} retrieval alone, "
-            f"{trained} against {retrieval} {_evidence(row)}"
-        )
-    return (
-        f"on trained facts, {_not_established('difference', row)} between question-answer "
-        f"training alone, {trained}, and retrieval alone, {retrieval} {_evidence(row)}"
-    )
+    effect = "question-answer training alone {verb} retrieval alone, {b} against {a}"
+    null = "{null} between question-answer training alone, {b}, and retrieval alone, {a}"
+    verbs = ("beats", "falls short of")
+    return "on trained facts, " + _clause(row, "difference", verbs, effect, null)
 
 
 def _together(row: Row | None) -> str:
     if row is None:
         return "whether the two gain from each other was not tested"
     gains = f"{points(row['rate_a'])} points without and {points(row['rate_b'])} with it"
-    if is_effect(row):
-        size = "more" if row["difference"] > 0 else "less"
-        return (
-            f"together, RAG-style training gains {size} with retrieval than without, "
-            f"{gains} {_evidence(row)}"
-        )
-    return (
-        f"together, {_not_established('interaction', row)} between RAG-style training and "
-        f"retrieval, its gain being {gains} {_evidence(row)}"
-    )
+    effect = f"RAG-style training gains {{verb}} with retrieval than without, {gains}"
+    null = f"{{null}} between RAG-style training and retrieval, its gain being {gains}"
+    return "together, " + _clause(row, "interaction", ("more", "less"), effect, null)
 
 
-def _not_established(noun: str, row: Row) -> str:
-    """Zero inside the interval is a null; zero just outside it is a hint, and no more."""
+def _clause(row: Row, noun: str, verbs: tuple[str, str], effect: str, null: str) -> str:
+    """``effect`` or, where none is established, ``null``, filled in, with the numbers behind."""
     low, high = row["ci_low"], row["ci_high"]
-    if pd.isna(low) or low <= 0 <= high:
-        return f"no {noun} was established"
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} is suggested but not established"
+    none = f"no {noun} was established"
+    if low > 0 or high < 0:  # zero just outside the interval is a hint, and no more
+        none = f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} is suggested but not established"
+    text = (effect if is_effect(row) else null).format(
+        verb=verbs[row["difference"] <= 0],
+        null=none,
+        a=percent(row["rate_a"]),
+        b=percent(row["rate_b"]),
+    )
+    return f"{text} {_evidence(row)}"
 
 
 def _evidence(row: Row) -> str:

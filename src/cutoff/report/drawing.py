@@ -4,28 +4,34 @@ from typing import Any
 
 import matplotlib
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from cutoff.report.palette import COLOURS, INK, ON_WHITE, SCALE
 
+DEFAULTS: dict[str, Any] = {
+    "panel": "", "series": "", "colour": COLOURS["base_rag"], "filled": True, "note": "",
+    "text": "", "hatch": "", "marker": "o", "line": "-", "ci_low": float("nan"),
+    "ci_high": float("nan"),
+}  # fmt: skip
 
-def completed(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
-    """``frame`` with every optional column of the shapes."""
-    defaults: dict[str, Any] = {
-        "panel": "", "series": "", "colour": COLOURS["base_rag"], "filled": True, "note": "",
-        "text": "", "hatch": "", "marker": "o", "line": "-", "ci_low": float("nan"),
-        "ci_high": float("nan"),
-    }  # fmt: skip
+
+def panels_of(
+    frame: pd.DataFrame, unit: str
+) -> tuple[pd.DataFrame, list[tuple[str, pd.DataFrame]]]:
+    """``frame`` with every optional column of the shapes, and its panels: titles and rows."""
     if unit not in SCALE:
         raise ValueError(f"unknown unit {unit!r}; one of {', '.join(SCALE)}")
     frame = frame.copy()
-    for name, value in defaults.items():
+    for name, value in DEFAULTS.items():
         frame[name] = frame[name].where(frame[name].notna(), value) if name in frame else value
     numbers = ["value", "ci_low", "ci_high"]
     frame[numbers] = frame[numbers].astype(float)
-    return frame
+    return frame, [(str(name), part) for name, part in frame.groupby("panel", sort=False)]
 
 
 def dots_of(panel: Axes, part: pd.DataFrame, every: list[Any], unit: str, above: bool) -> None:
@@ -124,32 +130,25 @@ def _readable_on(colour: str) -> str:
     return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.22 else "white"
 
 
-def legend(figure: Figure, frame: pd.DataFrame, bars: bool = False) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles: list[Any] = []
-    for row in frame.drop_duplicates("series").to_dict("records"):
-        if not row["series"]:
-            continue
-        if bars:
-            handles.append(
-                Patch(fc=row["colour"], hatch=row["hatch"], ec="white", label=row["series"])
-            )
-        else:
-            face = row["colour"] if row["filled"] else "white"
-            handles.append(
-                Line2D(
-                    [],
-                    [],
-                    color=row["colour"],
-                    marker=row["marker"] or None,
-                    mfc=face,
-                    ls=row["line"] or "none",
-                    label=row["series"],
-                )  # fmt: skip
-            )
-    columns = 3 if max((len(str(name)) for name in frame["series"]), default=0) < 18 else 2
-    style: dict[str, Any] = {"ncols": columns, "fontsize": 9.5, "columnspacing": 1.0}
-    style["loc"] = "outside lower left" if bars else "outside upper left"
-    figure.legend(handles=handles, **style)
+def finish(figure: Figure, frame: pd.DataFrame, xlabel: str, bars: bool = False) -> None:
+    """Name the x axis and, where there are several series, what stands for each."""
+    figure.axes[-1].set_xlabel(xlabel)
+    if frame["series"].nunique() < 2:
+        return
+    handles: list[Artist] = []
+    for row in frame[frame["series"] != ""].drop_duplicates("series").to_dict("records"):
+        colour, name = row["colour"], row["series"]
+        face = colour if row["filled"] else "white"
+        marker, line = row["marker"] or None, row["line"] or "none"
+        handles.append(
+            Patch(fc=colour, hatch=row["hatch"], ec="white", label=name)
+            if bars
+            else Line2D([], [], color=colour, marker=marker, mfc=face, ls=line, label=name)
+        )
+    figure.legend(
+        handles=handles,
+        loc="outside lower left" if bars else "outside upper left",
+        ncols=3 if frame["series"].str.len().max() < 18 else 2,
+        fontsize=9.5,
+        columnspacing=1.0,
+    )

@@ -9,7 +9,7 @@ columns that its docstring names.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 import pandas as pd
@@ -42,10 +42,13 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def canvas(height_inches: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of the common width with ``rows`` panels that share their x axis."""
+def canvas(height_inches: float, ratios: Sequence[float] = (1,)) -> tuple[Figure, list[Axes]]:
+    """A figure of the common width with a panel for each of ``ratios`` (of their heights), which
+    share their x axis."""
     figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
-    axes = figure.subplots(rows, 1, sharex=True, squeeze=False)
+    axes = figure.subplots(
+        len(ratios), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": list(ratios)}
+    )
     return figure, list(axes[:, 0])
 
 
@@ -61,26 +64,18 @@ def dots(frame: pd.DataFrame, xlabel: str, unit: str = "percent") -> Figure:
     ``unit``: ``percent`` draws proportions on 0 to 100, ``points`` differences of proportions
     around zero, ``number`` anything else. A missing interval is not drawn.
     """
-    frame = drawing.completed(frame, unit)
-    groups = [(str(name), part) for name, part in frame.groupby("panel", sort=False)]
-    n_series = frame["series"].nunique()
+    frame, groups = drawing.panels_of(frame, unit)
+    every = list(dict.fromkeys(frame["series"]))
     above = drawing.are_long(frame["row"])
-    heights = [
-        part["row"].nunique() * max(1.0 + 0.5 * above, 0.55 * n_series) for _, part in groups
-    ]
-    height = 0.75 + 0.3 * len(groups) + 0.34 * sum(heights) + 0.2 * (n_series > 1)
-    figure = Figure(figsize=(WIDTH_INCHES, max(1.6, height)), layout="constrained")
-    grid = figure.subplots(
-        len(groups), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights or [1]}
-    )
-    panels = list(grid[:, 0])
-    for panel, (name, part) in zip(panels, groups, strict=True):
-        drawing.dots_of(panel, part, list(dict.fromkeys(frame["series"])), unit, above)
+    line = max(1.0 + 0.5 * above, 0.55 * len(every))
+    heights = [part["row"].nunique() * line for _, part in groups] or [1]
+    height = 0.75 + 0.3 * len(groups) + 0.34 * sum(heights) + 0.2 * (len(every) > 1)
+    figure, panels = canvas(max(1.6, height), heights)
+    for panel, (name, part) in zip(panels, groups, strict=False):
+        drawing.dots_of(panel, part, every, unit, above)
         panel.set_title(name)
     drawing.estimate_axis(panels[-1], frame, unit)
-    panels[-1].set_xlabel(xlabel)
-    if n_series > 1:
-        drawing.legend(figure, frame)
+    drawing.finish(figure, frame, xlabel)
     return figure
 
 
@@ -91,17 +86,14 @@ def curves(frame: pd.DataFrame, xlabel: str, ylabel: str, unit: str = "percent")
     (matplotlib styles, "" for none) and filled. Numbers as x keep their distances; texts stand
     side by side. The caller may go on with the figure's axes (scale, ticks, marks).
     """
-    frame = drawing.completed(frame.assign(row=""), unit)
-    groups = [(str(name), part) for name, part in frame.groupby("panel", sort=False)]
-    figure, panels = canvas(1.1 + 2.6 * max(1, len(groups)), max(1, len(groups)))
-    places = None
-    if not pd.api.types.is_numeric_dtype(frame["x"]):
-        places = {x: float(i) for i, x in enumerate(dict.fromkeys(frame["x"]))}
+    frame, groups = drawing.panels_of(frame, unit)
+    figure, panels = canvas(1.1 + 2.6 * max(1, len(groups)), [1] * max(1, len(groups)))
     every = list(dict.fromkeys(frame["series"]))
+    texts = [] if pd.api.types.is_numeric_dtype(frame["x"]) else list(dict.fromkeys(frame["x"]))
     for panel, (name, part) in zip(panels, groups, strict=False):
         for series, rows in part.groupby("series", sort=False):
-            x = rows["x"].map(places) if places else rows["x"].astype(float)
-            if places and len(every) > 1:  # side by side, so that no interval hides another
+            x = rows["x"].map(texts.index if texts else float).astype(float)
+            if texts and len(every) > 1:  # side by side, so that no interval hides another
                 x = x + 0.09 * (every.index(series) - (len(every) - 1) / 2)
             drawing.curve_of(panel, x.to_numpy(), rows, SCALE[unit])
         panel.set_title(name)
@@ -110,12 +102,10 @@ def curves(frame: pd.DataFrame, xlabel: str, ylabel: str, unit: str = "percent")
             panel.set_ylim(-2, 102)
         elif unit == "points":
             panel.axhline(0, color=INK, lw=1)
-        if places:
-            panel.set_xticks(list(places.values()), [str(x) for x in places], color=INK)
-            panel.set_xlim(-0.4, len(places) - 0.6)
-    panels[-1].set_xlabel(xlabel)
-    if len(every) > 1:
-        drawing.legend(figure, frame)
+        if texts:
+            panel.set_xticks(range(len(texts)), [str(x) for x in texts], color=INK)
+            panel.set_xlim(-0.4, len(texts) - 0.6)
+    drawing.finish(figure, frame, xlabel)
     return figure
 
 
@@ -125,22 +115,19 @@ def stacked(frame: pd.DataFrame, xlabel: str, unit: str = "number") -> Figure:
     ``frame``: row, value, and optionally series, panel, colour, hatch, text (inside the part),
     note (behind the bar). ``percent`` takes proportions and draws them on 0 to 100.
     """
-    frame = drawing.completed(frame.assign(ci_low=None, ci_high=None), unit)
-    groups = [(str(name), part) for name, part in frame.groupby("panel", sort=False)]
-    n_bars = sum(part["row"].nunique() for _, part in groups)
-    n_series = frame["series"].nunique()
-    figure, panels = canvas(
-        0.8 + 0.42 * n_bars + 0.35 * len(groups) + 0.14 * n_series, max(1, len(groups))
+    frame, groups = drawing.panels_of(
+        frame.drop(columns=["ci_low", "ci_high"], errors="ignore"), unit
     )
+    n_bars = sum(part["row"].nunique() for _, part in groups)
+    height = 0.8 + 0.42 * n_bars + 0.35 * len(groups) + 0.14 * frame["series"].nunique()
+    figure, panels = canvas(height, [1] * max(1, len(groups)))
     for panel, (name, part) in zip(panels, groups, strict=False):
         drawing.bars_of(panel, part, SCALE[unit])
         panel.set_title(name)
     ends = frame.groupby(["panel", "row"], sort=False)["value"].sum() * SCALE[unit]
     room = 1.22 if frame["note"].astype(bool).any() else 1.02
     panels[-1].set_xlim(0, 100 if unit == "percent" else room * max(1e-9, ends.max()))
-    panels[-1].set_xlabel(xlabel)
-    if n_series > 1:
-        drawing.legend(figure, frame, bars=True)
+    drawing.finish(figure, frame, xlabel, bars=True)
     return figure
 
 
@@ -153,11 +140,9 @@ def pass_rates(rates: pd.DataFrame, meaning: str = "questions answered correctly
     ``rates``: columns stratum, condition, n, pass_rate, ci_low, ci_high; ``meaning`` says under
     the axis what the rate is.
     """
-    most = rates.groupby("stratum")["n"].max()
-    titles = {name: f"{label(name)} (n = {n:,})" for name, n in most.items()}
     frame = rates.assign(
         row=rates["condition"].map(label),
-        panel=rates["stratum"].map(titles),
+        panel=_titles(rates["stratum"], rates["n"]),
         value=rates["pass_rate"],
         colour=rates["condition"].map(COLOURS).fillna(INK),
         note=rates["pass_rate"].map(percent),
@@ -182,12 +167,16 @@ def effects(rows: pd.DataFrame, xlabel: str = "difference, points") -> Figure:
 def forest(contrasts: pd.DataFrame) -> Figure:
     """Planned contrasts in percentage points; filled where an effect is established."""
     planned = contrasts[contrasts["planned"].astype(bool)]
-    most = (planned["n"] + planned["n_missing"]).groupby(planned["stratum"]).max()
-    titles = {name: f"{label(name)} (n = {n:,})" for name, n in most.items()}
-    rows = planned.assign(
-        row=planned["name"].map(label), panel=planned["stratum"].map(titles)
-    ).sort_values("panel", key=lambda panel: panel.map(list(titles.values()).index), kind="stable")
+    titles = _titles(planned["stratum"], planned["n"] + planned["n_missing"])
+    order = list(titles.unique())  # a panel's rows stand together
+    rows = planned.assign(row=planned["name"].map(label), panel=titles)
+    rows = rows.sort_values("panel", key=lambda panel: panel.map(order.index), kind="stable")
     return effects(rows, "difference in pass rate, points")
+
+
+def _titles(strata: "pd.Series[str]", n: "pd.Series[int]") -> "pd.Series[str]":
+    """The title of every row's panel: its kind of question and how many were asked."""
+    return strata.map(label) + n.groupby(strata).transform("max").map(" (n = {:,})".format)
 
 
 def losses(
@@ -198,18 +187,17 @@ def losses(
     ``training`` maps an adapter to columns ``step`` and ``loss``; ``held_out`` to ``step`` and a
     column per stratum. Adapters of further seeds share their variant's colour and line.
     """
-    styles = (("o", "-"), ("s", "--"), ("^", ":"))
-    parts = []
-    for name, curve in training.items():
-        of = {"panel": "training loss", "variant": name, "marker": "", "what": ""}
-        parts.append(curve.rename(columns={"loss": "value"}).assign(**of))
+    parts = [
+        curve.assign(panel="training loss", value=curve["loss"], variant=name, marker="", what="")
+        for name, curve in training.items()
+    ]
     for name, curve in (held_out or {}).items():
-        for stratum, (marker, line) in zip(
-            curve.columns.drop("step", "ignore"), styles, strict=False
-        ):
-            rows = pd.DataFrame({"step": curve["step"], "value": curve[stratum]})
-            of = {"panel": "loss on questions that are not trained", "variant": name}
-            parts.append(rows.assign(**of, marker=marker, line=line, what=f": {label(stratum)}"))
+        rows = curve.melt("step", var_name="stratum")
+        style = dict(zip(rows["stratum"].unique(), STYLES, strict=False))
+        marker, line = (rows["stratum"].map(style).str[i] for i in (0, 1))
+        of = {"panel": "loss on questions that are not trained", "variant": name}
+        what = ": " + rows["stratum"].map(label)
+        parts.append(rows.assign(**of, marker=marker, line=line, what=what))
     frame = pd.concat(parts)
     variant = frame["variant"].str.partition(".")[0]
     frame["colour"] = (variant + "_rag").map(COLOURS).fillna(INK)
@@ -227,15 +215,16 @@ def recall_at_k(recall: pd.DataFrame, used_k: int) -> Figure:
 
     ``recall``: columns stratum, k, recall (0..1); ``used_k``: passages put before the model.
     """
-    styles = dict(zip(recall["stratum"].unique(), itertools.cycle(STYLES), strict=False))
-    colours = dict(zip(styles, itertools.cycle(list(COLOURS.values())[1::2]), strict=False))
+    strata = list(recall["stratum"].unique())
+    style = recall["stratum"].map(dict(zip(strata, itertools.cycle(STYLES), strict=False)))
+    colours = dict(zip(strata, itertools.cycle(list(COLOURS.values())[1::2]), strict=False))
     frame = recall.assign(
         x=recall["k"],
         value=recall["recall"],
         series=recall["stratum"].map(label),
         colour=recall["stratum"].map(colours),
-        marker=recall["stratum"].map(lambda stratum: styles[stratum][0]),
-        line=recall["stratum"].map(lambda stratum: styles[stratum][1]),
+        marker=style.str[0],
+        line=style.str[1],
     )
     figure = curves(frame, "passages retrieved (k)", "evidence retrieved, % of questions")
     (panel,) = figure.axes
@@ -247,9 +236,6 @@ def recall_at_k(recall: pd.DataFrame, used_k: int) -> Figure:
 def size_bars(sizes: pd.DataFrame) -> Figure:
     """File sizes in MB; ``sizes``: columns label and bytes, in the order to draw."""
     megabytes = sizes["bytes"] / 1e6
-    return stacked(
-        pd.DataFrame(
-            {"row": sizes["label"], "value": megabytes, "note": megabytes.map("{:,.1f}".format)}
-        ),
-        "file size, MB",
-    )
+    notes = megabytes.map("{:,.1f}".format)
+    frame = pd.DataFrame({"row": sizes["label"], "value": megabytes, "note": notes})
+    return stacked(frame, "file size, MB")

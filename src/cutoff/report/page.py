@@ -4,7 +4,7 @@ Text that a model or a paper wrote is escaped before it is displayed.
 """
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -12,8 +12,6 @@ import pandas as pd
 from cutoff.report.wording import interval, label, millions, p_value, percent, points
 
 LONGEST_EXAMPLE = 600  # characters of a response that are shown
-
-# --- what notebooks display ------------------------------------------------------------
 
 
 def say(markdown: str) -> None:
@@ -85,8 +83,6 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "gained": ("Gained", _count),
     "lost": ("Lost", _count),
     "difference": ("Difference (points)", points),
-    "interval": ("95 % interval (points)", str),
-    "test": ("Test", str),
     "p": ("p", p_value),
     "p_by_paper": ("p by paper", p_value),
     "p_holm": ("p (Holm)", p_value),
@@ -97,7 +93,6 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "retained": ("Right before, still right", percent),
     "changed": ("Other texts", percent),
     "seed_share": ("Due to training", percent),
-    "month": ("Month", str),
     "measure": ("Measure", label),
     "auc": ("Passed scores higher (0.5: chance)", lambda auc: _fixed(auc, 3)),
     "same": ("Same decision", percent),
@@ -126,14 +121,9 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 def table_html(frame: pd.DataFrame, caption: str) -> str:
     """The HTML of ``table``; everything that is not a number is escaped."""
-    shown = _with_intervals(frame)
     heads, columns = [], []
-    for name in shown.columns:
-        heading, write = COLUMNS.get(str(name), (_heading(str(name)), _general))
-        numeric = pd.api.types.is_numeric_dtype(frame.get(name, pd.Series(dtype=object)))
-        left = "" if numeric or name == "interval" else _LEFT
+    for heading, left, cells in _columns(frame):
         heads.append(f'<th scope="col"{left}>{html.escape(heading)}</th>')
-        cells = [value if isinstance(value, _Cell) else write(value) for value in shown[name]]
         columns.append([(html.escape(str(cell)), left) for cell in cells])
     rows = []
     for first, *rest in zip(*columns, strict=True):
@@ -146,39 +136,35 @@ def table_html(frame: pd.DataFrame, caption: str) -> str:
     )
 
 
-class _Cell(str):
-    """A cell that is written already."""
-
-
-def _with_intervals(frame: pd.DataFrame) -> pd.DataFrame:
-    """``frame`` with its pairs of interval ends folded into text."""
-    shown = frame.copy()
-    if {"ci_low", "ci_high"} <= set(shown.columns):
-        place = list(shown.columns).index("ci_low")
-        both = zip(shown["ci_low"], shown["ci_high"], strict=True)
-        shown.insert(place, "interval", [interval(low, high) for low, high in both])
-        shown = shown.drop(columns=["ci_low", "ci_high"])
-    for name in [name for name in shown.columns if {f"{name}_low", f"{name}_high"} <= set(shown)]:
-        write = COLUMNS.get(name, ("", _general))[1]
-        rows = zip(shown[name], shown[f"{name}_low"], shown[f"{name}_high"], strict=True)
-        if write in (percent, points):
-            cells = [_Cell(_beside(write(v), interval(low, high))) for v, low, high in rows]
-        else:
-            cells = [_Cell(_beside(write(v), _span(write, low, high))) for v, low, high in rows]
-        shown[name] = pd.Series(cells, index=shown.index, dtype=object)
-        shown = shown.drop(columns=[f"{name}_low", f"{name}_high"])
-    return shown
-
-
-def _beside(text: str, span: str) -> str:
-    return text if "–" in (text, span) else f"{text} ({span})"
-
-
-def _span(write: Callable[[Any], str], low: Any, high: Any) -> str:
-    return "–" if pd.isna(low) or pd.isna(high) else f"{write(low)} to {write(high)}"
-
-
 _LEFT = ' style="text-align: left"'
+
+
+def _columns(frame: pd.DataFrame) -> Iterator[tuple[str, str, list[str]]]:
+    """Heading, alignment and cells of every column, with ends of intervals folded in."""
+    names = set(frame)
+    folded = [name for name in names if {f"{name}_low", f"{name}_high"} <= names]
+    ends = {f"{name}_{end}" for name in folded for end in ("low", "high")}
+    for name in frame:
+        low, high = f"{name}_low", f"{name}_high"
+        heading, write = COLUMNS.get(str(name), (_heading(str(name)), _general))
+        if name == "ci_low" and "ci_high" in names:
+            spans = zip(frame["ci_low"], frame["ci_high"], strict=True)
+            yield "95 % interval (points)", "", [interval(*span) for span in spans]
+        elif name in folded:
+            rows = zip(frame[name], frame[low], frame[high], strict=True)
+            yield heading, "", [_beside(write, *row) for row in rows]
+        elif name not in ends and not (name == "ci_high" and "ci_low" in names):
+            left = "" if pd.api.types.is_numeric_dtype(frame[name]) else _LEFT
+            yield heading, left, [write(value) for value in frame[name]]
+
+
+def _beside(write: Callable[[Any], str], value: Any, low: Any, high: Any) -> str:
+    """A value with its interval in brackets; the interval of a share is in points."""
+    if pd.isna(value) or pd.isna(low) or pd.isna(high):
+        return write(value)
+    of_share = write in (percent, points)
+    span = interval(low, high) if of_share else f"{write(low)} to {write(high)}"
+    return f"{write(value)} ({span})"
 
 
 def _heading(name: str) -> str:
@@ -198,21 +184,11 @@ def _general(value: Any) -> str:
     return f"{value:.4g}".replace("-", "−") if isinstance(value, float) else str(value)
 
 
-def grid(
-    frame: pd.DataFrame, rows: str, columns: str, value: str, unit: str = "percent"
-) -> pd.DataFrame:
+def grid(frame: pd.DataFrame, rows: str, columns: str, value: str) -> pd.DataFrame:
     """A frame to be read across: a row per ``rows``, a column per ``columns``, and in each cell
-    ``value`` with its interval (``ci_low``, ``ci_high``), in the order of ``frame``.
-
-    ``unit``: ``percent``, ``points`` or ``number``.
-    """
-    writers: dict[str, Callable[[Any], str]]
-    writers = {"percent": percent, "points": points, "number": _general}
-    write = writers[unit]
-    cells = []
-    for middle, low, high in zip(frame[value], frame["ci_low"], frame["ci_high"], strict=True):
-        span = _span(write, low, high) if unit == "number" else interval(low, high)
-        cells.append(_beside(write(middle), span).replace(" ", "\u00a0"))
+    the share ``value`` with its interval (``ci_low``, ``ci_high``), in the order of ``frame``."""
+    ends = zip(frame[value], frame["ci_low"], frame["ci_high"], strict=True)
+    cells = [_beside(percent, *row).replace(" ", "\u00a0") for row in ends]
     wide = frame.assign(_cell=cells).pivot(index=rows, columns=columns, values="_cell")
     order = list(dict.fromkeys(frame[rows])), list(dict.fromkeys(frame[columns]))
     return wide.loc[order[0], order[1]].reset_index().rename_axis(columns=None)

@@ -28,12 +28,6 @@ LABELS = {
     "ft_instead_of_rag": "QA training instead of retrieval",
     "interaction_instruct": "Interaction: QA training × retrieval",
     "interaction_rag": "Interaction: RAG-style training × retrieval",
-    "base_oracle": "Base + evidence only",
-    "instruct_ft_oracle": "QA-tuned + evidence only",
-    "rag_ft_oracle": "RAG-tuned + evidence only",
-    "base_distractor": "Base + useless passages",
-    "instruct_ft_distractor": "QA-tuned + useless passages",
-    "rag_ft_distractor": "RAG-tuned + useless passages",
     "none": "No passages",
     "retrieved": "Retrieved passages",
     "oracle": "Evidence only",
@@ -61,6 +55,11 @@ LABELS = {
     "citation_recall": "Citation recall",
     "answer_in_cited": "Answer in a cited passage",
     "grounded": "Grounded words",
+}
+LABELS |= {
+    f"{model}_{context}": f"{LABELS[model]} + {LABELS[context].lower()}"
+    for model in ("base", "instruct_ft", "rag_ft")
+    for context in ("oracle", "distractor")
 }
 
 
