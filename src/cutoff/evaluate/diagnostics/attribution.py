@@ -105,7 +105,7 @@ def reading(of_answers: pd.DataFrame) -> str:
         wrong = new[new["kind"].isin(WRONG)]
         absent = _share(wrong, "missed", "distracted")
         told = with_interval(absent["share"], absent["ci_low"], absent["ci_high"], "percent")
-        losses.append(f"{label(condition)} {len(wrong):,} of {len(new):,} ({told})")
+        losses.append(f"{label(condition)} {len(wrong):,} of {len(new):,}, {told}")
         lost = _share(part[part["kind"].isin(["kept", "held", "destroyed", "distracted"])],
                       "destroyed", "distracted")  # fmt: skip
         known.append(f"{label(condition)} {lost['ones']} of {lost['n']}")
