@@ -115,9 +115,7 @@ def stacked(frame: pd.DataFrame, xlabel: str, unit: str = "number") -> Figure:
     ``frame``: row, value, and optionally series, panel, colour, hatch, text (inside the part),
     note (behind the bar). ``percent`` takes proportions and draws them on 0 to 100.
     """
-    frame, groups = drawing.panels_of(
-        frame.drop(columns=["ci_low", "ci_high"], errors="ignore"), unit
-    )
+    frame, groups = drawing.panels_of(frame, unit)
     n_bars = sum(part["row"].nunique() for _, part in groups)
     height = 0.8 + 0.42 * n_bars + 0.35 * len(groups) + 0.14 * frame["series"].nunique()
     figure, panels = canvas(height, [1] * max(1, len(groups)))

@@ -27,16 +27,18 @@ def table(frame: pd.DataFrame, caption: str) -> None:
     ``ci_low`` and ``ci_high`` become one column; ``x_low`` and ``x_high`` beside a column ``x``
     go into its cells. The first column names the rows.
     """
-    from IPython.display import HTML, display
-
-    display(HTML(table_html(frame, caption)))  # type: ignore[no-untyped-call]
+    _display(table_html(frame, caption))
 
 
 def examples(frame: pd.DataFrame, caption: str) -> None:
     """Display answers: columns question, reference, condition, response, passed."""
+    _display(examples_html(frame, caption))
+
+
+def _display(text: str) -> None:
     from IPython.display import HTML, display
 
-    display(HTML(examples_html(frame, caption)))  # type: ignore[no-untyped-call]
+    display(HTML(text))  # type: ignore[no-untyped-call]
 
 
 def _count(value: Any) -> str:
@@ -61,11 +63,9 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "a": ("From", label),
     "b": ("To", label),
     "n": ("n", _count),
-    "judge_failed": ("Judge failed", _count),
     "n_parameters": ("Parameters", millions),
     "n_missing": ("Left out", _count),
     "n_papers": ("Papers", _count),
-    "passed": ("Passed", _count),
     "pass_rate": ("Pass rate", percent),
     "share": ("Share", percent),
     "a_wins": ("First wins", _count),
@@ -80,8 +80,6 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "recall": ("Recall", percent),
     "rate_a": ("Passes before", percent),
     "rate_b": ("Passes after", percent),
-    "gained": ("Gained", _count),
-    "lost": ("Lost", _count),
     "difference": ("Difference (points)", points),
     "p": ("p", p_value),
     "p_by_paper": ("p by paper", p_value),
@@ -179,8 +177,8 @@ def _general(value: Any) -> str:
         return "yes" if value else "no"
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
         return "–"
-    if isinstance(value, int):
-        return f"{value:,}"
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+        return f"{int(value):,}".replace("-", "−")
     return f"{value:.4g}".replace("-", "−") if isinstance(value, float) else str(value)
 
 
@@ -205,18 +203,10 @@ def examples_html(frame: pd.DataFrame, caption: str) -> str:
     """The HTML of ``examples``: one small table per question, all text escaped."""
     parts = [f"<p><strong>{html.escape(caption)}</strong></p>"]
     for (question, reference), group in frame.groupby(["question", "reference"], sort=False):
-        rows = [
-            f'<tr><th scope="row"{_LEFT}>{html.escape(label(row["condition"]))}</th>'
-            f"<td{_LEFT}>{html.escape(_shortened(str(row['response'])))}</td>"
-            f"<td>{_verdict(row['passed'])}</td></tr>"
-            for row in group.to_dict("records")
-        ]
-        parts.append(
-            f"<table><caption>{html.escape(str(question))} "
-            f"<strong>Expected: {html.escape(str(reference))}</strong></caption>"
-            f'<thead><tr><th scope="col"{_LEFT}>Condition</th><th scope="col"{_LEFT}>Answer</th>'
-            f'<th scope="col">Verdict</th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
-        )
+        answers = [_shortened(str(response)) for response in group["response"]]
+        verdicts = [_verdict(passed) for passed in group["passed"]]
+        rows = {"condition": group["condition"], "answer": answers, "verdict": verdicts}
+        parts.append(table_html(pd.DataFrame(rows), f"{question} Expected: {reference}"))
     return "".join(parts)
 
 
