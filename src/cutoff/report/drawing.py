@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter
 
 from cutoff.report.palette import COLOURS, INK, ON_WHITE, SCALE
 
@@ -20,34 +19,26 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def panels_of(
-    frame: pd.DataFrame, unit: str
-) -> tuple[pd.DataFrame, list[tuple[str, pd.DataFrame]]]:
-    """``frame`` with every optional column of the shapes, and its panels: titles and rows."""
+def completed(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
+    """``frame`` with every optional column of the shapes, its numbers as they are drawn."""
     if unit not in SCALE:
         raise ValueError(f"unknown unit {unit!r}; one of {', '.join(SCALE)}")
     frame = frame.copy()
     for name, value in DEFAULTS.items():
         frame[name] = frame[name].where(frame[name].notna(), value) if name in frame else value
     numbers = ["value", "ci_low", "ci_high"]
-    frame[numbers] = frame[numbers].astype(float)
-    return frame, [(str(name), part) for name, part in frame.groupby("panel", sort=False)]
+    frame[numbers] = SCALE[unit] * frame[numbers].astype(float)
+    return frame.assign(face=frame["colour"].where(frame["filled"].astype(bool), "white"))
 
 
-def dots_of(panel: Axes, part: pd.DataFrame, every: list[Any], unit: str, above: bool) -> None:
+def dots_of(panel: Axes, part: pd.DataFrame, every: list[Any], above: bool) -> None:
     names = list(dict.fromkeys(part["row"]))
-    step = 0.8 / max(1, len(every))
+    step, size = 0.8 / len(every), 8 if len(every) == 1 else 5.5
     for row in part.to_dict("records"):
-        y = -float(names.index(row["row"]))
-        if len(every) > 1:
-            y += step * ((len(every) - 1) / 2 - every.index(row["series"]))
-        scale, colour = SCALE[unit], row["colour"]
-        panel.plot([scale * row["ci_low"], scale * row["ci_high"]], [y, y], color=colour, lw=2.5)
-        face = colour if row["filled"] else "white"
-        size = 8 if len(every) == 1 else 5.5
-        panel.plot(
-            scale * row["value"], y, "o", ms=size, color=colour, mfc=face, mew=2, clip_on=False
-        )
+        y = step * ((len(every) - 1) / 2 - every.index(row["series"])) - names.index(row["row"])
+        colour, face = row["colour"], row["face"]
+        panel.plot([row["ci_low"], row["ci_high"]], [y, y], color=colour, lw=2.5)
+        panel.plot(row["value"], y, "o", ms=size, color=colour, mfc=face, mew=2, clip_on=False)
         if row["note"]:
             _written(panel, 1.0 if above else 1.03, y + 0.42 * above, str(row["note"]), above)
     if above:
@@ -58,8 +49,6 @@ def dots_of(panel: Axes, part: pd.DataFrame, every: list[Any], unit: str, above:
     panel.set_ylim(-len(names) + 0.5, 0.7 if above else 0.6)
     panel.spines["left"].set_visible(not above)
     panel.grid(axis="y", visible=False)
-    if unit == "points":
-        panel.axvline(0, color=INK, lw=1, zorder=0.5)
 
 
 def are_long(names: "pd.Series[str]") -> bool:
@@ -76,34 +65,33 @@ def _written(panel: Axes, x: float, y: float, text: str, to_the_left: bool) -> N
     written.set_in_layout(x > 1)  # what stands inside the panel takes no room beside it
 
 
-def estimate_axis(panel: Axes, frame: pd.DataFrame, unit: str) -> None:
+def estimate_axis(panels: list[Axes], frame: pd.DataFrame, unit: str) -> None:
+    """The x axis of estimates: 0 to 100, or both ways from a line at no difference."""
     if unit == "percent":
-        panel.set_xlim(0, 100)
+        panels[-1].set_xlim(0, 100)
     elif unit == "points":
-        ends = frame[["value", "ci_low", "ci_high"]].abs().max(axis=None)
-        reach = 105 * max(0.02, 0.0 if pd.isna(ends) else float(ends))
-        panel.set_xlim(-reach, reach)
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}".replace("-", "−")))
+        reach = 1.05 * frame[["value", "ci_low", "ci_high"]].abs().max().fillna(0).max()
+        panels[-1].set_xlim(-max(2.1, reach), max(2.1, reach))
+        panels[-1].xaxis.set_major_formatter(lambda x, _: f"{x:g}".replace("-", "−"))
+        for panel in panels:
+            panel.axvline(0, color=INK, lw=1, zorder=0.5)
 
 
-def curve_of(panel: Axes, x: Any, rows: pd.DataFrame, scale: float) -> None:
+def curve_of(panel: Axes, x: Any, rows: pd.DataFrame) -> None:
     first = rows.iloc[0]
-    value = scale * rows["value"].to_numpy()
-    low, high = scale * rows["ci_low"].to_numpy(), scale * rows["ci_high"].to_numpy()
-    panel.vlines(x, low, high, first["colour"], lw=2)
+    panel.vlines(x, rows["ci_low"], rows["ci_high"], first["colour"], lw=2)
     panel.plot(
-        x, value, color=first["colour"], marker=first["marker"] or None,
-        ls=first["line"] or "none", ms=6.5, lw=1.6, mew=1.6,
-        mfc=first["colour"] if first["filled"] else "white",
+        x, rows["value"], color=first["colour"], marker=first["marker"] or None,
+        ls=first["line"] or "none", ms=6.5, lw=1.6, mew=1.6, mfc=first["face"],
     )  # fmt: skip
 
 
-def bars_of(panel: Axes, part: pd.DataFrame, scale: float) -> None:
+def bars_of(panel: Axes, part: pd.DataFrame) -> None:
     names = list(dict.fromkeys(part["row"]))
     for y, (_, rows) in enumerate(part.groupby("row", sort=False)):
         left = 0.0
         for row in rows.to_dict("records"):
-            width = scale * row["value"]
+            width = row["value"]
             panel.barh(
                 -y, width, left=left, height=0.66, color=row["colour"], hatch=row["hatch"],
                 edgecolor="white", lw=0.6,
@@ -131,14 +119,15 @@ def _readable_on(colour: str) -> str:
 
 
 def finish(figure: Figure, frame: pd.DataFrame, xlabel: str, bars: bool = False) -> None:
-    """Name the x axis and, where there are several series, what stands for each."""
+    """Title the panels, name the x axis and, of several series, say what stands for each."""
+    for panel, title in zip(figure.axes, frame["panel"].unique(), strict=False):
+        panel.set_title(str(title))
     figure.axes[-1].set_xlabel(xlabel)
     if frame["series"].nunique() < 2:
         return
     handles: list[Artist] = []
     for row in frame[frame["series"] != ""].drop_duplicates("series").to_dict("records"):
-        colour, name = row["colour"], row["series"]
-        face = colour if row["filled"] else "white"
+        colour, face, name = row["colour"], row["face"], row["series"]
         marker, line = row["marker"] or None, row["line"] or "none"
         handles.append(
             Patch(fc=colour, hatch=row["hatch"], ec="white", label=name)

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from cutoff.report import drawing
 from cutoff.report.claims import established
 from cutoff.report.palette import COLOURS as COLOURS
-from cutoff.report.palette import GAIN, LOSS, SCALE, SHOWN_PIXELS
+from cutoff.report.palette import GAIN, LOSS, SHOWN_PIXELS
 from cutoff.report.palette import INK as INK
 from cutoff.report.palette import QUIET as QUIET
 from cutoff.report.palette import STYLES as STYLES
@@ -64,17 +64,16 @@ def dots(frame: pd.DataFrame, xlabel: str, unit: str = "percent") -> Figure:
     ``unit``: ``percent`` draws proportions on 0 to 100, ``points`` differences of proportions
     around zero, ``number`` anything else. A missing interval is not drawn.
     """
-    frame, groups = drawing.panels_of(frame, unit)
+    frame = drawing.completed(frame, unit)
     every = list(dict.fromkeys(frame["series"]))
     above = drawing.are_long(frame["row"])
     line = max(1.0 + 0.5 * above, 0.55 * len(every))
-    heights = [part["row"].nunique() * line for _, part in groups] or [1]
-    height = 0.75 + 0.3 * len(groups) + 0.34 * sum(heights) + 0.2 * (len(every) > 1)
-    figure, panels = canvas(max(1.6, height), heights)
-    for panel, (name, part) in zip(panels, groups, strict=False):
-        drawing.dots_of(panel, part, every, unit, above)
-        panel.set_title(name)
-    drawing.estimate_axis(panels[-1], frame, unit)
+    heights = [line * n for n in frame.groupby("panel", sort=False)["row"].nunique()]
+    height = 0.75 + 0.3 * len(heights) + 0.34 * sum(heights) + 0.2 * (len(every) > 1)
+    figure, panels = canvas(max(1.6, height), heights or [1])
+    for panel, (_, part) in zip(panels, frame.groupby("panel", sort=False), strict=False):
+        drawing.dots_of(panel, part, every, above)
+    drawing.estimate_axis(panels, frame, unit)
     drawing.finish(figure, frame, xlabel)
     return figure
 
@@ -86,17 +85,17 @@ def curves(frame: pd.DataFrame, xlabel: str, ylabel: str, unit: str = "percent")
     (matplotlib styles, "" for none) and filled. Numbers as x keep their distances; texts stand
     side by side. The caller may go on with the figure's axes (scale, ticks, marks).
     """
-    frame, groups = drawing.panels_of(frame, unit)
-    figure, panels = canvas(1.1 + 2.6 * max(1, len(groups)), [1] * max(1, len(groups)))
+    frame = drawing.completed(frame, unit)
+    n_panels = max(1, frame["panel"].nunique())
+    figure, panels = canvas(1.1 + 2.6 * n_panels, [1] * n_panels)
     every = list(dict.fromkeys(frame["series"]))
     texts = [] if pd.api.types.is_numeric_dtype(frame["x"]) else list(dict.fromkeys(frame["x"]))
-    for panel, (name, part) in zip(panels, groups, strict=False):
+    for panel, (_, part) in zip(panels, frame.groupby("panel", sort=False), strict=False):
         for series, rows in part.groupby("series", sort=False):
             x = rows["x"].map(texts.index if texts else float).astype(float)
             if texts and len(every) > 1:  # side by side, so that no interval hides another
                 x = x + 0.09 * (every.index(series) - (len(every) - 1) / 2)
-            drawing.curve_of(panel, x.to_numpy(), rows, SCALE[unit])
-        panel.set_title(name)
+            drawing.curve_of(panel, x, rows)
         panel.set_ylabel(ylabel)
         if unit == "percent":
             panel.set_ylim(-2, 102)
@@ -115,14 +114,13 @@ def stacked(frame: pd.DataFrame, xlabel: str, unit: str = "number") -> Figure:
     ``frame``: row, value, and optionally series, panel, colour, hatch, text (inside the part),
     note (behind the bar). ``percent`` takes proportions and draws them on 0 to 100.
     """
-    frame, groups = drawing.panels_of(frame, unit)
-    n_bars = sum(part["row"].nunique() for _, part in groups)
-    height = 0.8 + 0.42 * n_bars + 0.35 * len(groups) + 0.14 * frame["series"].nunique()
-    figure, panels = canvas(height, [1] * max(1, len(groups)))
-    for panel, (name, part) in zip(panels, groups, strict=False):
-        drawing.bars_of(panel, part, SCALE[unit])
-        panel.set_title(name)
-    ends = frame.groupby(["panel", "row"], sort=False)["value"].sum() * SCALE[unit]
+    frame = drawing.completed(frame, unit)
+    ends = frame.groupby(["panel", "row"], sort=False)["value"].sum()
+    n_panels = max(1, frame["panel"].nunique())
+    height = 0.8 + 0.42 * len(ends) + 0.35 * n_panels + 0.14 * frame["series"].nunique()
+    figure, panels = canvas(height, [1] * n_panels)
+    for panel, (_, part) in zip(panels, frame.groupby("panel", sort=False), strict=False):
+        drawing.bars_of(panel, part)
     room = 1.22 if frame["note"].astype(bool).any() else 1.02
     panels[-1].set_xlim(0, 100 if unit == "percent" else room * max(1e-9, ends.max()))
     drawing.finish(figure, frame, xlabel, bars=True)
