@@ -163,10 +163,9 @@ def effects(rows: pd.DataFrame, xlabel: str = "difference, points") -> Figure:
 def forest(contrasts: pd.DataFrame) -> Figure:
     """Planned contrasts in percentage points; filled where an effect is established."""
     planned = contrasts[contrasts["planned"].astype(bool)]
+    planned = planned.sort_values("stratum", kind="stable")  # a panel's rows stand together
     titles = _titles(planned["stratum"], planned["n"] + planned["n_missing"])
-    order = list(titles.unique())  # a panel's rows stand together
     rows = planned.assign(row=planned["name"].map(label), panel=titles)
-    rows = rows.sort_values("panel", key=lambda panel: panel.map(order.index), kind="stable")
     return effects(rows, "difference in pass rate, points")
 
 
