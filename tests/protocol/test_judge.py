@@ -156,6 +156,9 @@ def test_what_cannot_be_read_costs_that_answer_only_and_is_counted(
     texts = [seen for seen in asked(ollama) if any(words in seen[2] for words in moods)]
     assert len(texts) == asking.ATTEMPTS * len(set(texts))
     assert f"have no verdict: not readable ({sum(odd)})" in judge.reading(stage.params, records)
+    before, ollama.script.moods = len(asked(ollama)), {}
+    assert judged(stage) == EXPECTED  # the next run asks again, for these alone
+    assert len(asked(ollama)) == before + len(set(texts))
 
 
 def test_a_refusal_in_the_protocols_own_way_is_no_verdict(

@@ -36,8 +36,8 @@ def of(
     """The record of ``judge`` for every item (key -> what is shown), in order.
 
     They are kept in a file of ``folder / "judges"`` that bears the judge's name and ``suffix``;
-    those of another setup, or of other texts, are set aside. No server is needed when nothing is
-    missing. ``strict``: a refusal of the server ends the run.
+    those of another setup, or of other texts, are set aside, and failures are not kept. Where
+    nothing is missing no server is needed. ``strict``: a refusal of the server ends the run.
     """
     name = "".join(c if c.isalnum() or c in ".-" else "-" for c in judge.name).strip(".")
     path = folder / "judges" / f"{name}{suffix}.jsonl"
@@ -49,8 +49,10 @@ def of(
 
         def keep(keys: Sequence[str], opinion: dict[str, Any]) -> None:
             for key in keys:
-                if key not in known:
-                    known[key] = {**opinion, "key": key, "judge": judge.name}
+                if key in known:
+                    continue
+                known[key] = {**opinion, "key": key, "judge": judge.name}
+                if opinion["verdict"] != "judge_failed":  # the next run asks again
                     store.append(known[key])
 
         tasks = {}
