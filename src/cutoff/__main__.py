@@ -7,7 +7,8 @@ plan     what a run of this size needs (memory, disk, hours, cost, power), befor
 params   every parameter with its value, allowed values and the stage it belongs to
 ask      answer question="..." from the index, with citations; also takes condition=rag_ft_rag
 judge    judge a file of answers: responses=FILE, and questions=FILE unless they are the data set's
-clean    remove the results of one size; data sets stay, all sizes share them
+clean    remove the results of one size; data sets stay, all sizes share them; yes=1 also removes
+         labels that a person has given
 """
 
 import os
@@ -24,7 +25,7 @@ from cutoff.params import Params
 from cutoff.run import folders, stages
 
 COMMANDS = ("run", "status", "plan", "params", "ask", "judge", "clean")
-OPTIONS = ("force", "stage", "question", "condition", "responses", "questions")
+OPTIONS = ("force", "stage", "question", "condition", "responses", "questions", "yes")
 MAKE_ONLY = ("PYTHON", "SHELL")  # variables of the Makefile itself
 
 
@@ -109,7 +110,7 @@ def _do(command: str, given: list[str]) -> int:
         questions = Path(options["questions"]) if "questions" in options else None
         print(foreign_answers.judge_file(p, Path(options["responses"]), questions))
     else:
-        _clean(p)
+        _clean(p, _yes("yes", options.get("yes", "0")))
     return 0
 
 
@@ -167,17 +168,17 @@ def _print_params(p: Params) -> None:
             print(f"    {meanings[name]}")
 
 
-def _clean(p: Params) -> None:
+def _clean(p: Params, with_labels: bool) -> None:
     folder = folders.locate("01_generate", p).folder
     if not folder.is_dir():
         print(f"Nothing to remove: {folder} does not exist.")
         return
     if not (folder / "run.json").is_file():
         raise CutoffError(f"{folder} holds no run.json, so it is not a run; remove it by hand.")
-    if stages.labels(folder):
+    if stages.labels(folder) and not with_labels:
         raise CutoffError(
             f"{folder / 'calibration.csv'} holds labels that a person has given; move it elsewhere "
-            "first, or remove the folder by hand."
+            "first, or give yes=1 to remove them too."
         )
     shutil.rmtree(folder)
     print(f"Removed {folder}")

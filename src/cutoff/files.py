@@ -1,7 +1,9 @@
 """Files: replaced atomically, so that a kill leaves the old file or the new one."""
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -84,6 +86,38 @@ def read_jsonl(path: Path) -> list[Any]:
             except ValueError as error:
                 raise CutoffError(f"{path}, line {number}, is damaged ({error}).") from None
     return records
+
+
+def read_table(
+    path: Path, otherwise: str | None = None
+) -> tuple[list[str], list[tuple[int, dict[Any, Any]]]]:
+    """Column names and (line number, row) of a table that a person has saved from a spreadsheet.
+
+    Commas, semicolons or tabs; UTF-8 or, with its mark, UTF-16, or the encoding ``otherwise``.
+    Raises ``CutoffError`` for what is in none of them and for damaged quotes. A row with too few
+    cells holds None, one with too many has the key None.
+    """
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError:
+        if otherwise is not None:
+            return _rows(path, data.decode(otherwise, errors="replace"))
+        raise CutoffError(
+            f"{path.name} is not UTF-8; save it as 'CSV UTF-8' in the spreadsheet."
+        ) from None
+    return _rows(path, text)
+
+
+def _rows(path: Path, text: str) -> tuple[list[str], list[tuple[int, dict[Any, Any]]]]:
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise CutoffError(f"{path.name}, line {reader.line_num}, is damaged ({error}).") from None
+    return list(reader.fieldnames or ()), rows
 
 
 def sha256_file(path: Path) -> str:

@@ -62,8 +62,10 @@ def test_a_folder_of_your_own_has_to_be_named_and_its_list_to_be_a_list(tmp_path
     with pytest.raises(CutoffError, match="must name columns of file,title"):
         make(papers_folder=str(tmp_path))
     (tmp_path / "a.txt").write_text("text")
-    (tmp_path / "papers.csv").write_text("file,first_version\na.txt,June 2025\n")
-    with pytest.raises(CutoffError, match="first_version of a.txt = 'June 2025' must be a day"):
+    (tmp_path / "papers.csv").write_bytes(
+        "file;first_version\r\na.txt;June 2025 é".encode("cp1252")
+    )
+    with pytest.raises(CutoffError, match="first_version of a.txt = 'June 2025 é' must be a day"):
         make(papers_folder=str(tmp_path))
 
 

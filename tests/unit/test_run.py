@@ -1,13 +1,14 @@
 """Files are whole, folders are where they should be, provenance is complete."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cutoff import files, params, paths
+from cutoff import __main__, files, params, paths
 from cutoff.errors import CutoffError
-from cutoff.run import folders, provenance
+from cutoff.run import folders, provenance, stages
 
 
 @pytest.fixture
@@ -80,3 +81,31 @@ def test_provenance_shows_and_keeps_every_parameter(p):
     for name in [*p.as_dict(), "torch", "seed", "GPU", "prompts"]:
         assert name in shown
     assert "<script>" not in provenance.Provenance({"<script>": {"a": "<script>"}})._repr_html_()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"item,label\na-1,pass\n",
+        "item;question;label\r\na-1;é;pass\r\n".encode("utf-8-sig"),
+        "item\tlabel\r\na-1\tpass\r\n".encode("utf-16"),
+        "item,label,é\na-1,pass,".encode("cp1252"),
+        b'item,label\na-1,"pass',
+    ],
+)
+def test_labels_are_seen_however_a_spreadsheet_has_saved_them(table: bytes, tmp_path: Path) -> None:
+    assert stages.labels(tmp_path) == ""
+    (tmp_path / "calibration.csv").write_bytes(table)
+    assert stages.labels(tmp_path)
+    (tmp_path / "calibration.csv").write_bytes("item;label\r\na-1; \r\n".encode("utf-8-sig"))
+    assert stages.labels(tmp_path) == ""
+
+
+def test_labels_are_removed_only_where_it_is_said(tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "tiny"
+    files.write_json_atomic(folder / "run.json", {"stages": {}})
+    (folder / "calibration.csv").write_bytes("item;label\r\na-1;pass\r\n".encode("utf-8-sig"))
+    clean = ["clean", f"output_dir={tmp_path}"]
+    assert __main__.main(clean) == 1 and folder.exists()
+    assert "give yes=1 to remove them" in capsys.readouterr().err
+    assert __main__.main([*clean, "yes=1"]) == 0 and not folder.exists()

@@ -4,14 +4,13 @@ A stage is current when nothing that can change its result has changed since it
 completed. The answer costs milliseconds, so nothing heavy may be imported here.
 """
 
-import csv
 import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cutoff import models, paths
+from cutoff import files, models, paths
 from cutoff.errors import CutoffError
 from cutoff.params import Params
 from cutoff.run import folders
@@ -141,13 +140,19 @@ def _all_sizes(p: Params) -> str:
 
 
 def labels(folder: Path) -> str:
-    """What a person has entered into ``calibration.csv``; empty while nothing is."""
+    """What a person has entered into ``calibration.csv``; empty while nothing is.
+
+    Of a file that cannot be read with certainty its hash: somebody has had it in hands.
+    """
     path = folder / "calibration.csv"
     if not path.is_file():
         return ""
-    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = [(row.get("item"), row.get("label")) for row in csv.DictReader(file)]
-    given = sorted((item, label) for item, label in rows if item and label)
+    try:
+        _, rows = files.read_table(path)
+    except CutoffError:
+        return files.sha256_file(path)
+    given = [(row.get("item"), (row.get("label") or "").strip()) for _, row in rows]
+    given = sorted((item, label) for item, label in given if item and label)
     return str(given) if given else ""
 
 

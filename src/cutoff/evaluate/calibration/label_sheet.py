@@ -153,39 +153,25 @@ def _read(path: Path) -> Rows:
     """What the file holds, nothing where there is none; every doubt is an error."""
     if not path.exists():
         return {}
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
+    names, rows = files.read_table(path)
+    if sorted(names) != sorted(COLUMNS):
         raise CutoffError(
-            f"{path.name} is not UTF-8; save it as 'CSV UTF-8' in the spreadsheet."
-        ) from None
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+            f"{path.name} must have exactly the columns {', '.join(COLUMNS)}; "
+            f"it has {', '.join(names) or 'none'}."
+        )
     known: Rows = {}
-    try:
-        names = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-        if sorted(names) != sorted(COLUMNS):
-            raise CutoffError(
-                f"{path.name} must have exactly the columns {', '.join(COLUMNS)}; "
-                f"it has {', '.join(names) or 'none'}."
-            )
-        row: dict[Any, Any]
-        for row in reader:
-            where = f"{path.name}, line {reader.line_num}"
-            if None in row or None in row.values():
-                raise CutoffError(f"{where}, must have {len(names)} cells.")
-            item, row["label"] = row["item"].strip(), row["label"].strip().lower()
-            if row["label"] not in ("", *LABELS):
-                allowed = ", ".join(LABELS)
-                raise CutoffError(
-                    f"{where}: the label {row['label']!r} must be {allowed}, or empty."
-                )
-            if item in known:
-                raise CutoffError(f"{where}, repeats the item {item}.")
-            if "".join(row.values()).strip():  # a spreadsheet may leave empty lines
-                known[item] = row | {"line": reader.line_num}
-    except csv.Error as error:
-        raise CutoffError(f"{path.name}, line {reader.line_num}, is damaged ({error}).") from None
+    for line, row in rows:
+        where = f"{path.name}, line {line}"
+        if None in row or None in row.values():
+            raise CutoffError(f"{where}, must have {len(names)} cells.")
+        item, row["label"] = row["item"].strip(), row["label"].strip().lower()
+        if row["label"] not in ("", *LABELS):
+            allowed = ", ".join(LABELS)
+            raise CutoffError(f"{where}: the label {row['label']!r} must be {allowed}, or empty.")
+        if item in known:
+            raise CutoffError(f"{where}, repeats the item {item}.")
+        if "".join(row.values()).strip():  # a spreadsheet may leave empty lines
+            known[item] = row | {"line": line}
     return known
 
 

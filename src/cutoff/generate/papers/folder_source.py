@@ -6,8 +6,6 @@ A file directly in the folder counts as ``post``. ``papers.csv`` (all but ``file
     post/smith.pdf,On Looms,2025-03-01,CC BY 4.0
 """
 
-import csv
-import io
 import random
 from collections.abc import Iterator
 from datetime import date
@@ -20,7 +18,6 @@ from cutoff.errors import CutoffError
 from cutoff.generate.papers import sources
 from cutoff.generate.papers.sources import Candidate
 from cutoff.generate.reading.document import Rejected, kind_of
-from cutoff.generate.reading.text_reader import decode
 from cutoff.params import Params
 
 LIST = "papers.csv"
@@ -126,15 +123,12 @@ def _known(root: Path) -> tuple[dict[str, dict[str, str | None]], list[dict[str,
     path = root / LIST
     if not path.is_file():
         return {}, []
-    try:
-        rows = list(csv.DictReader(io.StringIO(decode(path.read_bytes()))))
-    except (csv.Error, Rejected, OSError) as error:
-        raise CutoffError(f"Cannot read {path} ({error}); save it as CSV in UTF-8.") from None
-    if rows and (None in rows[0] or not set(rows[0]) <= set(COLUMNS) or "file" not in rows[0]):
+    names, rows = files.read_table(path, otherwise="cp1252")
+    if rows and (None in rows[0][1] or not set(names) <= set(COLUMNS) or "file" not in names):
         raise CutoffError(f"The first line of {path} must name columns of {','.join(COLUMNS)}.")
     known: dict[str, dict[str, str | None]] = {}
     rejected = []
-    for row in rows:
+    for _, row in rows:
         name = (row.get("file") or "").strip()
         inside = _is_inside(root / name, root)
         if name and inside and (root / name).is_file():
