@@ -93,6 +93,15 @@ def html_of(record: dict[str, Any]) -> str:
     return f"/html/{record['paper_id']}v1"
 
 
+def test_an_empty_answer_of_the_search_is_no_finding(
+    fetch: Fetch, server: ArxivServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as outage, pytest.raises(CutoffError, match="Only 0 papers"):
+        outage.setattr(server, "feed", lambda query: b"")
+        fetch()
+    assert len(fetch()) == 4
+
+
 def test_papers_are_read_from_html_and_from_pdf_where_there_is_no_html(
     fetch: Fetch, server: ArxivServer, tmp_path: Path
 ) -> None:

@@ -158,7 +158,8 @@ def _search(archive: Archive, day: date) -> list[dict[str, Any]]:
             "run again later, what was found is kept."
         ) from None
     entries = [entry for result in results if (entry := _entry(result, day))]
-    files.write_json_atomic(path, entries)
+    if entries:  # an empty answer can be an outage: the next run asks again
+        files.write_json_atomic(path, entries)
     return entries
 
 
